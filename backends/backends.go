@@ -1,0 +1,115 @@
+// Package backends defines what dvold asks of a storage system.
+//
+// A pool is a configured place that volumes are made in; a [Backend] is the
+// code that makes them there. Each sub-package implements it for one system
+// and passes the suite in backendtest. A backend knows its storage and nothing
+// else: not Docker, not the cluster, not the other backends.
+//
+// A handle is what the backend calls a volume: a directory, an image. It is
+// settled by Plan before anything is made, so that dvold can write it down
+// first, it never changes, and it alone tells where the volume lies: a backend
+// keeps no records of its own.
+//
+// What only some systems can do is an interface of its own, found by type
+// assertion; no method exists only to refuse. A backend that holds something
+// open is also an [io.Closer]; closing it leaves volumes mounted.
+package backends
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+)
+
+// Errors a Backend returns, wrapped with what it was doing.
+var (
+	// ErrInvalid means the request can never succeed; its text is for the user.
+	ErrInvalid = errors.New("invalid request")
+	// ErrNotFound means the storage answers and has no such volume.
+	ErrNotFound = errors.New("volume not found in its pool")
+	// ErrInUse means something on this host still uses the volume.
+	ErrInUse = errors.New("volume in use")
+	// ErrNoSpace means the pool or a quota is full.
+	ErrNoSpace = errors.New("pool full")
+	// ErrUnavailable means the storage does not answer, or is not what the
+	// configuration says it is; the same call may succeed later.
+	ErrUnavailable = errors.New("storage unavailable")
+)
+
+// Backend is one pool.
+//
+// Every method may be repeated: a call that failed, was cut short or whose
+// result was lost can be made again, and repeating one that succeeded changes
+// nothing. Methods may be called concurrently, but never twice at once for one
+// volume. They end soon after ctx does where the system calls beneath allow
+// it; a caller that must not wait longer leaves the call behind and keeps the
+// volume locked until it ends.
+type Backend interface {
+	// Plan checks a request and settles what Create is to make. It changes
+	// nothing. It returns ErrInvalid for what this pool cannot provide and,
+	// where an existing thing is to be adopted, ErrNotFound if it isn't there.
+	Plan(ctx context.Context, r Request) (Volume, error)
+
+	// Create makes a planned volume: empty, durable, and with the owner and
+	// mode asked for. Of an adopted volume it changes nothing.
+	Create(ctx context.Context, v Volume) error
+
+	// Remove deletes a volume and its data for good. One already gone is no
+	// error. It returns ErrInvalid for a handle that Plan did not make up
+	// itself, that is, for adopted data; and ErrInUse while the volume is
+	// mounted on this host.
+	Remove(ctx context.Context, handle string) error
+
+	// Stat describes a volume, or returns ErrNotFound.
+	Stat(ctx context.Context, handle string) (Info, error)
+
+	// Mount makes the volume's files appear at target, an existing empty
+	// directory. Mounting what is mounted there already changes nothing.
+	// If it fails, target is not a mountpoint.
+	Mount(ctx context.Context, handle, target string, o MountOptions) error
+
+	// Unmount undoes Mount, even if the storage no longer answers, and leaves
+	// the directory. What is not mounted is no error. It returns ErrInUse,
+	// and leaves the mount, while a process of this host uses it.
+	Unmount(ctx context.Context, handle, target string) error
+}
+
+// Request is what a user asks for.
+type Request struct {
+	// ID is unique for all time in the cluster and fit to be a file name:
+	// the volume's name, a dot, and 12 hexadecimal digits.
+	ID string
+	// Size in bytes that the volume may hold; 0 means no limit.
+	Size int64
+	// Owner and permission bits of the volume's root; nil means the backend's
+	// default. Later, containers may change them.
+	UID, GID *int
+	Mode     *fs.FileMode
+	// Adopt names an existing thing of the pool to take over, or is empty.
+	Adopt string
+	// Options are those which dvold itself gives no meaning.
+	Options map[string]string
+}
+
+// Volume is what Create makes.
+type Volume struct {
+	Handle   string
+	Adopted  bool // existed before; its data is never deleted
+	Size     int64
+	UID, GID *int
+	Mode     *fs.FileMode
+	Options  map[string]string
+}
+
+// Info is what a pool knows of a volume.
+type Info struct {
+	Size int64 // bytes; 0 means no limit
+	Used int64 // bytes; -1 means unknown
+	// Location tells an operator where the data lies, such as a path.
+	Location string
+}
+
+// MountOptions adjust one mount.
+type MountOptions struct {
+	ReadOnly bool
+}

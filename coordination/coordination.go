@@ -1,0 +1,121 @@
+// Package coordination defines how the hosts of a cluster agree.
+//
+// It offers records, changed by small transactions, and sessions, which tell
+// live hosts from silent ones. What the records mean is not its business. Each
+// sub-package implements [Coordinator] and passes the suite in coordtest.
+//
+// All writes go through a [Session], so that a host which was given up for
+// dead can change nothing any more, however late its writes arrive.
+package coordination
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+// Errors a Coordinator returns, wrapped with what it was doing.
+var (
+	// ErrNotFound means there is no such record.
+	ErrNotFound = errors.New("record not found")
+	// ErrConflict means another writer came first, and nothing was changed.
+	ErrConflict = errors.New("record changed meanwhile")
+	// ErrSessionLost means the session has ended, and nothing was changed.
+	ErrSessionLost = errors.New("session lost")
+	// ErrUnavailable means that the coordinator does not answer and nothing
+	// was changed; the same call may succeed later.
+	ErrUnavailable = errors.New("coordination unavailable")
+	// ErrUnknown means that a transaction may have happened or not, as when
+	// the answer to it was lost: read before repeating it.
+	ErrUnknown = errors.New("outcome of the transaction unknown")
+	// ErrTooLarge means a transaction of more than MaxOps operations or a
+	// value of more than MaxValue bytes; nothing was changed.
+	ErrTooLarge = errors.New("transaction too large")
+)
+
+// Limits that every Coordinator keeps; Consul up to 1.12 allows 64 operations
+// and, by default, 512 KiB in base64 for a whole transaction.
+const (
+	MaxOps   = 60
+	MaxValue = 256 << 10
+)
+
+// Coordinator is a store that all hosts of a cluster share. Its methods may be
+// called concurrently and return soon after ctx ends.
+type Coordinator interface {
+	Reader
+
+	// Join announces h as live until the Session ends, with an incarnation
+	// greater than any that h.Name had before. It returns ErrConflict if a
+	// host of that name and another ID is live.
+	Join(ctx context.Context, h Host) (Session, error)
+
+	// Hosts lists the hosts that ever joined, ordered by name. One that is
+	// not Live stopped reporting; it may well still write to its volumes.
+	Hosts(ctx context.Context) ([]Host, error)
+
+	// Close frees what the Coordinator holds. Sessions must be closed first.
+	Close() error
+}
+
+// Reader reads records.
+//
+// Keys are slash-separated words without spaces. Get and List see every
+// transaction that was committed before they began.
+type Reader interface {
+	// Get returns the record at key, or ErrNotFound.
+	Get(ctx context.Context, key string) (Record, error)
+
+	// List returns the records whose keys begin with prefix, ordered by key.
+	List(ctx context.Context, prefix string) ([]Record, error)
+
+	// Keys is List without the values: cheap, and perhaps a moment out of date.
+	Keys(ctx context.Context, prefix string) ([]string, error)
+
+	// Watch yields what List would return, now and after each change, until
+	// ctx ends. It may skip a state that was soon replaced, never the latest.
+	// After yielding an error it tries again.
+	Watch(ctx context.Context, prefix string) iter.Seq2[[]Record, error]
+}
+
+// Session is a host's presence in the cluster. Its methods may be called
+// concurrently.
+type Session interface {
+	// Commit does all of ops, or nothing and returns an error: ErrConflict
+	// if any record isn't at the version its Op names, ErrSessionLost,
+	// ErrUnavailable, ErrUnknown or ErrTooLarge. It returns the records put,
+	// in the order of ops, with their new versions. No key may occur twice.
+	Commit(ctx context.Context, ops ...Op) ([]Record, error)
+
+	// Incarnation numbers this stay of the host in the cluster.
+	Incarnation() uint64
+
+	// Context ends with the session: with cause ErrSessionLost before other
+	// hosts can take this one for dead.
+	Context() context.Context
+
+	// Close ends the session at once. A closed session is closed again
+	// without error.
+	Close(ctx context.Context) error
+}
+
+// Record is a value under a key.
+type Record struct {
+	Key     string
+	Value   []byte
+	Version uint64 // greater after each change of Value, even if the record was deleted in between; never 0
+}
+
+// Host is a machine that runs dvold.
+type Host struct {
+	Name string // unique in the cluster
+	ID   string // tells apart two machines that were given one name
+	Boot string // the kernel's boot ID
+
+	// Set by the Coordinator.
+	Incarnation uint64
+	Live        bool
+	Since       time.Time // of this incarnation
+	Version     uint64    // as Record.Version
+}
