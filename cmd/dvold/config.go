@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dvol/dvold/internal/config"
+)
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs}
+	c.AddCommand(&cobra.Command{
+		Use:   "check",
+		Short: "Read the configuration as serve would, and say what is wrong",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return configCheck(c) },
+	})
+	return c
+}
+
+func configCheck(c *cobra.Command) error {
+	cfg, err := config.Load(c.Flags())
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
+		o, err := poolOpener(name, cfg.Pools[name])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "pool %s: %s at %s\n", name, cfg.Pools[name].Type, o.location)
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "host %s, %s coordination, default pool %s: ok\n", cfg.Host, cfg.Coordination.Type, cfg.DefaultPool)
+	return err
+}

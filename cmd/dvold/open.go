@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/config"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// opener is the configuration of one pool, read and checked.
+type opener struct {
+	location string
+	open     func(context.Context, *slog.Logger) (backends.Backend, error)
+}
+
+// poolOpener reads what a pool's configuration says of its backend: the one
+// place that knows all types of pool.
+func poolOpener(name string, p config.Pool) (opener, error) {
+	switch p.Type {
+	case "local":
+		c := local.DefaultConfig()
+		if err := p.Decode(&c); err != nil {
+			return opener{}, err
+		}
+		if err := c.Validate(); err != nil {
+			return opener{}, fmt.Errorf("pool %q: %w", name, err)
+		}
+		return opener{c.Path, func(ctx context.Context, log *slog.Logger) (backends.Backend, error) {
+			return local.Open(ctx, c, log)
+		}}, nil
+	}
+	return opener{}, fmt.Errorf("pool %q: type %q is not one of: local", name, p.Type)
+}
+
+// openPools opens all configured pools.
+func openPools(ctx context.Context, cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
+	var pools []volumes.Pool
+	for name, p := range cfg.Pools {
+		o, err := poolOpener(name, p)
+		if err == nil {
+			var b backends.Backend
+			if b, err = o.open(ctx, log.With("pool", name)); err == nil {
+				ttl := cfg.TrashTTL
+				if p.TrashTTL != nil {
+					ttl = *p.TrashTTL
+				}
+				pools = append(pools, volumes.Pool{Name: name, Type: p.Type, Location: o.location, Backend: b, TrashTTL: ttl.Duration})
+				continue
+			}
+			err = fmt.Errorf("open pool %q: %w", name, err)
+		}
+		return nil, errors.Join(err, closePools(pools))
+	}
+	return pools, nil
+}
+
+// closePools closes the backends that hold something open.
+func closePools(pools []volumes.Pool) error {
+	var errs []error
+	for _, p := range pools {
+		if c, ok := p.Backend.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openCoordinator is the one place that knows all kinds of coordinator.
+func openCoordinator(ctx context.Context, cfg config.Config, log *slog.Logger) (coordination.Coordinator, error) {
+	switch cfg.Coordination.Type {
+	case "embedded":
+		return embedded.Open(ctx, embedded.Config{Path: filepath.Join(cfg.StateDir, "cluster.db")}, log)
+	}
+	return nil, fmt.Errorf("coordination type %q is not one of: embedded", cfg.Coordination.Type)
+}

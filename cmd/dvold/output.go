@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dvol/dvold/internal/adminapi"
+	"github.com/dvol/dvold/internal/config"
+)
+
+// operator makes a command that asks the daemon and prints its answer.
+func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Command, d *adminapi.Client, args []string) error) *cobra.Command {
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args,
+		RunE: func(c *cobra.Command, args []string) error {
+			if o, _ := c.Flags().GetString("output"); o != "table" && o != "json" {
+				return fmt.Errorf("--output %q is not one of: table, json", o)
+			}
+			socket, err := adminSocket(c)
+			if err != nil {
+				return err
+			}
+			return run(c, adminapi.NewClient(socket), args)
+		},
+	}
+	c.Flags().String("output", "table", "how to print the answer: table or json")
+	return c
+}
+
+// adminSocket is where the daemon listens. The configuration isn't read where
+// the flag or the environment says it: a broken file must not keep an operator
+// from a daemon that runs.
+func adminSocket(c *cobra.Command) (string, error) {
+	if flag := c.Flags().Lookup("admin-socket"); flag.Changed {
+		return flag.Value.String(), nil
+	}
+	if socket := os.Getenv("DVOL_ADMIN_SOCKET"); socket != "" {
+		return socket, nil
+	}
+	cfg, err := config.Load(c.Flags())
+	return cfg.AdminSocket, err
+}
+
+// print prints answer as JSON, or has table write rows of tab-separated cells.
+func print(c *cobra.Command, answer any, table func(row func(cells ...any))) error {
+	if o, _ := c.Flags().GetString("output"); o == "json" {
+		e := json.NewEncoder(c.OutOrStdout())
+		e.SetIndent("", "  ")
+		return e.Encode(answer)
+	}
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+	table(func(cells ...any) {
+		for i, cell := range cells {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, cell)
+		}
+		fmt.Fprintln(w)
+	})
+	return w.Flush()
+}
+
+// local is a time as operators read it.
+func localTime(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// or is s, or instead where there is none.
+func or(s, instead string) string {
+	if s == "" {
+		return instead
+	}
+	return s
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/dvol/dvold/internal/adminapi"
+)
+
+func poolCommand() *cobra.Command {
+	c := &cobra.Command{Use: "pool", Short: "List pools", Args: cobra.NoArgs}
+	c.AddCommand(operator("ls", "List the pools of this host", cobra.NoArgs, poolList))
+	return c
+}
+
+func poolList(c *cobra.Command, d *adminapi.Client, _ []string) error {
+	all, err := d.Pools(c.Context())
+	if err != nil {
+		return err
+	}
+	return print(c, all, func(row func(...any)) {
+		row("NAME", "TYPE", "DEFAULT", "TRASH TTL", "LOCATION")
+		for _, p := range all {
+			mark := ""
+			if p.Default {
+				mark = "yes"
+			}
+			row(p.Name, p.Type, mark, p.TrashTTL, p.Location)
+		}
+	})
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/dvol/dvold/internal/adminapi"
+	"github.com/dvol/dvold/internal/config"
+	"github.com/dvol/dvold/internal/dockerapi"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// drainTime is longer than any call may take, and shorter than the
+// TimeoutStopSec of dvold.service.
+const drainTime = 110 * time.Second
+
+func serveCommand(stderr io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the volume driver in the foreground",
+		Long: `Run the volume driver in the foreground, until SIGTERM or SIGINT.
+
+Without a configuration it keeps volumes in the pool "local", below the state
+directory, and serves this host alone. Volumes stay mounted when it ends; start
+it again and it goes on with them.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(c.Flags())
+			if err != nil {
+				return err
+			}
+			return serve(c.Context(), cfg, newLogger(stderr, cfg.Log))
+		},
+	}
+}
+
+// serve runs the daemon until ctx ends, then drains it.
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	lock, err := lockState(filepath.Join(cfg.StateDir, "dvold.lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	pools, err := openPools(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePools(pools)) }()
+	coord, err := openCoordinator(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, coord.Close()) }()
+	background := context.WithoutCancel(ctx)
+	manager, err := volumes.Open(background, volumes.Config{
+		Host: cfg.Host, StateDir: cfg.StateDir, Pools: pools, DefaultPool: cfg.DefaultPool,
+	}, coord, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(background, time.Second) // calls were waited for before
+		defer cancel()
+		err = errors.Join(err, manager.Close(ctx))
+	}()
+	docker, err := dockerapi.Listen(cfg.DockerSocket)
+	if err != nil {
+		return fmt.Errorf("Docker's socket: %w", err)
+	}
+	admin, err := host.ListenUnix(cfg.AdminSocket, 0o600)
+	if err != nil {
+		return errors.Join(fmt.Errorf("admin socket: %w", err), docker.Close())
+	}
+	log.Info("dvold started", "version", version, "host", cfg.Host, "docker_socket", docker.Addr().String(), "state_dir", cfg.StateDir, "pid", os.Getpid())
+	return serveSockets(ctx, log,
+		socket{docker, dockerapi.New(manager, log)},
+		socket{admin, adminapi.New(manager, version, log)})
+}
+
+// server is what dockerapi and adminapi have in common.
+type server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+}
+
+type socket struct {
+	listener net.Listener
+	server   server
+}
+
+// serveSockets serves until ctx ends or a server fails, then drains all.
+func serveSockets(ctx context.Context, log *slog.Logger, sockets ...socket) error {
+	failed := make(chan error, len(sockets))
+	for _, s := range sockets {
+		go func() { failed <- s.server.Serve(s.listener) }()
+	}
+	notify(log, daemon.SdNotifyReady)
+	var err error
+	serving := len(sockets)
+	select {
+	case <-ctx.Done():
+		log.Info("dvold is draining")
+	case err = <-failed:
+		serving--
+	}
+	notify(log, daemon.SdNotifyStopping)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	for _, s := range sockets {
+		err = errors.Join(err, s.server.Shutdown(drain))
+	}
+	for range serving {
+		err = errors.Join(err, <-failed)
+	}
+	log.Info("dvold stopped")
+	return err
+}
+
+// notify tells systemd, where it started us.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd was not notified", "state", state, "err", err)
+	}
+}
+
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.Level)) // checked by config
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

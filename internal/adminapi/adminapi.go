@@ -1,0 +1,106 @@
+// Package adminapi serves the operator's commands on a socket of their own,
+// as JSON over HTTP, and is the client for it.
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// Limits of a request.
+const (
+	maxBody = 1 << 20
+	timeout = 2 * time.Minute
+)
+
+// Server answers operators.
+type Server struct {
+	volumes *volumes.Manager
+	version string
+	log     *slog.Logger
+	http    *http.Server
+}
+
+// New makes a Server.
+func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
+	s := &Server{volumes: v, version: version, log: log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/version", s.handle(s.getVersion))
+	mux.HandleFunc("GET /v1/volumes", s.handle(s.listVolumes))
+	mux.HandleFunc("POST /v1/volumes", s.handle(s.createVolume))
+	mux.HandleFunc("GET /v1/volumes/{name}", s.handle(s.inspectVolume))
+	mux.HandleFunc("DELETE /v1/volumes/{name}", s.handle(s.removeVolume))
+	mux.HandleFunc("GET /v1/pools", s.handle(s.listPools))
+	mux.HandleFunc("GET /v1/trash", s.handle(s.listTrash))
+	mux.HandleFunc("POST /v1/trash/{which}/restore", s.handle(s.restore))
+	mux.HandleFunc("DELETE /v1/trash/{which}", s.handle(s.purge))
+	s.http = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Serve answers requests until Shutdown. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	return nil
+}
+
+// Shutdown accepts no more requests and waits for those under way until ctx
+// ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// handle turns what a call returns into an answer.
+func (s *Server) handle(call func(ctx context.Context, r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		answer, err := call(ctx, r)
+		status := http.StatusOK
+		if err != nil {
+			status, answer = statusOf(err), problem{err.Error()}
+			s.log.Debug("operator's request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(answer)
+	}
+}
+
+// problem is the answer to a request that failed.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, volumes.ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, volumes.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, volumes.ErrMismatch), errors.Is(err, volumes.ErrInUse):
+		return http.StatusConflict
+	case errors.Is(err, volumes.ErrUnavailable):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}

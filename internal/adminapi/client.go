@@ -1,0 +1,110 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// Client asks a daemon on its admin socket. Its methods return what the daemon
+// says, an error with the daemon's own text, or one that says how it can't be
+// reached.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient makes a Client for the daemon behind socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Version asks for the daemon's version.
+func (c *Client) Version(ctx context.Context) (v Version, err error) {
+	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
+}
+
+// Volumes lists all volumes by name.
+func (c *Client) Volumes(ctx context.Context) (all []volumes.Volume, err error) {
+	return all, c.do(ctx, http.MethodGet, "/v1/volumes", nil, &all)
+}
+
+// Inspect describes one volume.
+func (c *Client) Inspect(ctx context.Context, name string) (d volumes.Details, err error) {
+	return d, c.do(ctx, http.MethodGet, "/v1/volumes/"+url.PathEscape(name), nil, &d)
+}
+
+// Create makes a volume.
+func (c *Client) Create(ctx context.Context, name string, options map[string]string) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodPost, "/v1/volumes", Create{name, options}, &v)
+}
+
+// Remove moves a volume to the trash and returns what it was.
+func (c *Client) Remove(ctx context.Context, name string) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodDelete, "/v1/volumes/"+url.PathEscape(name), nil, &v)
+}
+
+// Pools lists the pools of the daemon's host.
+func (c *Client) Pools(ctx context.Context) (all []Pool, err error) {
+	return all, c.do(ctx, http.MethodGet, "/v1/pools", nil, &all)
+}
+
+// Trash lists removed volumes, the last removed first.
+func (c *Client) Trash(ctx context.Context) (all []volumes.Trashed, err error) {
+	return all, c.do(ctx, http.MethodGet, "/v1/trash", nil, &all)
+}
+
+// Restore brings a removed volume back; which is its ID or name.
+func (c *Client) Restore(ctx context.Context, which, as string) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodPost, "/v1/trash/"+url.PathEscape(which)+"/restore", Restore{as}, &v)
+}
+
+// Purge deletes a removed volume for good; which is its ID or name.
+func (c *Client) Purge(ctx context.Context, which string) (t volumes.Trashed, err error) {
+	return t, c.do(ctx, http.MethodDelete, "/v1/trash/"+url.PathEscape(which), nil, &t)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var text bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&text).Encode(body); err != nil {
+			return err
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://dvold"+path, &text)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(r)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	if err != nil {
+		return fmt.Errorf("ask dvold on %s: %w (is dvold running, and are you root?)", c.socket, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var p problem
+		if json.NewDecoder(resp.Body).Decode(&p) != nil || p.Error == "" {
+			p.Error = "dvold answered " + resp.Status
+		}
+		return errors.New(p.Error)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read dvold's answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package volumes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// claim is the record that adopted data belongs to one volume, at
+// adopted/<pool>/<hash of the handle>. Adopting is rare, so all claims of a
+// pool are serialised by a record of their own, adoptions/<pool>: what one
+// adopter checked still holds when it writes.
+type claim struct {
+	Schema int    `json:"schema"`
+	Handle string `json:"handle"`
+	Volume string `json:"volume"`
+}
+
+func claimKey(pool, handle string) string {
+	sum := sha256.Sum256([]byte(handle))
+	return fmt.Sprintf("adopted/%s/%x", pool, sum[:16])
+}
+
+// claim returns the operations that claim r's handle, or ErrInUse if it is
+// claimed already, or lies within a claimed directory, or around one.
+func (m *Manager) claim(ctx context.Context, r record) ([]coordination.Op, error) {
+	guard, err := m.coord.Get(ctx, "adoptions/"+r.Pool)
+	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
+		return nil, unavailable(err)
+	}
+	claims, err := m.coord.List(ctx, "adopted/"+r.Pool+"/")
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	for _, stored := range claims {
+		var c claim
+		if err := json.Unmarshal(stored.Value, &c); err != nil {
+			return nil, fmt.Errorf("record %s is damaged: %w", stored.Key, err)
+		}
+		if overlap(c.Handle, r.Handle) {
+			return nil, fmt.Errorf("volume %q has adopted %s already: %w", c.Volume, c.Handle, ErrInUse)
+		}
+	}
+	value, err := json.Marshal(claim{Schema: recordSchema, Handle: r.Handle, Volume: r.Name})
+	if err != nil {
+		return nil, err
+	}
+	return []coordination.Op{
+		coordination.Put(coordination.Record{Key: "adoptions/" + r.Pool, Value: []byte(newOp()), Version: guard.Version}),
+		coordination.Put(coordination.Record{Key: claimKey(r.Pool, r.Handle), Value: value}),
+	}, nil
+}
+
+// unclaim returns the operations that end r's claim, if it has one.
+func (m *Manager) unclaim(ctx context.Context, r record) ([]coordination.Op, error) {
+	if !r.Adopted {
+		return nil, nil
+	}
+	stored, err := m.coord.Get(ctx, claimKey(r.Pool, r.Handle))
+	if errors.Is(err, coordination.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return []coordination.Op{coordination.Delete(stored)}, nil
+}
+
+// overlap says whether two handles are one, or one lies within the other.
+func overlap(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
+}

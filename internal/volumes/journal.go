@@ -1,0 +1,145 @@
+package volumes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// journalSchema is the newest form of the journal that this dvold understands.
+const journalSchema = 1
+
+var (
+	metaBucket   = []byte("meta")
+	mountsBucket = []byte("mounts")
+)
+
+// journal is what this host must remember over a restart: its ID, and which
+// mount IDs Docker was given for which volume. Changes are on the disk when
+// put and remove return.
+type journal struct {
+	db     *bbolt.DB
+	hostID string
+}
+
+// openJournal opens the journal at path or makes an empty one.
+func openJournal(path string) (*journal, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fmt.Errorf("journal %s is in use by another dvold", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", path, err)
+	}
+	j := &journal{db: db}
+	if err := db.Update(j.init); err != nil {
+		return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), db.Close())
+	}
+	return j, nil
+}
+
+func (j *journal) init(tx *bbolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.CreateBucketIfNotExists(mountsBucket); err != nil {
+		return err
+	}
+	if stored := meta.Get([]byte("schema")); stored != nil {
+		schema, err := strconv.Atoi(string(stored))
+		if err != nil || schema > journalSchema {
+			return fmt.Errorf("written by a newer dvold (schema %s, this one knows %d): upgrade, or give this one another state directory", stored, journalSchema)
+		}
+		j.hostID = string(meta.Get([]byte("host_id")))
+		return nil
+	}
+	j.hostID = newOp() + newOp()
+	if err := meta.Put([]byte("host_id"), []byte(j.hostID)); err != nil {
+		return err
+	}
+	return meta.Put([]byte("schema"), []byte(strconv.Itoa(journalSchema)))
+}
+
+// boot returns the boot ID that the entries belong to, or "".
+func (j *journal) boot() (boot string, err error) {
+	err = j.db.View(func(tx *bbolt.Tx) error {
+		boot = string(tx.Bucket(metaBucket).Get([]byte("boot_id")))
+		return nil
+	})
+	return boot, err
+}
+
+// entries returns all entries.
+func (j *journal) entries() (all []entry, err error) {
+	err = j.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(mountsBucket).ForEach(func(name, value []byte) error {
+			var e entry
+			if err := json.Unmarshal(value, &e); err != nil {
+				return fmt.Errorf("journal entry of volume %q is damaged: %w", name, err)
+			}
+			if e.Schema > journalSchema {
+				return fmt.Errorf("journal entry of volume %q was written by a newer dvold: upgrade", name)
+			}
+			all = append(all, e)
+			return nil
+		})
+	})
+	return all, err
+}
+
+// restart replaces all entries and the boot ID they belong to.
+func (j *journal) restart(boot string, entries []entry) error {
+	err := j.db.Update(func(tx *bbolt.Tx) error {
+		for _, e := range entries {
+			if err := putEntry(tx, e); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(metaBucket).Put([]byte("boot_id"), []byte(boot))
+	})
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+// put writes the entry of e.Name.
+func (j *journal) put(e entry) error {
+	if err := j.db.Update(func(tx *bbolt.Tx) error { return putEntry(tx, e) }); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+func putEntry(tx *bbolt.Tx, e entry) error {
+	e.Schema = journalSchema
+	value, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(mountsBucket).Put([]byte(e.Name), value)
+}
+
+// remove deletes the entry of that name.
+func (j *journal) remove(name string) error {
+	err := j.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(mountsBucket).Delete([]byte(name))
+	})
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+func (j *journal) close() error { return j.db.Close() }

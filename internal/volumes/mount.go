@@ -1,0 +1,131 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// Mount mounts a volume, if it isn't yet, and counts a use of it under the
+// mount ID, by engine. It returns the mountpoint once the use is on the disk.
+// If ctx ends first, the use is undone. It returns ErrInvalid, ErrNotFound or
+// ErrUnavailable.
+func (m *Manager) Mount(ctx context.Context, name, id string, engine host.Process) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	if err := checkMountID(id); err != nil {
+		return "", fmt.Errorf("volume %q: %w", name, err)
+	}
+	return call(ctx, m, name, func(ctx context.Context) (string, func(context.Context), error) {
+		target, err := m.mount(ctx, name, id, engine)
+		undo := func(ctx context.Context) { m.unmount(ctx, name, id) }
+		return target, undo, err
+	})
+}
+
+func (m *Manager) mount(ctx context.Context, name, id string, engine host.Process) (string, error) {
+	r, err := m.existing(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	p, err := m.pool(r.Pool)
+	if err != nil {
+		return "", fmt.Errorf("volume %q: %w", name, err)
+	}
+	e, known := m.entry(name)
+	if known && e.ID != r.ID {
+		if err := m.detach(ctx, e); err != nil {
+			return "", fmt.Errorf("volume %q: an earlier volume of that name is still mounted: %w", name, err)
+		}
+		known = false
+	}
+	if !known {
+		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle}
+		if err := m.record(e); err != nil { // the intent
+			return "", fmt.Errorf("volume %q: %w", name, err)
+		}
+	}
+	if err := m.attach(ctx, p, e); err != nil {
+		m.retreat(ctx, e)
+		return "", fmt.Errorf("volume %q in pool %q: %w", name, r.Pool, err)
+	}
+	if ctx.Err() != nil {
+		m.retreat(ctx, e)
+		return "", fmt.Errorf("volume %q: %w", name, ctx.Err())
+	}
+	e.mounted = true
+	if err := m.record(e.add(id, engine, time.Now())); err != nil {
+		m.retreat(ctx, e)
+		return "", fmt.Errorf("volume %q: %w", name, err)
+	}
+	return m.target(e.ID), nil
+}
+
+// attach makes the volume's files appear at its mountpoint. Only the kernel's
+// mount table is believed: a bare directory must never reach Docker.
+func (m *Manager) attach(ctx context.Context, p *pool, e entry) error {
+	target := m.target(e.ID)
+	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make mountpoint: %w", err)
+	}
+	err := p.do(ctx, func(b backends.Backend) error {
+		return b.Mount(ctx, e.Handle, target, backends.MountOptions{})
+	})
+	if err != nil {
+		return err
+	}
+	info, err := host.MountedAt(target)
+	if err == nil && info == nil {
+		err = fmt.Errorf("nothing is mounted at %s although its backend said so: %w", target, ErrUnavailable)
+	}
+	return err
+}
+
+// retreat undoes a Mount that failed on the way, unless e had uses before.
+func (m *Manager) retreat(ctx context.Context, e entry) {
+	if len(e.Uses) > 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := m.detach(ctx, e); err != nil {
+		m.log.Warn("mount was not undone yet", "volume", e.Name, "pool", e.Pool, "err", err)
+		m.poke()
+	}
+}
+
+// entry returns the journal's entry of that name.
+func (m *Manager) entry(name string) (entry, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	e, ok := m.mounts[name]
+	return e, ok
+}
+
+// record writes e to the journal, then to memory. The caller holds the
+// volume's lock.
+func (m *Manager) record(e entry) error {
+	if err := m.journal.put(e); err != nil {
+		return err
+	}
+	m.remember(e)
+	return nil
+}
+
+func (m *Manager) remember(e entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mounts[e.Name] = e
+}
+
+func (m *Manager) forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mounts, name)
+}

@@ -1,0 +1,193 @@
+package volumes
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// settings are a volume's options, read. Which were given is told by the map
+// they were read from.
+type settings struct {
+	pool     string
+	access   Access
+	size     int64 // bytes; 0 means no limit
+	retain   bool
+	uid, gid *int
+	mode     *fs.FileMode
+	adopt    string
+	own      map[string]string // the backend's; it checks them
+}
+
+// Options come from anyone who may use the engine, and are stored.
+const (
+	maxOptions = 64
+	maxOption  = 4096 // bytes of a value
+)
+
+// parseOptions reads options as Docker's -o gives them, or returns ErrInvalid.
+func parseOptions(options map[string]string) (settings, error) {
+	s := settings{access: AccessShared, own: make(map[string]string)}
+	if len(options) > maxOptions {
+		return s, fmt.Errorf("%d options, the limit is %d: %w", len(options), maxOptions, ErrInvalid)
+	}
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		value := options[name]
+		if len(name) > maxName || len(value) > maxOption {
+			return s, fmt.Errorf("option %.40q is longer than %d bytes: %w", name, maxOption, ErrInvalid)
+		}
+		if err := s.set(name, value); err != nil {
+			return s, fmt.Errorf("option %s=%q: %w: %w", name, value, err, ErrInvalid)
+		}
+	}
+	return s, nil
+}
+
+func (s *settings) set(name, value string) (err error) {
+	switch name {
+	case "pool":
+		s.pool = value
+	case "access":
+		s.access, err = parseAccess(value)
+	case "size":
+		s.size, err = ParseSize(value)
+	case "retain":
+		s.retain, err = parseBool(value)
+	case "uid":
+		s.uid, err = parseID(value)
+	case "gid":
+		s.gid, err = parseID(value)
+	case "mode":
+		s.mode, err = parseMode(value)
+	case "adopt":
+		if s.adopt = value; value == "" {
+			err = fmt.Errorf("want the name of what is to be adopted")
+		}
+	default:
+		s.own[name] = value
+	}
+	return err
+}
+
+func parseAccess(value string) (Access, error) {
+	if Access(value) != AccessShared {
+		return "", fmt.Errorf("want %s, the only access that this version knows", AccessShared)
+	}
+	return AccessShared, nil
+}
+
+func parseBool(value string) (bool, error) {
+	switch value {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("want true or false")
+}
+
+// parseID reads a user or group ID; the last number means "none" to chown(2).
+func parseID(value string) (*int, error) {
+	n, err := strconv.ParseUint(value, 10, 32)
+	if err != nil || n == math.MaxUint32 {
+		return nil, fmt.Errorf("want a number from 0 to %d", math.MaxUint32-1)
+	}
+	id := int(n)
+	return &id, nil
+}
+
+// parseMode reads permission bits in octal, with set-group-ID and sticky.
+func parseMode(value string) (*fs.FileMode, error) {
+	n, err := strconv.ParseUint(value, 8, 32)
+	if err != nil || n > 0o3777 {
+		return nil, fmt.Errorf("want an octal mode such as 0750 (set-group-ID 2000 and sticky 1000 may be added)")
+	}
+	mode := fs.FileMode(n & 0o777)
+	if n&0o2000 != 0 {
+		mode |= fs.ModeSetgid
+	}
+	if n&0o1000 != 0 {
+		mode |= fs.ModeSticky
+	}
+	return &mode, nil
+}
+
+// ParseSize reads a number of bytes, with K, M, G, T or P for powers of 1024;
+// Ki or KiB and so on mean the same. It must be above 0.
+func ParseSize(value string) (int64, error) {
+	digits := strings.TrimRight(value, "BbIiKkMmGgTtPp")
+	unit := strings.ToUpper(value[len(digits):])
+	if len(unit) > 1 {
+		unit = strings.TrimSuffix(unit, "B")
+		unit = strings.TrimSuffix(unit, "I")
+	}
+	shift := map[string]uint{"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
+	bits, known := shift[unit]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !known || n <= 0 || n > math.MaxInt64>>bits {
+		return 0, fmt.Errorf("want a number above 0 with an optional K, M, G, T or P, such as 20G")
+	}
+	return n << bits, nil
+}
+
+// disagreement names the first of the options asked for that the volume does
+// not have, or is "". What is not asked for does not disagree.
+func disagreement(asked map[string]string, r record) (string, error) {
+	want, err := parseOptions(asked)
+	if err != nil {
+		return "", err
+	}
+	have, err := parseOptions(r.Options)
+	if err != nil {
+		return "", fmt.Errorf("stored options: %w", err)
+	}
+	have.pool = r.Pool
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if w, h := want.show(name), have.show(name); w != h {
+			return fmt.Sprintf("it has %s=%s, not %s", name, h, w), nil
+		}
+	}
+	return "", nil
+}
+
+// show is the value of an option in the one form that can be compared.
+func (s settings) show(name string) string {
+	switch name {
+	case "pool":
+		return s.pool
+	case "access":
+		return string(s.access)
+	case "size":
+		return orNone(s.size, s.size == 0)
+	case "retain":
+		return strconv.FormatBool(s.retain)
+	case "uid":
+		return orNone(deref(s.uid), s.uid == nil)
+	case "gid":
+		return orNone(deref(s.gid), s.gid == nil)
+	case "mode":
+		return orNone(deref(s.mode), s.mode == nil)
+	case "adopt":
+		return orNone(s.adopt, s.adopt == "")
+	}
+	value, given := s.own[name]
+	return orNone(value, !given)
+}
+
+func orNone(value any, none bool) string {
+	if none {
+		return "(none)"
+	}
+	return fmt.Sprint(value)
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

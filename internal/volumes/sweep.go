@@ -1,0 +1,159 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// The sweeper does in the background what calls could not, or must not wait
+// for. Each round looks at this host's mounts; the trash and interrupted
+// creates are looked at when something asks for it, and otherwise seldom.
+const (
+	mountInterval = 5 * time.Second
+	trashInterval = time.Minute
+	sweepTimeout  = 30 * time.Second // of one volume's unmount
+	purgeTimeout  = 10 * time.Minute // of one volume's data; the next round goes on
+)
+
+func (m *Manager) sweep(ctx context.Context) {
+	defer m.calls.Done()
+	var purging busy
+	var next time.Time // of the trash
+	tick := time.NewTicker(mountInterval)
+	defer tick.Stop()
+	for {
+		m.sweepMounts(ctx)
+		if now := time.Now(); !now.Before(next) {
+			m.sweepRecords(ctx, now, &purging)
+			next = now.Add(trashInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+			next = time.Time{}
+		case <-tick.C:
+		}
+	}
+}
+
+// poke asks the sweeper to look at everything now.
+func (m *Manager) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sweepMounts drops the uses of engines that are gone, unless a container
+// lives on, and unmounts what has no use left.
+func (m *Manager) sweepMounts(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, e := range m.idle() {
+		release, ok := m.locks.try(e.Name)
+		if !ok {
+			continue // a call is under way, perhaps one that hangs
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+			defer cancel()
+			_, err := callLocked(ctx, m, e.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+				return struct{}{}, nil, m.settle(ctx, e.Name)
+			})
+			if err != nil {
+				m.log.Debug("volume is still mounted", "volume", e.Name, "pool", e.Pool, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// idle lists the entries without a use by an engine that lives.
+func (m *Manager) idle() []entry {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var idle []entry
+	for _, e := range m.mounts {
+		if len(e.live().Uses) == 0 {
+			idle = append(idle, e)
+		}
+	}
+	return idle
+}
+
+func (e entry) live() entry { return e.keep(func(u use) bool { return !gone(u.Engine) }) }
+
+// settle detaches a volume that has no live use. While a container has it, its
+// uses stay: a new engine (live-restore) will drop them.
+func (m *Manager) settle(ctx context.Context, name string) error {
+	e, ok := m.entry(name)
+	if !ok || len(e.live().Uses) > 0 {
+		return nil
+	}
+	return m.detach(ctx, e)
+}
+
+// sweepRecords undoes interrupted creates and purges what is due, each pool by
+// itself: one may hang.
+func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy) {
+	if m.unfinished.Swap(false) {
+		if err := m.resume(ctx); err != nil {
+			m.log.Warn("interrupted creates were not undone yet", "err", err)
+			m.unfinished.Store(true)
+		}
+	}
+	due, err := m.due(ctx, now)
+	if err != nil {
+		m.log.Warn("trash was not looked at", "err", err)
+		return
+	}
+	for pool, ids := range due {
+		if !purging.begin(pool) {
+			continue
+		}
+		m.calls.Add(1)
+		go func() {
+			defer m.calls.Done()
+			defer purging.end(pool)
+			for _, id := range ids {
+				m.purgeDue(ctx, now, pool, id)
+			}
+		}()
+	}
+}
+
+func (m *Manager) purgeDue(ctx context.Context, now time.Time, pool, id string) {
+	release, ok := m.locks.try(trashKey(id))
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
+	defer cancel()
+	_, err := callLocked(ctx, m, trashKey(id), release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+		r, err := m.load(ctx, trashKey(id))
+		if errors.Is(err, ErrNotFound) || err == nil && !r.due(now) {
+			return struct{}{}, nil, nil // purged or restored since
+		}
+		if err == nil {
+			err = m.purge(ctx, r)
+		}
+		return struct{}{}, nil, err
+	})
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("volume will be purged later", "id", id, "pool", pool, "err", err)
+	}
+}
+
+// busy is a set of names, safe for concurrent use. The zero value is empty.
+type busy struct {
+	names sync.Map
+}
+
+func (b *busy) begin(name string) bool {
+	_, taken := b.names.LoadOrStore(name, nil)
+	return !taken
+}
+
+func (b *busy) end(name string) { b.names.Delete(name) }

@@ -1,0 +1,166 @@
+// Package volumes is dvold itself: it makes, mounts, removes and recovers
+// volumes out of a Coordinator, which knows what exists, and Backends, which
+// know where it lies.
+//
+// Three things are true at once and are kept in step here: the coordinator's
+// records (which volumes exist), this host's journal (who uses what), and the
+// kernel's mount table. Every change is written down as an intent, done, and
+// written down as done, so that it can be taken up again after a crash at any
+// line. Nothing slow happens under a mutex; calls for one volume wait for each
+// other, calls for different volumes never do.
+package volumes
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// Errors a Manager returns, wrapped with what it was doing. Backends and
+// volumes mean the same by the first three.
+var (
+	ErrInvalid     = backends.ErrInvalid
+	ErrInUse       = backends.ErrInUse
+	ErrUnavailable = backends.ErrUnavailable
+	ErrNotFound    = errors.New("no such volume")
+	ErrMismatch    = errors.New("volume exists with other options")
+)
+
+// Config is what a Manager is made of.
+type Config struct {
+	Host        string // this host's name in the cluster
+	StateDir    string // holds the journal host.db and the mountpoints mnt/
+	Pools       []Pool
+	DefaultPool string // must be one of Pools
+}
+
+// Pool is a configured place that volumes are made in.
+type Pool struct {
+	Name     string
+	Type     string // of its Backend, such as local
+	Location string // where it lies, for people
+	Backend  backends.Backend
+	TrashTTL time.Duration // how long removed data is kept; 0 means not at all
+}
+
+// Manager is one host's share of the cluster's volumes. Its methods may be
+// called concurrently. One that its caller's ctx ends goes on behind the
+// scenes, if it must, until the storage answers, and then undoes itself.
+type Manager struct {
+	cfg     Config
+	pools   map[string]*pool
+	coord   coordination.Coordinator
+	session coordination.Session
+	journal *journal
+	log     *slog.Logger
+	locks   locks
+	calls   sync.WaitGroup     // the calls under way, and the sweepers
+	stop    context.CancelFunc // ends the sweepers
+	wake    chan struct{}      // asks for a sweep now; holds one
+
+	unfinished atomic.Bool // interrupted creates may be left
+
+	mu     sync.RWMutex // guards mounts
+	mounts map[string]entry
+}
+
+// Open joins the cluster, reads the journal and brings it into line with the
+// kernel's mount table, then sweeps in the background until Close. It asks
+// nothing of the storage, which may hang.
+func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *slog.Logger) (*Manager, error) {
+	m := &Manager{
+		cfg:    cfg,
+		pools:  make(map[string]*pool),
+		coord:  coord,
+		log:    log,
+		wake:   make(chan struct{}, 1),
+		mounts: make(map[string]entry),
+	}
+	for _, p := range cfg.Pools {
+		m.pools[p.Name] = newPool(p)
+	}
+	if m.pools[cfg.DefaultPool] == nil {
+		return nil, fmt.Errorf("default pool %q is not configured", cfg.DefaultPool)
+	}
+	if err := os.MkdirAll(m.mountDir(), 0o711); err != nil {
+		return nil, fmt.Errorf("make the directory for mountpoints: %w", err)
+	}
+	boot, err := host.BootID()
+	if err != nil {
+		return nil, err
+	}
+	m.journal, err = openJournal(filepath.Join(cfg.StateDir, "host.db"))
+	if err != nil {
+		return nil, err
+	}
+	if err := m.recover(boot); err != nil {
+		return nil, errors.Join(err, m.journal.close())
+	}
+	m.session, err = coord.Join(ctx, coordination.Host{Name: cfg.Host, ID: m.journal.hostID, Boot: boot})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("join the cluster as %q: %w", cfg.Host, err), m.journal.close())
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop = stop
+	m.unfinished.Store(true)
+	m.calls.Add(1)
+	go m.sweep(background)
+	return m, nil
+}
+
+// Close ends the background work, waits for calls under way until ctx ends,
+// and leaves the cluster. Volumes stay mounted.
+func (m *Manager) Close(ctx context.Context) error {
+	m.stop()
+	done := make(chan struct{})
+	go func() { m.calls.Wait(); close(done) }()
+	var late error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		// What hangs in the kernel can't be ended. Its intent is in the
+		// journal, and the next start undoes it.
+		late = errors.New("calls under way did not end in time")
+	}
+	return errors.Join(late, m.session.Close(context.WithoutCancel(ctx)), m.journal.close())
+}
+
+// Pools lists the configured pools by name.
+func (m *Manager) Pools() []Pool {
+	return slices.SortedFunc(slices.Values(m.cfg.Pools), func(a, b Pool) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+// DefaultPool is the pool of a volume that names none.
+func (m *Manager) DefaultPool() string { return m.cfg.DefaultPool }
+
+func (m *Manager) mountDir() string { return filepath.Join(m.cfg.StateDir, "mnt") }
+
+// target is where a volume is mounted. It is named by the ID, not the name, so
+// that a volume never meets the mount of a namesake removed before.
+func (m *Manager) target(id string) string { return filepath.Join(m.mountDir(), id) }
+
+// newID makes a volume's ID: its name, for people, and 48 random bits.
+func newID(name string) string { return name + "." + newOp() }
+
+// newOp tells one write of a record from another that is otherwise the same.
+func newOp() string {
+	var b [6]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
