@@ -112,8 +112,8 @@ func (s *Server) plain(answer any) http.HandlerFunc {
 	}
 }
 
-// decode reads one JSON object and nothing after it. A Req without fields
-// takes no argument, and any body.
+// decode reads one JSON object, which names a volume, and nothing after it. A
+// Req without fields takes no argument, and any body.
 func decode(body io.Reader, req any) error {
 	text, err := io.ReadAll(body)
 	var tooLarge *http.MaxBytesError
@@ -123,7 +123,8 @@ func decode(body io.Reader, req any) error {
 	if err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	if reflect.TypeOf(req).Elem().NumField() == 0 {
+	fields := reflect.ValueOf(req).Elem()
+	if fields.NumField() == 0 {
 		return nil
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
@@ -131,6 +132,9 @@ func decode(body io.Reader, req any) error {
 	}
 	if err := json.Unmarshal(text, req); err != nil {
 		return fmt.Errorf("the request is not what Docker sends: %w", err)
+	}
+	if fields.FieldByName("Name").String() == "" {
+		return errors.New("the request is not what Docker sends: it names no volume")
 	}
 	return nil
 }

@@ -1,0 +1,69 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	validKeys = " (valid: admin_socket, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, state_dir, trash_ttl)"
+	validTime = " is not a time: want numbers with units, such as 30m, 24h, 7d or 1d12h, up to 36500d"
+)
+
+func TestBadFiles(t *testing.T) {
+	messages := map[string]string{
+		"alias":                      `FILE:2: anchors and aliases are not supported`,
+		"config_key":                 `FILE:1: unknown key config` + validKeys,
+		"coordination_type":          `FILE:2: coordination.type: "consul" is not one of: embedded`,
+		"default_pool_missing":       `default_pool is not set, and there are several pools: set it to one of a, b`,
+		"default_pool_unknown":       `FILE:1: default_pool: there is no pool "A" (there are: a)`,
+		"default_pool_without_pools": `FILE:1: default_pool: there is no pool "gv0" (there are: local)`,
+		"dotted_key":                 `FILE:1: unknown key log.level` + validKeys,
+		"duplicate_key":              `FILE:3: host was set in line 1 already`,
+		"duplicate_pool":             `FILE:3: a was set in line 2 already`,
+		"duplicate_pool_key":         `FILE:5: path was set in line 4 already`,
+		"encoding":                   `FILE: invalid leading UTF-8 octet`,
+		"host_chars":                 `FILE:1: host: "node 1/a" is not a host name: want up to 64 letters, digits, dots, dashes and underscores`,
+		"host_empty":                 `FILE:1: host: "" is not a host name: want up to 64 letters, digits, dots, dashes and underscores`,
+		"host_list":                  `FILE:1: host: want a single value, not a list`,
+		"list":                       `FILE:1: want settings, such as "host: node1", not a list`,
+		"list_as_key":                `FILE:1: want a plain word as key`,
+		"log_format":                 `FILE:1: log.format: "xml" is not one of: text, json`,
+		"log_level":                  `FILE:2: log.level: "loud" is not one of: debug, info, warn, error`,
+		"log_text":                   `FILE:1: log: want settings, not "debug"`,
+		"long_socket":                "FILE:1: admin_socket: /" + strings.Repeat("a", 107) + " is too long for a socket, which may have 107 bytes",
+		"merge":                      `FILE:2: want a plain word as key`,
+		"other_case_key":             `FILE:1: unknown key Host` + validKeys,
+		"pool_empty":                 `FILE:2: pools.gv0: type is not set`,
+		"pool_name":                  `FILE:2: pool name "gv.0": want up to 63 letters, digits, dashes and underscores`,
+		"pool_no_type":               `FILE:2: pools.gv0: type is not set`,
+		"pool_text":                  `FILE:2: pools.gv0: want settings, not "local"`,
+		"pool_trash_ttl":             `FILE:4: pools.gv0.trash_ttl: "soon"` + validTime,
+		"pool_trash_ttl_list":        `FILE:2: pools.gv0.trash_ttl: want a text, not a list`,
+		"pool_type_list":             `FILE:3: pools.gv0.type: want a text, not a list`,
+		"pools_list":                 `FILE:1: pools: want names and settings of pools, not a list`,
+		"relative_path":              `FILE:1: state_dir: "var/lib/dvol" is not an absolute path below /`,
+		"root_path":                  `FILE:1: state_dir: "/.." is not an absolute path below /`,
+		"same_socket":                `admin_socket and docker_socket are both /run/dvol.sock`,
+		"syntax":                     `FILE:1: did not find expected ',' or '}'`,
+		"tab":                        `FILE:2: found a tab character that violates indentation`,
+		"text":                       `FILE:1: want settings, such as "host: node1", not "host=node1"`,
+		"trash_ttl_negative":         `FILE:1: trash_ttl: "-1h"` + validTime,
+		"trash_ttl_unit":             `FILE:1: trash_ttl: "24"` + validTime,
+		"two_documents":              `FILE:2: a second document begins: want one`,
+		"unknown_key":                `FILE:2: unknown key hots` + validKeys,
+		"unknown_nested_key":         `FILE:3: unknown key log.colour` + validKeys,
+	}
+	eachFile(t, "bad", func(t *testing.T, name, path string) {
+		want, ok := messages[name]
+		if !ok {
+			t.Fatal("no message is expected of this file")
+		}
+		_, err := load(t, "--config", path)
+		wantMessage(t, err, strings.ReplaceAll(want, "FILE", path))
+		delete(messages, name)
+	})
+	for name := range messages {
+		t.Errorf("%s.bad.yaml is missing", name)
+	}
+}

@@ -1,0 +1,98 @@
+package config_test
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dvol/dvold/internal/config"
+)
+
+const sample = "../../docs/dvold.yaml"
+
+// switchedOn returns the sample with all of its settings switched on.
+func switchedOn(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`(?m)^( *)#(\w+:)`).ReplaceAllString(string(content), "$1$2")
+}
+
+// What the sample has switched on is what holds without any file.
+func TestSampleIsTheDefault(t *testing.T) {
+	compare(t, mustLoad(t, "--config", sample), defaults(t), defaultPools())
+}
+
+func TestSampleSwitchedOn(t *testing.T) {
+	c := mustLoad(t, "--config", write(t, switchedOn(t)))
+	if c.Host != "node1" {
+		t.Errorf("got host %s, want node1", c.Host)
+	}
+	if got := c.Pools["local"].TrashTTL; got == nil || got.Duration != 7*24*time.Hour {
+		t.Errorf("got trash_ttl %v of the pool, want 7 days", got)
+	}
+}
+
+// Each key of the configuration is in the sample.
+func TestSampleIsComplete(t *testing.T) {
+	var content map[string]any
+	if err := yaml.Unmarshal([]byte(switchedOn(t)), &content); err != nil {
+		t.Fatal(err)
+	}
+	pools, ok := content["pools"].(map[string]any)
+	if !ok {
+		t.Fatalf("pools: got %v", content["pools"])
+	}
+	pool, ok := pools["local"].(map[string]any)
+	if !ok {
+		t.Fatalf("pools.local: got %v", pools["local"])
+	}
+	delete(content, "pools")
+	inConfig := slices.DeleteFunc(keysOf(reflect.TypeFor[config.Config](), ""), func(key string) bool { return key == "pools" })
+	for what, c := range map[string]struct{ got, want []string }{
+		"settings":  {keysIn(content, ""), inConfig},
+		"of a pool": {keysIn(pool, ""), append(keysOf(reflect.TypeFor[config.Pool](), ""), keysOf(reflect.TypeFor[localPool](), "")...)},
+	} {
+		slices.Sort(c.got)
+		slices.Sort(c.want)
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s: the sample has %q, the configuration %q", what, c.got, c.want)
+		}
+	}
+}
+
+// keysOf returns the names that yaml gives to the fields of t.
+func keysOf(t reflect.Type, prefix string) []string {
+	var keys []string
+	for field := range t.Fields() {
+		name := field.Tag.Get("yaml")
+		switch {
+		case name == "" || name == "-":
+		case field.Type.Kind() == reflect.Struct && field.Type != reflect.TypeFor[config.Duration]():
+			keys = append(keys, keysOf(field.Type, prefix+name+".")...)
+		default:
+			keys = append(keys, prefix+name)
+		}
+	}
+	return keys
+}
+
+// keysIn returns the keys of a decoded mapping.
+func keysIn(m map[string]any, prefix string) []string {
+	var keys []string
+	for name, value := range m {
+		if section, ok := value.(map[string]any); ok {
+			keys = append(keys, keysIn(section, prefix+name+".")...)
+		} else {
+			keys = append(keys, prefix+name)
+		}
+	}
+	return keys
+}

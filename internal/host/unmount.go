@@ -1,0 +1,74 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unmount takes away whatever is mounted at target, all of it if several
+// mounts are stacked there, neither lazily nor by force, and makes sure in the
+// mount table that nothing is left. It is no error if nothing is mounted there
+// or target is missing. If a process uses the mount it returns ErrBusy.
+//
+// It asks nothing of the file system that is mounted there.
+func Unmount(target string) error {
+	if err := unmount(filepath.Clean(target)); err != nil {
+		return fmt.Errorf("unmount %s: %w", target, err)
+	}
+	return nil
+}
+
+func unmount(target string) error {
+	// Behind a symbolic link the mount table would seem to have no mount.
+	parent, err := openPlain(filepath.Dir(target))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parent.Close()
+
+	last := 0
+	for {
+		m, err := MountedAt(target)
+		if err != nil || m == nil {
+			return err
+		}
+		if m.ID == last {
+			return errors.New("still in the mount table, hidden below another mount")
+		}
+		last = m.ID
+		err = unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		switch {
+		case errors.Is(err, unix.EBUSY):
+			return ErrBusy
+		case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT): // not mounted, or hidden: the table knows
+		case err != nil:
+			return os.NewSyscallError("umount2", err)
+		}
+	}
+}
+
+// RemoveMountpoint removes the empty directory target after a look into the
+// mount table. One that is missing is no error. It is an error if something is
+// mounted there, which is ErrBusy, or if target is not an empty directory.
+func RemoveMountpoint(target string) error {
+	m, err := MountedAt(target)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		return fmt.Errorf("remove mountpoint %s: %w", target, ErrBusy)
+	}
+	err = unix.Rmdir(target)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "remove mountpoint", Path: target, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// User is a process in another mount namespace that has the mount.
+type User struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	Target  string `json:"target"` // in the namespace of the process
+}
+
+// OtherUsers lists processes, one for each mount namespace other than ours,
+// that have the directory which m shows, or one beneath it, mounted.
+//
+// A copy of our own mount table does not count, as a monitor with the host's
+// root directory or a service with a namespace of its own has it: there the
+// mountpoint ends in that of m. Processes that vanish meanwhile are skipped. A
+// namespace that only a file keeps, without any process, is not seen.
+func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
+	namespace, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := Mounts()
+	if err != nil {
+		return nil, err
+	}
+	processes, err := numbers("/proc")
+	if err != nil {
+		return nil, err
+	}
+	s := scan{mount: m, own: map[int]bool{}, done: map[string]bool{namespace: true}, views: map[view]bool{}}
+	for _, m := range mounts {
+		s.own[m.ID] = true
+	}
+	for _, pid := range processes {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("look for users of %s: %w", m.Mountpoint, err)
+		}
+		if err := s.process(pid); err != nil && !gone(err) {
+			return nil, fmt.Errorf("look for users of %s: %w", m.Mountpoint, err)
+		}
+	}
+	return s.users, nil
+}
+
+// scan is a search for the users of a mount.
+type scan struct {
+	mount *mountinfo.Info
+	own   map[int]bool    // IDs of our mounts
+	done  map[string]bool // namespaces that need no further look
+	views map[view]bool   // looked at
+	users []User
+}
+
+// view is what decides which mounts a thread sees: a mount table shows only
+// what lies below the root directory of the thread.
+type view struct{ namespace, root string }
+
+func viewOf(dir string) (view, error) {
+	namespace, err := os.Readlink(dir + "/ns/mnt")
+	if err != nil {
+		return view{}, err
+	}
+	root, err := os.Readlink(dir + "/root")
+	if err != nil {
+		return view{}, err
+	}
+	return view{namespace, root}, nil
+}
+
+// process looks at each thread, for one may have a namespace of its own or
+// outlive the first.
+func (s *scan) process(pid int) error {
+	tasks := filepath.Join("/proc", strconv.Itoa(pid), "task")
+	threads, err := numbers(tasks)
+	if err != nil {
+		return err
+	}
+	for _, tid := range threads {
+		if err := s.thread(pid, filepath.Join(tasks, strconv.Itoa(tid))); err != nil && !gone(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scan) thread(pid int, dir string) error {
+	v, err := viewOf(dir)
+	hidden := errors.Is(err, fs.ErrPermission)
+	if err != nil && !hidden {
+		return err
+	}
+	if s.done[v.namespace] || s.views[v] {
+		return nil
+	}
+	mounts, err := mountsIn(dir + "/mountinfo")
+	if err != nil || len(mounts) == 0 {
+		return err
+	}
+	if hidden { // everybody may see the mounts, and no two namespaces share one
+		v = view{namespace: strconv.Itoa(mounts[0].ID)}
+		if s.own[mounts[0].ID] || s.done[v.namespace] || s.views[v] {
+			return nil
+		}
+	}
+	for _, m := range mounts {
+		if !shows(m, s.mount) || strings.HasSuffix(m.Mountpoint, s.mount.Mountpoint) {
+			continue
+		}
+		command, err := os.ReadFile(dir + "/comm")
+		if err != nil {
+			return err
+		}
+		s.users = append(s.users, User{PID: pid, Command: strings.TrimSpace(string(command)), Target: m.Mountpoint})
+		s.done[v.namespace] = true
+		return nil
+	}
+	s.views[v] = true
+	return nil
+}
+
+func mountsIn(table string) ([]*mountinfo.Info, error) {
+	f, err := os.Open(table)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(f, nil)
+}
+
+// numbers returns the entries of dir that are numbers.
+func numbers(dir string) ([]int, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			found = append(found, n)
+		}
+	}
+	return found, nil
+}
+
+// gone tells whether err says that a process has ended; proc(5) is silent
+// about these, fs/proc_namespace.c is not.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
+}
