@@ -12,12 +12,14 @@ import (
 
 func configCommand() *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs}
-	c.AddCommand(&cobra.Command{
+	check := &cobra.Command{
 		Use:   "check",
 		Short: "Read the configuration as serve would, and say what is wrong",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return configCheck(c) },
-	})
+	}
+	config.Flags(check.Flags())
+	c.AddCommand(check)
 	return c
 }
 

@@ -11,8 +11,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"github.com/dvol/dvold/internal/config"
 )
 
 // version is set at build time.
@@ -37,7 +35,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	config.Flags(root.PersistentFlags())
 	root.AddCommand(serveCommand(stderr), volumeCommand(), trashCommand(), poolCommand(), configCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)

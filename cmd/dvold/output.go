@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/internal/config"
@@ -30,7 +31,11 @@ func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Co
 			return run(c, adminapi.NewClient(socket), args)
 		},
 	}
-	c.Flags().String("output", "table", "how to print the answer: table or json")
+	c.Flags().String("output", "table", "`form` of the answer: table or json")
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	config.Flags(all)
+	c.Flags().AddFlag(all.Lookup("config"))
+	c.Flags().AddFlag(all.Lookup("admin-socket"))
 	return c
 }
 
@@ -68,7 +73,7 @@ func print(c *cobra.Command, answer any, table func(row func(cells ...any))) err
 	return w.Flush()
 }
 
-// local is a time as operators read it.
+// localTime is a time as operators read it.
 func localTime(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 // or is s, or instead where there is none.

@@ -26,7 +26,7 @@ import (
 const drainTime = 110 * time.Second
 
 func serveCommand(stderr io.Writer) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the volume driver in the foreground",
 		Long: `Run the volume driver in the foreground, until SIGTERM or SIGINT.
@@ -43,6 +43,8 @@ it again and it goes on with them.`,
 			return serve(c.Context(), cfg, newLogger(stderr, cfg.Log))
 		},
 	}
+	config.Flags(c.Flags())
+	return c
 }
 
 // serve runs the daemon until ctx ends, then drains it.

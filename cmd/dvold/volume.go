@@ -87,7 +87,7 @@ func volumeCreateCommand() *cobra.Command {
 		}
 		return print(c, v, func(row func(...any)) { row(v.Name) })
 	})
-	c.Flags().StringArrayP("opt", "o", nil, "an option of the volume, such as pool=fast; may be repeated")
+	c.Flags().StringArrayP("opt", "o", nil, "`option` of the volume, such as pool=fast; may be repeated")
 	return c
 }
 

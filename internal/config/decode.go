@@ -23,10 +23,26 @@ func (p Pool) Decode(into any) error {
 	if err := p.check(p.node, v.Elem().Type(), p.path); err != nil {
 		return err
 	}
-	if err := p.node.Decode(into); err != nil {
+	if err := withoutNulls(p.node).Decode(into); err != nil {
 		return located(p.file, err)
 	}
 	return nil
+}
+
+// withoutNulls returns node without the keys that have no value, for which
+// yaml would empty lists and maps.
+func withoutNulls(node *yaml.Node) *yaml.Node {
+	if node.Kind != yaml.MappingNode {
+		return node
+	}
+	pruned := *node
+	pruned.Content = nil
+	for key, value := range pairs(node) {
+		if !isNull(value) {
+			pruned.Content = append(pruned.Content, key, withoutNulls(value))
+		}
+	}
+	return &pruned
 }
 
 // check returns an error unless node fits into a t. It says so in the words of
@@ -91,10 +107,11 @@ func (p Pool) check(node *yaml.Node, t reflect.Type, path string) error {
 			return wrong("true or false")
 		}
 	default:
-		if err := node.Decode(reflect.New(t).Interface()); err != nil {
-			if v := reflect.Zero(t); v.CanInt() || v.CanUint() {
-				return wrong("a whole number")
-			}
+		err := node.Decode(reflect.New(t).Interface())
+		if v := reflect.Zero(t); (v.CanInt() || v.CanUint()) && (err != nil || node.Tag != "!!int") {
+			return wrong("a whole number") // yaml cuts 1.5 to 1
+		}
+		if err != nil {
 			return wrong("a value of type " + t.String())
 		}
 	}

@@ -99,12 +99,15 @@ func (m *Manager) settle(ctx context.Context, name string) error {
 // itself: one may hang.
 func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy) {
 	if m.unfinished.Swap(false) {
-		if err := m.resume(ctx); err != nil {
+		if err := m.resume(ctx); err != nil && ctx.Err() == nil {
 			m.log.Warn("interrupted creates were not undone yet", "err", err)
 			m.unfinished.Store(true)
 		}
 	}
 	due, err := m.due(ctx, now)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		m.log.Warn("trash was not looked at", "err", err)
 		return
