@@ -188,7 +188,10 @@ func TestDeadEngine(t *testing.T) {
 		t.Fatal("unmounted under a container that outlived its engine")
 	}
 	stop()
-	w.eventually("unmounted", func() bool { return !w.mounted(target) })
+	w.sweepMounts(t.Context())
+	if w.mounted(target) {
+		t.Error("still mounted after the container ended")
+	}
 }
 
 // TestHungPool: calls for a pool that hangs end with their callers, calls for

@@ -64,6 +64,27 @@ func TestRebootForgetsUses(t *testing.T) {
 	w.must(w.Unmount(t.Context(), "data", "c1"))
 }
 
+// TestStateDirBehindSymlink: mount tables know no symbolic links.
+func TestStateDirBehindSymlink(t *testing.T) {
+	w := newWorld(t)
+	real := w.dir
+	w.dir = filepath.Join(real, "link")
+	w.must(os.Symlink(".", w.dir))
+	w.start()
+	w.must(w.Create(t.Context(), "data", nil))
+	target := w.mount("data", "c1", me(t))
+	w.stop()
+	w.start()
+	defer w.stop()
+	if v, err := w.Get(t.Context(), "data"); err != nil || v.Mountpoint != target {
+		t.Errorf("after the restart: %+v, %v; want it mounted at %s", v, err, target)
+	}
+	w.must(w.Unmount(t.Context(), "data", "c1"))
+	if w.mounted(target) {
+		t.Error("still mounted")
+	}
+}
+
 // TestMountVanished is a mount that somebody undid by hand.
 func TestMountVanished(t *testing.T) {
 	w := newWorld(t).start()

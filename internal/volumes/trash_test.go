@@ -132,7 +132,7 @@ func TestTrashTTL(t *testing.T) {
 		if !w.gone(location["short"]) {
 			t.Error("not purged when due")
 		}
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(100 * time.Hour)
 		if w.gone(location["kept"]) || w.gone(location["back"]) {
 			t.Error("purged what was to be kept, or was restored")
 		}

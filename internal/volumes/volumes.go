@@ -99,6 +99,10 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err := os.MkdirAll(m.mountDir(), 0o711); err != nil {
 		return nil, fmt.Errorf("make the directory for mountpoints: %w", err)
 	}
+	var err error
+	if m.cfg.StateDir, err = filepath.EvalSymlinks(cfg.StateDir); err != nil { // as mount tables do
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
 	boot, err := host.BootID()
 	if err != nil {
 		return nil, err
