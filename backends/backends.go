@@ -42,8 +42,8 @@ var (
 // result was lost can be made again, and repeating one that succeeded changes
 // nothing. Methods may be called concurrently, but never twice at once for one
 // volume. They end soon after ctx does where the system calls beneath allow
-// it; a caller that must not wait longer leaves the call behind and keeps the
-// volume locked until it ends.
+// it, with success or an error that wraps that of ctx; a caller that must not
+// wait longer leaves the call behind and keeps the volume locked until it ends.
 type Backend interface {
 	// Plan checks a request and settles what Create is to make. It changes
 	// nothing. It returns ErrInvalid for what this pool cannot provide and,
@@ -51,7 +51,9 @@ type Backend interface {
 	Plan(ctx context.Context, r Request) (Volume, error)
 
 	// Create makes a planned volume: empty, durable, and with the owner and
-	// mode asked for. Of an adopted volume it changes nothing.
+	// mode asked for, whatever the umask. A volume that is complete stays as
+	// its users left it. Of an adopted volume it changes nothing, but returns
+	// ErrNotFound if it is missing.
 	Create(ctx context.Context, v Volume) error
 
 	// Remove deletes a volume and its data for good. One already gone is no
@@ -64,8 +66,11 @@ type Backend interface {
 	Stat(ctx context.Context, handle string) (Info, error)
 
 	// Mount makes the volume's files appear at target, an existing empty
-	// directory. Mounting what is mounted there already changes nothing.
-	// If it fails, target is not a mountpoint.
+	// directory whose path has no symbolic link in it. Mounting what is
+	// mounted there already, in the same way, changes nothing; with other
+	// options, or if something else is mounted there, it returns ErrInUse and
+	// leaves that. If it fails otherwise, target is not a mountpoint. It
+	// returns ErrNotFound if there is no such volume.
 	Mount(ctx context.Context, handle, target string, o MountOptions) error
 
 	// Unmount undoes Mount, even if the storage no longer answers, and leaves

@@ -47,8 +47,11 @@ type Coordinator interface {
 	Reader
 
 	// Join announces h as live until the Session ends, with an incarnation
-	// greater than any that h.Name had before. It returns ErrConflict if a
-	// host of that name and another ID is live.
+	// greater than any that h.Name had before; the Session outlives ctx. If
+	// the same machine is live already, with that name and ID, the new Session
+	// takes over and the old one ends with ErrSessionLost. It returns
+	// ErrConflict if a host of that name and another ID is live. Neither may
+	// be empty.
 	Join(ctx context.Context, h Host) (Session, error)
 
 	// Hosts lists the hosts that ever joined, ordered by name. One that is

@@ -76,6 +76,14 @@ func print(c *cobra.Command, answer any, table func(row func(cells ...any))) err
 // localTime is a time as operators read it.
 func localTime(t time.Time) string { return t.Local().Format(time.DateTime) }
 
+// mark is s if it applies.
+func mark(applies bool, s string) string {
+	if applies {
+		return s
+	}
+	return ""
+}
+
 // or is s, or instead where there is none.
 func or(s, instead string) string {
 	if s == "" {

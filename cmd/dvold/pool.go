@@ -20,11 +20,7 @@ func poolList(c *cobra.Command, d *adminapi.Client, _ []string) error {
 	return print(c, all, func(row func(...any)) {
 		row("NAME", "TYPE", "DEFAULT", "TRASH TTL", "LOCATION")
 		for _, p := range all {
-			mark := ""
-			if p.Default {
-				mark = "yes"
-			}
-			row(p.Name, p.Type, mark, p.TrashTTL, p.Location)
+			row(p.Name, p.Type, mark(p.Default, "yes"), p.TrashTTL, p.Location)
 		}
 	})
 }

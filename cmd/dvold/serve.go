@@ -81,7 +81,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	}()
 	docker, err := dockerapi.Listen(cfg.DockerSocket)
 	if err != nil {
-		return fmt.Errorf("Docker's socket: %w", err)
+		return fmt.Errorf("docker socket: %w", err)
 	}
 	admin, err := host.ListenUnix(cfg.AdminSocket, 0o600)
 	if err != nil {

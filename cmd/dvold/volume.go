@@ -50,7 +50,7 @@ func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {
 		row("Options:", or(options(v.Options), "none"))
 		row("Created:", localTime(v.CreatedAt)+" on host "+v.CreatedBy)
 		row("When removed:", fate(v.Volume))
-		row("Mounted at:", or(v.Mountpoint, "not mounted on this host"))
+		row("Mountpoint:", v.Mountpoint+mark(!v.Mounted, " (not mounted)"))
 		for _, u := range v.Uses {
 			row("Use:", fmt.Sprintf("mount ID %.12s, %d times, since %s, by engine process %d", u.MountID, u.Count, localTime(u.Since), u.Engine.PID))
 		}

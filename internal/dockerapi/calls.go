@@ -68,7 +68,8 @@ func (s *Server) list(ctx context.Context, _ struct{}) (any, error) {
 
 // describe is a volume in the engine's form. CreatedAt must be RFC 3339, or
 // the engine can't read the answer and takes the volume for gone; Status is
-// shown by docker volume inspect alone.
+// shown by docker volume inspect alone. The mountpoint is told before anything
+// is mounted there: the engine keeps it as the container's Mounts[].Source.
 func describe(v volumes.Volume, status bool) *volume.Volume {
 	d := &volume.Volume{Name: v.Name, Mountpoint: v.Mountpoint, CreatedAt: v.CreatedAt.UTC().Format(time.RFC3339)}
 	if !status {
@@ -80,6 +81,7 @@ func describe(v volumes.Volume, status bool) *volume.Volume {
 		"type":       v.Type,
 		"access":     v.Access,
 		"created_by": v.CreatedBy,
+		"mounted":    v.Mounted,
 		"adopted":    v.Adopted,
 		"retain":     v.Retain,
 	}

@@ -43,13 +43,14 @@ func TestConversation(t *testing.T) {
 	if status["pool"] != "local" || status["options"].(map[string]any)["uid"] != "7" {
 		t.Errorf("status is %v", status)
 	}
-	if got := d.call("VolumeDriver.Path", name)["Mountpoint"]; got != "" {
-		t.Errorf("path before the mount: %v", got)
+	path := d.call("VolumeDriver.Path", name)["Mountpoint"]
+	if path != v["Mountpoint"] || path == "" || status["mounted"] != false {
+		t.Errorf("before the mount: path %v, volume %v", path, v)
 	}
 	mount := map[string]any{"Name": "data", "ID": "b9d5c2"}
 	target := d.call("VolumeDriver.Mount", mount)["Mountpoint"].(string)
-	if at := d.mountpoints(); len(at) != 1 || at[0] != target {
-		t.Errorf("mount says %s, the kernel %v", target, at)
+	if at := d.mountpoints(); len(at) != 1 || at[0] != target || target != path {
+		t.Errorf("mount says %s, the path was %s, the kernel says %v", target, path, at)
 	}
 	if got := d.call("VolumeDriver.Path", name)["Mountpoint"]; got != target {
 		t.Errorf("path after the mount: %v, want %s", got, target)

@@ -100,6 +100,10 @@ func TestOtherUsersOfHiddenNamespaces(t *testing.T) {
 	startChild(t, false, "wait")
 	startChild(t, true, "wait")
 	startChild(t, true, "bind", source, hosttest.Dir(t))
+	// Of ours, and made last so that no other namespace has a copy.
+	if err := host.BindMount(open(t, source), hosttest.Dir(t), false); err != nil {
+		t.Fatal(err)
+	}
 	nobody := exec.Command("/proc/self/exe", childArg, "count-users", target)
 	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	nobody.Dir = "/"

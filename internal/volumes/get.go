@@ -25,7 +25,8 @@ type Volume struct {
 	Options    map[string]string `json:"options,omitempty"`
 	CreatedAt  time.Time         `json:"created_at"`
 	CreatedBy  string            `json:"created_by"`
-	Mountpoint string            `json:"mountpoint,omitempty"` // none unless mounted on this host
+	Mountpoint string            `json:"mountpoint"` // where it is mounted on this host when it is
+	Mounted    bool              `json:"mounted"`
 	Uses       []Use             `json:"uses,omitempty"`
 }
 
@@ -118,17 +119,18 @@ func (m *Manager) stat(ctx context.Context, poolName, handle string) (info backe
 // view is a record as users see it, with this host's mount of it.
 func (m *Manager) view(r record) Volume {
 	v := Volume{
-		Name:      r.Name,
-		ID:        r.ID,
-		Pool:      r.Pool,
-		Handle:    r.Handle,
-		Access:    r.Access,
-		Size:      r.Size,
-		Adopted:   r.Adopted,
-		Retain:    r.Retain,
-		Options:   r.Options,
-		CreatedAt: r.CreatedAt,
-		CreatedBy: r.CreatedBy,
+		Name:       r.Name,
+		ID:         r.ID,
+		Pool:       r.Pool,
+		Handle:     r.Handle,
+		Access:     r.Access,
+		Size:       r.Size,
+		Adopted:    r.Adopted,
+		Retain:     r.Retain,
+		Options:    r.Options,
+		CreatedAt:  r.CreatedAt,
+		CreatedBy:  r.CreatedBy,
+		Mountpoint: m.target(r.ID),
 	}
 	if p := m.pools[r.Pool]; p != nil {
 		v.Type = p.Type
@@ -137,9 +139,7 @@ func (m *Manager) view(r record) Volume {
 	if !ok || e.ID != r.ID {
 		return v
 	}
-	if e.mounted {
-		v.Mountpoint = m.target(r.ID)
-	}
+	v.Mounted = e.mounted
 	for id, u := range e.Uses {
 		v.Uses = append(v.Uses, Use{MountID: id, Count: u.Count, Engine: u.Engine, Since: u.Since})
 	}

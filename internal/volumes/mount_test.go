@@ -52,7 +52,7 @@ func TestLastUnmountUnmounts(t *testing.T) {
 		t.Error("still mounted after the last unmount")
 	}
 	v, err := w.Get(t.Context(), "data")
-	if err != nil || v.Mountpoint != "" || len(v.Uses) != 0 {
+	if err != nil || v.Mounted || len(v.Uses) != 0 {
 		t.Errorf("got %+v, %v", v, err)
 	}
 }

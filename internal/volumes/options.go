@@ -116,6 +116,18 @@ func parseMode(value string) (*fs.FileMode, error) {
 	return &mode, nil
 }
 
+// octal writes what parseMode reads.
+func octal(mode fs.FileMode) string {
+	n := mode.Perm()
+	if mode&fs.ModeSetgid != 0 {
+		n |= 0o2000
+	}
+	if mode&fs.ModeSticky != 0 {
+		n |= 0o1000
+	}
+	return fmt.Sprintf("%04o", uint32(n))
+}
+
 // ParseSize reads a number of bytes, with K, M, G, T or P for powers of 1024;
 // Ki or KiB and so on mean the same. It must be above 0.
 func ParseSize(value string) (int64, error) {
@@ -170,7 +182,7 @@ func (s settings) show(name string) string {
 	case "gid":
 		return orNone(deref(s.gid), s.gid == nil)
 	case "mode":
-		return orNone(deref(s.mode), s.mode == nil)
+		return orNone(octal(deref(s.mode)), s.mode == nil)
 	case "adopt":
 		return orNone(s.adopt, s.adopt == "")
 	}

@@ -67,7 +67,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestDisagreement(t *testing.T) {
-	have := record{Pool: "fast", Options: map[string]string{"size": "1G", "uid": "100", "vers": "4.1"}}
+	have := record{Pool: "fast", Options: map[string]string{"size": "1G", "uid": "100", "mode": "1770", "vers": "4.1"}}
 	for _, tt := range []struct {
 		asked map[string]string
 		want  string
@@ -79,6 +79,8 @@ func TestDisagreement(t *testing.T) {
 		{map[string]string{"size": "2G"}, "it has size=1073741824, not 2147483648"},
 		{map[string]string{"pool": "slow"}, "it has pool=fast, not slow"},
 		{map[string]string{"gid": "5"}, "it has gid=(none), not 5"},
+		{map[string]string{"mode": "2750"}, "it has mode=1770, not 2750"},
+		{map[string]string{"mode": "01770"}, ""},
 		{map[string]string{"vers": "3"}, "it has vers=4.1, not 3"},
 		{map[string]string{"soft": "1"}, "it has soft=(none), not 1"},
 		{map[string]string{"retain": "true"}, "it has retain=false, not true"},

@@ -25,7 +25,7 @@ func TestRestartKeepsMounts(t *testing.T) {
 	w.start()
 	defer w.stop()
 	v, err := w.Get(t.Context(), "data")
-	if err != nil || v.Mountpoint != target || len(v.Uses) != 1 || v.Uses[0].Count != 2 {
+	if err != nil || !v.Mounted || v.Mountpoint != target || len(v.Uses) != 1 || v.Uses[0].Count != 2 {
 		t.Errorf("after the restart: %+v, %v", v, err)
 	}
 	w.must(w.Unmount(t.Context(), "data", "c1"))
@@ -51,7 +51,7 @@ func TestRebootForgetsUses(t *testing.T) {
 	w.start()
 	defer w.stop()
 	v, err := w.Get(t.Context(), "data")
-	if err != nil || v.Mountpoint != "" || len(v.Uses) != 0 {
+	if err != nil || v.Mounted || len(v.Uses) != 0 {
 		t.Errorf("after the reboot: %+v, %v", v, err)
 	}
 	w.eventually("the mountpoint is gone", func() bool {
@@ -76,7 +76,7 @@ func TestStateDirBehindSymlink(t *testing.T) {
 	w.stop()
 	w.start()
 	defer w.stop()
-	if v, err := w.Get(t.Context(), "data"); err != nil || v.Mountpoint != target {
+	if v, err := w.Get(t.Context(), "data"); err != nil || !v.Mounted || v.Mountpoint != target {
 		t.Errorf("after the restart: %+v, %v; want it mounted at %s", v, err, target)
 	}
 	w.must(w.Unmount(t.Context(), "data", "c1"))

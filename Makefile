@@ -1,0 +1,39 @@
+# dvol: a table of contents. The work is in hack/, one script one job.
+
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+export PREFIX SYSCONFDIR DESTDIR
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo run test lint fmt install uninstall clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+build: ## bin/dvold, a static binary
+	@hack/build
+
+demo: ## see dvol work with real containers, in a private engine that leaves nothing behind
+	@hack/demo
+
+run: build ## serve in the foreground against this machine's own Docker (ARGS="--log-level debug")
+	@hack/run $(ARGS)
+
+test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
+	@hack/test
+
+lint: ## gofmt, go vet, staticcheck, shellcheck, systemd units
+	@hack/lint
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+install: ## binary, systemd units, sample configuration (PREFIX, SYSCONFDIR, DESTDIR)
+	@hack/install
+
+uninstall: ## what install put there; never volumes, never state
+	@hack/uninstall
+
+clean: ## remove what build made
+	rm -rf bin

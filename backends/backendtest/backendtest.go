@@ -1,0 +1,209 @@
+// Package backendtest is the suite of tests that every backend passes.
+//
+// It knows a backend by its contract alone: volumes appear as file systems
+// where they are mounted. What only some backends can do it finds out by type
+// assertion or from the [Fixture].
+package backendtest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
+)
+
+// Fixture is a pool that a test has for itself.
+type Fixture struct {
+	// Open returns a new instance of the backend, on the same pool each time.
+	Open func(t *testing.T) backends.Backend
+
+	// Adopt makes an empty thing in the pool that can be adopted and returns
+	// what Request.Adopt calls it. It is nil if the backend adopts nothing.
+	Adopt func(t *testing.T) string
+}
+
+// Run runs the suite. It calls prepare once for each test. It needs root.
+func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
+	hosttest.Root(t)
+	tests := []struct {
+		name string
+		run  func(*testing.T, *suite)
+	}{
+		{"Plan", testPlan},
+		{"PlanUnknownOption", testPlanUnknownOption},
+		{"Create", testCreate},
+		{"CreateAgain", testCreateAgain},
+		{"CreateOwnerAndMode", testCreateOwnerAndMode},
+		{"LongID", testLongID},
+		{"Stat", testStat},
+		{"Missing", testMissing},
+		{"Mount", testMount},
+		{"MountTwoTargets", testMountTwoTargets},
+		{"MountReadOnly", testMountReadOnly},
+		{"MountOverAnother", testMountOverAnother},
+		{"MountWithoutTarget", testMountWithoutTarget},
+		{"UnmountAgain", testUnmountAgain},
+		{"UnmountBusy", testUnmountBusy},
+		{"Remove", testRemove},
+		{"RemoveMounted", testRemoveMounted},
+		{"RemoveNeighbour", testRemoveNeighbour},
+		{"PlantedSymlinks", testPlantedSymlinks},
+		{"Adopt", testAdopt},
+		{"AdoptMissing", testAdoptMissing},
+		{"Reopen", testReopen},
+		{"Concurrent", testConcurrent},
+		{"Cancelled", testCancelled},
+		{"CutShort", testCutShort},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := prepare(t)
+			test.run(t, &suite{Backend: open(t, f), fixture: f, dir: hosttest.Dir(t)})
+		})
+	}
+}
+
+// open opens the pool and closes it with the test.
+func open(t *testing.T, f Fixture) backends.Backend {
+	t.Helper()
+	b := f.Open(t)
+	t.Cleanup(func() { closeBackend(t, b) })
+	return b
+}
+
+func closeBackend(t *testing.T, b backends.Backend) {
+	t.Helper()
+	if c, ok := b.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+}
+
+// suite is what a test has at hand.
+type suite struct {
+	backends.Backend
+	fixture Fixture
+	dir     string // for mountpoints
+	count   atomic.Int64
+}
+
+// id returns a new volume ID.
+func (s *suite) id() string {
+	return fmt.Sprintf("Vol_%d.%012x", s.count.Add(1), 0xbeef)
+}
+
+// plan plans a volume with a new ID, unless r has one.
+func (s *suite) plan(t *testing.T, r backends.Request) backends.Volume {
+	t.Helper()
+	if r.ID == "" {
+		r.ID = s.id()
+	}
+	v, err := s.Plan(t.Context(), r)
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	return v
+}
+
+// create makes a new volume and returns its handle.
+func (s *suite) create(t *testing.T) string {
+	t.Helper()
+	v := s.plan(t, backends.Request{})
+	if err := s.Create(t.Context(), v); err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	return v.Handle
+}
+
+// target makes a new directory to mount at.
+func (s *suite) target(t *testing.T) string {
+	t.Helper()
+	return hosttest.Subdir(t, s.dir, fmt.Sprintf("target %d", s.count.Add(1)))
+}
+
+// mount mounts the volume at a new target and returns that.
+func (s *suite) mount(t *testing.T, handle string) string {
+	t.Helper()
+	target := s.target(t)
+	if err := s.Mount(t.Context(), handle, target, backends.MountOptions{}); err != nil {
+		t.Fatalf("mount: %v", err)
+	}
+	if !mounted(t, target) {
+		t.Fatalf("after mount %s is not a mountpoint", target)
+	}
+	return target
+}
+
+func (s *suite) unmount(t *testing.T, handle, target string) {
+	t.Helper()
+	if err := s.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatalf("unmount: %v", err)
+	}
+	if mounted(t, target) {
+		t.Fatalf("after unmount %s is still a mountpoint", target)
+	}
+	if info, err := os.Lstat(target); err != nil || !info.IsDir() {
+		t.Fatalf("after unmount the directory is gone: %v", err)
+	}
+}
+
+// expect fails the test unless err is one of wanted, nil being an error too.
+func expect(t *testing.T, what string, err error, wanted ...error) {
+	t.Helper()
+	for _, want := range wanted {
+		if errors.Is(err, want) {
+			return
+		}
+	}
+	t.Errorf("%s: got error %v, want one of %v", what, err, wanted)
+}
+
+// expectForUser also wants a text that fits into one line of a message.
+func expectForUser(t *testing.T, what string, err, want error) {
+	t.Helper()
+	expect(t, what, err, want)
+	if err != nil && strings.Contains(err.Error(), "\n") {
+		t.Errorf("%s: the error has several lines: %q", what, err)
+	}
+}
+
+func mounted(t *testing.T, target string) bool {
+	t.Helper()
+	m, err := host.MountedAt(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m != nil
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expectFile(t *testing.T, dir, name, want string) {
+	t.Helper()
+	got, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil || string(got) != want {
+		t.Errorf("file %s: got %q, %v, want %q", name, got, err, want)
+	}
+}
+
+func expectEmpty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 0 {
+		t.Errorf("%s: got %v, %v, want an empty directory", dir, entries, err)
+	}
+}

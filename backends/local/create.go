@@ -1,0 +1,203 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+)
+
+const (
+	defaultMode = fs.FileMode(0o755)
+	validMode   = fs.ModePerm | fs.ModeSetgid | fs.ModeSticky
+)
+
+// Plan checks a request. The only options are those which all backends have.
+func (p *Pool) Plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
+	v, err := p.plan(ctx, r)
+	if err != nil {
+		return backends.Volume{}, fmt.Errorf("plan volume %s: %w", r.ID, classify(err))
+	}
+	return v, nil
+}
+
+func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
+	if err := ctx.Err(); err != nil {
+		return backends.Volume{}, err
+	}
+	if err := backends.CheckOptions(r.Options); err != nil {
+		return backends.Volume{}, err
+	}
+	if r.Size != 0 {
+		return backends.Volume{}, fmt.Errorf("size: a local pool cannot limit the size of a volume; leave size out or choose another pool: %w", backends.ErrInvalid)
+	}
+	if err := cmp.Or(checkOwner("uid", r.UID), checkOwner("gid", r.GID), checkMode(r.Mode)); err != nil {
+		return backends.Volume{}, err
+	}
+	if r.Adopt != "" {
+		return p.planAdoption(ctx, r)
+	}
+	handle, err := madeHandle(r.ID)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	return backends.Volume{Handle: handle, UID: r.UID, GID: r.GID, Mode: r.Mode}, nil
+}
+
+func (p *Pool) planAdoption(ctx context.Context, r backends.Request) (backends.Volume, error) {
+	if r.UID != nil || r.GID != nil || r.Mode != nil {
+		return backends.Volume{}, fmt.Errorf("adopt: what is adopted keeps its owner and mode; leave out uid, gid and mode: %w", backends.ErrInvalid)
+	}
+	handle, err := adoptedHandle(r.Adopt)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	root, err := p.open(ctx)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	defer root.Close()
+	dir, err := openVolume(root, handle)
+	if isAny(err, unix.ENOTDIR, unix.ELOOP, unix.EXDEV) {
+		err = fmt.Errorf("adopt: %w: %w", err, backends.ErrInvalid)
+	}
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	dir.Close()
+	return backends.Volume{Handle: handle, Adopted: true}, nil
+}
+
+func checkOwner(name string, id *int) error {
+	const highest = 1<<32 - 2 // chown(2) takes the one above for "leave it"
+	if id != nil && (*id < 0 || *id > highest) {
+		return fmt.Errorf("%s: %d is not between 0 and %d: %w", name, *id, highest, backends.ErrInvalid)
+	}
+	return nil
+}
+
+func checkMode(mode *fs.FileMode) error {
+	if mode != nil && *mode&^validMode != 0 {
+		return fmt.Errorf("mode: %v has more than permissions, setgid and sticky: %w", *mode, backends.ErrInvalid)
+	}
+	return nil
+}
+
+// Create makes a planned volume, owned by root and with mode 0755 if the plan
+// says nothing else. The volume appears when it is complete.
+func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
+	if err := p.create(ctx, v); err != nil {
+		return fmt.Errorf("create volume %s: %w", v.Handle, classify(err))
+	}
+	return nil
+}
+
+func (p *Pool) create(ctx context.Context, v backends.Volume) error {
+	id, made := madeID(v.Handle)
+	if made == v.Adopted {
+		return fmt.Errorf("%q is not the handle of such a volume: %w", v.Handle, backends.ErrInvalid)
+	}
+	root, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if v.Adopted {
+		dir, err := openVolume(root, v.Handle)
+		if err == nil {
+			dir.Close()
+		}
+		return err
+	}
+
+	volumes, err := makeDir(root, volumesDir, 0o711)
+	if err != nil {
+		return err
+	}
+	defer volumes.Close()
+	trash, err := makeDir(root, trashDir, 0o700)
+	if err != nil {
+		return err
+	}
+	defer trash.Close()
+	// An earlier call may have been cut short anywhere: sync in any case.
+	if err := root.Sync(); err != nil {
+		return err
+	}
+	if err := makeVolume(volumes, trash, id, v); err != nil {
+		return err
+	}
+	return cmp.Or(volumes.Sync(), trash.Sync())
+}
+
+// makeVolume makes the directory in trash and moves it into volumes.
+func makeVolume(volumes, trash *os.File, id string, v backends.Volume) error {
+	existing, err := openDir(volumes, id)
+	if err == nil {
+		return existing.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir, err := makeDir(trash, id+unfinished, 0o700)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Chown(or(v.UID, 0), or(v.GID, 0)); err != nil {
+		return err
+	}
+	if err := dir.Chmod(or(v.Mode, defaultMode)); err != nil {
+		return err
+	}
+	if err := dir.Sync(); err != nil {
+		return err
+	}
+	return move(trash, id+unfinished, volumes, id)
+}
+
+func or[T any](value *T, otherwise T) T {
+	if value == nil {
+		return otherwise
+	}
+	return *value
+}
+
+// makeDir opens the directory name in parent, which it makes if it is missing,
+// and sees to its mode.
+func makeDir(parent *os.File, name string, mode fs.FileMode) (*os.File, error) {
+	err := unix.Mkdirat(int(parent.Fd()), name, 0o700)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdir", Path: parent.Name() + "/" + name, Err: err}
+	}
+	dir, err := openDir(parent, name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := dir.Stat()
+	if err == nil && info.Mode() != fs.ModeDir|mode {
+		err = dir.Chmod(mode)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// move renames the directory name in from. It replaces nothing but an empty
+// directory, as rename(2) promises, so it does without RENAME_NOREPLACE, which
+// not every file system has.
+func move(from *os.File, name string, to *os.File, newName string) error {
+	err := unix.Renameat(int(from.Fd()), name, int(to.Fd()), newName)
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from.Name() + "/" + name, New: to.Name() + "/" + newName, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// classify adds to err the error of package backends that it amounts to.
+func classify(err error) error {
+	kind := kindOf(err)
+	if kind == nil || errors.Is(err, kind) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, kind)
+}
+
+func kindOf(err error) error {
+	switch {
+	case isAny(err, unix.ENOSPC, unix.EDQUOT):
+		return backends.ErrNoSpace
+	case isAny(err, unix.EIO, unix.ESTALE, unix.ENOTCONN, unix.ETIMEDOUT, unix.EHOSTDOWN, unix.ENODEV, unix.EROFS):
+		return backends.ErrUnavailable
+	case isAny(err, host.ErrBusy, unix.EBUSY):
+		return backends.ErrInUse
+	}
+	return nil
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}

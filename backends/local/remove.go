@@ -1,0 +1,116 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// Remove moves the volume out of the way first and deletes it then. If ctx
+// ends meanwhile the volume is gone, and repeating the call deletes the rest.
+func (p *Pool) Remove(ctx context.Context, handle string) error {
+	if err := p.remove(ctx, handle); err != nil {
+		return fmt.Errorf("remove volume %s: %w", handle, classify(err))
+	}
+	return nil
+}
+
+func (p *Pool) remove(ctx context.Context, handle string) error {
+	if err := checkHandle(handle); err != nil {
+		return err
+	}
+	id, made := madeID(handle)
+	if !made {
+		return fmt.Errorf("it was adopted, and adopted data is never deleted: %w", backends.ErrInvalid)
+	}
+	root, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	trash, err := makeDir(root, trashDir, 0o700)
+	if err != nil {
+		return err
+	}
+	defer trash.Close()
+
+	// What an earlier call left would be in the way.
+	for _, name := range []string{id, id + unfinished} {
+		if err := purge(ctx, trash, name); err != nil {
+			return err
+		}
+	}
+	if err := discard(root, trash, id); err != nil {
+		return err
+	}
+	if err := purge(ctx, trash, id); err != nil {
+		return err
+	}
+	return trash.Sync()
+}
+
+// purge deletes the directory name in trash, if there is one.
+func purge(ctx context.Context, trash *os.File, name string) error {
+	if err := checkUnused(trash, name); err != nil {
+		return err
+	}
+	return removeTree(ctx, trash, name)
+}
+
+// discard moves a volume that exists into trash.
+func discard(root, trash *os.File, id string) error {
+	volumes, err := openDir(root, volumesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer volumes.Close()
+	if err := checkUnused(volumes, id); err != nil {
+		return err
+	}
+	err = move(volumes, id, trash, id)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return cmp.Or(volumes.Sync(), trash.Sync())
+}
+
+// checkUnused returns ErrInUse if the directory name in parent is mounted
+// anywhere, in whole or in part, or if anything is mounted in it. That it is
+// missing is no error.
+func checkUnused(parent *os.File, name string) error {
+	dir, err := host.OpenBeneath(parent, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	source, err := host.Source(dir)
+	if err != nil {
+		return err
+	}
+	mounts, err := host.MountsOf(source)
+	if err != nil {
+		return err
+	}
+	within, err := host.MountsBelow(source.Mountpoint)
+	if err != nil {
+		return err
+	}
+	for _, m := range append(mounts, within...) {
+		return fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package lab
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// BusyBox is the image that Image makes.
+const BusyBox = "lab/busybox"
+
+// Image makes the image BusyBox, unless the engine has it. The image has the
+// usual commands and no volumes.
+func (h *Host) Image(ctx context.Context) error {
+	if _, err := h.Docker(ctx, "image", "inspect", BusyBox); err == nil {
+		return nil
+	}
+	list, err := exec.CommandContext(ctx, busyBox, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("make image %s: list commands: %w", BusyBox, err)
+	}
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() { w.CloseWithError(writeRoot(w, strings.Fields(string(list)))) }()
+	cmd := h.command(ctx, "docker", "import", "-", BusyBox)
+	cmd.Stdin = r
+	if _, err := h.run(cmd); err != nil {
+		return fmt.Errorf("make image %s: %w", BusyBox, err)
+	}
+	return nil
+}
+
+// writeRoot writes the root file system of an image with busybox as the given
+// commands.
+func writeRoot(w io.Writer, commands []string) error {
+	program, err := os.ReadFile(busyBox)
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(w)
+	file := func(name string, mode int64, content []byte) error {
+		if err := t.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))}); err != nil {
+			return err
+		}
+		_, err := t.Write(content)
+		return err
+	}
+	for _, dir := range []string{"bin/", "etc/", "tmp/"} {
+		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}); err != nil {
+			return err
+		}
+	}
+	if err := file("bin/busybox", 0o755, program); err != nil {
+		return err
+	}
+	for _, name := range commands {
+		if name == "busybox" {
+			continue
+		}
+		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}); err != nil {
+			return err
+		}
+	}
+	if err := file("etc/passwd", 0o644, []byte("root:x:0:0:root:/:/bin/sh\n")); err != nil {
+		return err
+	}
+	return t.Close()
+}

@@ -1,0 +1,81 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// process is one that the lab started and alone ends.
+type process struct {
+	cmd  *exec.Cmd
+	log  string        // its standard error, and output unless piped
+	done chan struct{} // closed when it has ended and was reaped
+	err  error         // how it ended; read it after done
+}
+
+// startProcess starts cmd by calling start, with its output appended to log.
+func startProcess(cmd *exec.Cmd, start func() error, log string) (*process, error) {
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	cmd.Stderr = f
+	if cmd.Stdout == nil {
+		cmd.Stdout = f
+	}
+	if err := start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// terminate asks the process to end and waits until it has. One that takes too
+// long is killed, and that is an error, as is a failure of the process.
+func (p *process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	const patience = 60 * time.Second
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(patience):
+		return errors.Join(fmt.Errorf("pid %d still ran %v after SIGTERM", p.pid(), patience), p.kill())
+	}
+}
+
+// kill ends the process at once and waits until the kernel is through with it.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	const patience = 30 * time.Second
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("pid %d still there %v after SIGKILL", p.pid(), patience)
+	}
+}
+
+// ended tells whether the process is gone.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
