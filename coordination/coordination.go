@@ -29,8 +29,8 @@ var (
 	// ErrUnknown means that a transaction may have happened or not, as when
 	// the answer to it was lost: read before repeating it.
 	ErrUnknown = errors.New("outcome of the transaction unknown")
-	// ErrTooLarge means a transaction of more than MaxOps operations or a
-	// value of more than MaxValue bytes; nothing was changed.
+	// ErrTooLarge means a transaction of more than MaxOps operations, or of
+	// values of more than MaxBytes together; nothing was changed.
 	ErrTooLarge = errors.New("transaction too large")
 )
 
@@ -38,7 +38,7 @@ var (
 // and, by default, 512 KiB in base64 for a whole transaction.
 const (
 	MaxOps   = 60
-	MaxValue = 256 << 10
+	MaxBytes = 256 << 10
 )
 
 // Coordinator is a store that all hosts of a cluster share. Its methods may be

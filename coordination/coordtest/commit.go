@@ -195,7 +195,7 @@ func testLimits(t *testing.T, s *state) {
 	wantError(t, "one operation too many", err, coordination.ErrTooLarge)
 	_, err = session.Commit(t.Context(),
 		coordination.Put(coordination.Record{Key: "small", Value: []byte("1")}),
-		coordination.Put(coordination.Record{Key: "big", Value: make([]byte, coordination.MaxValue+1)}))
+		coordination.Put(coordination.Record{Key: "big", Value: make([]byte, coordination.MaxBytes)}))
 	wantError(t, "one byte too many", err, coordination.ErrTooLarge)
 	if got := s.list(""); len(got) != 0 {
 		t.Fatalf("refused transactions left %v", got)

@@ -122,7 +122,7 @@ func testValues(t *testing.T, s *state) {
 		"every":  every,
 		"utf8":   []byte("größe, 容量"),
 		"broken": {0xff, 0xfe, 0xc0},
-		"large":  bytes.Repeat(every, coordination.MaxValue/len(every)),
+		"large":  bytes.Repeat(every, coordination.MaxBytes/len(every)),
 	} {
 		put := commit(t, session, coordination.Put(coordination.Record{Key: name, Value: want}))
 		if len(put) != 1 || put[0].Key != name || !bytes.Equal(put[0].Value, want) || put[0].Version == 0 {

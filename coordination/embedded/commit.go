@@ -61,6 +61,7 @@ func check(ops []coordination.Op) error {
 		return fmt.Errorf("%d operations: %w", len(ops), coordination.ErrTooLarge)
 	}
 	seen := make(map[string]bool, len(ops))
+	size := 0
 	for _, op := range ops {
 		key := op.Record.Key
 		if key == "" || len(key) > bbolt.MaxKeySize || strings.ContainsAny(key, " \t\r\n\x00") {
@@ -72,10 +73,13 @@ func check(ops []coordination.Op) error {
 		if op.Kind != coordination.OpPut && op.Kind != coordination.OpDelete && op.Kind != coordination.OpCheck {
 			return fmt.Errorf("%s: unknown operation %d", key, op.Kind)
 		}
-		if op.Kind == coordination.OpPut && len(op.Record.Value) > coordination.MaxValue {
-			return fmt.Errorf("%s: %d bytes: %w", key, len(op.Record.Value), coordination.ErrTooLarge)
+		if op.Kind == coordination.OpPut {
+			size += len(op.Record.Value)
 		}
 		seen[key] = true
+	}
+	if size > coordination.MaxBytes {
+		return fmt.Errorf("values of %d bytes: %w", size, coordination.ErrTooLarge)
 	}
 	return nil
 }
