@@ -103,7 +103,7 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 	if made == v.Adopted {
 		return fmt.Errorf("%q is not the handle of such a volume: %w", v.Handle, backends.ErrInvalid)
 	}
-	root, err := p.open(ctx)
+	root, err := p.openOrMake(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,23 +121,23 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 		return err
 	}
 	defer volumes.Close()
-	trash, err := makeDir(root, trashDir, 0o700)
+	work, err := makeDir(root, workDir, 0o700)
 	if err != nil {
 		return err
 	}
-	defer trash.Close()
+	defer work.Close()
 	// An earlier call may have been cut short anywhere: sync in any case.
 	if err := root.Sync(); err != nil {
 		return err
 	}
-	if err := makeVolume(volumes, trash, id, v); err != nil {
+	if err := makeVolume(volumes, work, id, v); err != nil {
 		return err
 	}
-	return cmp.Or(volumes.Sync(), trash.Sync())
+	return cmp.Or(volumes.Sync(), work.Sync())
 }
 
-// makeVolume makes the directory in trash and moves it into volumes.
-func makeVolume(volumes, trash *os.File, id string, v backends.Volume) error {
+// makeVolume makes the directory in work and moves it into volumes.
+func makeVolume(volumes, work *os.File, id string, v backends.Volume) error {
 	existing, err := openDir(volumes, id)
 	if err == nil {
 		return existing.Close()
@@ -145,7 +145,7 @@ func makeVolume(volumes, trash *os.File, id string, v backends.Volume) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	dir, err := makeDir(trash, id+unfinished, 0o700)
+	dir, err := makeDir(work, id+unfinished, 0o700)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func makeVolume(volumes, trash *os.File, id string, v backends.Volume) error {
 	if err := dir.Sync(); err != nil {
 		return err
 	}
-	return move(trash, id+unfinished, volumes, id)
+	return move(work, id+unfinished, volumes, id)
 }
 
 func or[T any](value *T, otherwise T) T {

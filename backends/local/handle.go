@@ -12,7 +12,7 @@ import (
 // Directories of the pool.
 const (
 	volumesDir = "volumes"
-	trashDir   = "trash"
+	workDir    = "work"
 )
 
 // unfinished ends the name of a volume that is being made.
@@ -33,7 +33,7 @@ func adoptedHandle(adopt string) (string, error) {
 	}
 	// A file system may ignore case.
 	first, _, _ := strings.Cut(adopt, "/")
-	if strings.EqualFold(first, volumesDir) || strings.EqualFold(first, trashDir) {
+	if strings.EqualFold(first, volumesDir) || strings.EqualFold(first, workDir) {
 		return "", fmt.Errorf("adopt: %q lies where dvold keeps volumes of its own: %w", adopt, backends.ErrInvalid)
 	}
 	return adopt, nil

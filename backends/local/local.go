@@ -3,8 +3,8 @@
 // Below the path of the pool lie
 //
 //	volumes/<ID>    a volume, for as long as it exists
-//	trash/<ID>      a volume while Remove deletes it
-//	trash/<ID>.new  a volume while Create makes it
+//	work/<ID>      a volume while Remove deletes it
+//	work/<ID>.new  a volume while Create makes it
 //
 // and directories to adopt anywhere else. A handle is the path of the volume
 // relative to that of the pool, so that a volume was made by Create exactly if
@@ -33,47 +33,20 @@ import (
 // in each call, for the file system may have been mounted again meanwhile.
 type Pool struct {
 	config Config
+	log    *slog.Logger
 }
 
 var _ backends.Backend = (*Pool)(nil)
 
-// Open returns the pool that c describes. It makes the directory if it is
-// missing, unless a mount is required there: then Open leaves the storage
-// alone, and later calls tell whether it is available.
-func Open(ctx context.Context, c Config, log *slog.Logger) (*Pool, error) {
+// Open returns the pool that c describes. It leaves the storage alone, which
+// may hang: later calls tell whether it is available. The first Create makes
+// the directory if it is missing, unless a mount is required there.
+func Open(c Config, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.Path = filepath.Clean(c.Path)
-	p := &Pool{config: c}
-	if c.RequireMount {
-		return p, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("open pool %s: %w", c.Path, err)
-	}
-	made, err := makeRoot(c.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open pool: %w", classify(err))
-	}
-	if made {
-		log.Info("made the directory of a pool", "path", c.Path)
-	}
-	return p, nil
-}
-
-func makeRoot(path string) (made bool, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return false, err
-	}
-	err = os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, os.Chmod(path, 0o711)
+	return &Pool{config: c, log: log}, nil
 }
 
 // Stat describes a volume.
@@ -120,6 +93,19 @@ func (p *Pool) open(ctx context.Context) (*os.File, error) {
 		return nil, err
 	}
 	return root, nil
+}
+
+// openOrMake is open for the first volume of a pool.
+func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
+	root, err := p.open(ctx)
+	if !errors.Is(err, fs.ErrNotExist) || p.config.RequireMount {
+		return root, err
+	}
+	if err := os.MkdirAll(p.config.Path, 0o711); err != nil {
+		return nil, err
+	}
+	p.log.Info("directory of the pool made", "path", p.config.Path)
+	return p.open(ctx)
 }
 
 // openVolume opens the directory of the volume.

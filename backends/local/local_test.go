@@ -48,19 +48,28 @@ func TestValidate(t *testing.T) {
 		if err := (local.Config{Path: path}).Validate(); err == nil {
 			t.Errorf("path %q: got no error", path)
 		}
-		if _, err := local.Open(t.Context(), local.Config{Path: path}, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := local.Open(local.Config{Path: path}, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("open %q: got no error", path)
 		}
 	}
 }
 
-func TestOpenMakesDirectory(t *testing.T) {
+// Open leaves the storage alone, which may hang; the first volume needs the
+// directory.
+func TestCreateMakesDirectory(t *testing.T) {
+	hosttest.Root(t)
 	path := filepath.Join(t.TempDir(), "a", "pool")
-	for range 2 {
-		openPool(t, local.Config{Path: path})
-		if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o711 {
-			t.Errorf("got %v, %v", info, err)
-		}
+	p := openPool(t, local.Config{Path: path})
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Open: got %v", err)
+	}
+	v := plan(t, p, backends.Request{ID: id})
+	if _, err := p.Stat(t.Context(), v.Handle); !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("stat without the directory: got %v", err)
+	}
+	create(t, p, v)
+	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o711 {
+		t.Errorf("after Create: got %v, %v", info, err)
 	}
 }
 
@@ -77,7 +86,7 @@ func TestRequireMount(t *testing.T) {
 		for what, err := range map[string]error{
 			"create": p.Create(t.Context(), v),
 			"stat":   statErr,
-			"mount":  p.Mount(t.Context(), v.Handle, t.TempDir(), backends.MountOptions{}),
+			"mount":  p.Mount(t.Context(), v.Handle, hosttest.Dir(t), backends.MountOptions{}),
 			"remove": p.Remove(t.Context(), v.Handle),
 		} {
 			if !errors.Is(err, backends.ErrUnavailable) {
@@ -118,7 +127,7 @@ func TestPlanInvalid(t *testing.T) {
 	}
 	for _, adopt := range []string{
 		".", "/", path, "..", "../x", "data/..", "data/../data", "./data", "data/", "data//sub", "/data", "a\x00b", "\xff",
-		"volumes", "volumes/" + id, "Volumes/" + id, "volumes/..", "trash", "trash/x", "TRASH",
+		"volumes", "volumes/" + id, "Volumes/" + id, "volumes/..", "work", "work/x", "WORK",
 		"link", "link/x", "data/link", "file", "file/x",
 	} {
 		expectPlanError(t, p, backends.Request{ID: id, Adopt: adopt}, backends.ErrInvalid)
@@ -152,13 +161,13 @@ func TestForeignHandles(t *testing.T) {
 	path := hosttest.Dir(t)
 	p := openPool(t, local.Config{Path: path})
 	create(t, p, plan(t, p, backends.Request{ID: id}))
-	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "trash/" + id, "trash", "/etc", "../x"} {
+	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "work/" + id, "work", "/etc", "../x"} {
 		_, err := p.Stat(t.Context(), handle)
 		for what, err := range map[string]error{
 			"stat":   err,
 			"create": p.Create(t.Context(), backends.Volume{Handle: handle}),
 			"adopt":  p.Create(t.Context(), backends.Volume{Handle: handle, Adopted: true}),
-			"mount":  p.Mount(t.Context(), handle, t.TempDir(), backends.MountOptions{}),
+			"mount":  p.Mount(t.Context(), handle, hosttest.Dir(t), backends.MountOptions{}),
 			"remove": p.Remove(t.Context(), handle),
 		} {
 			if !errors.Is(err, backends.ErrInvalid) {
@@ -175,22 +184,22 @@ func TestCreateAfterCrash(t *testing.T) {
 	uid, mode := 1234, fs.FileMode(0o750)
 	for state, prepare := range map[string]func(t *testing.T, path string){
 		"volumes made":   func(t *testing.T, path string) { mkdir(t, path, "volumes", 0o700) },
-		"trash made":     func(t *testing.T, path string) { mkdir(t, path, "trash", 0o755) },
-		"directory made": func(t *testing.T, path string) { mkdir(t, path, "trash/"+id+".new", 0o700) },
+		"work made":      func(t *testing.T, path string) { mkdir(t, path, "work", 0o755) },
+		"directory made": func(t *testing.T, path string) { mkdir(t, path, "work/"+id+".new", 0o700) },
 		"owner set": func(t *testing.T, path string) {
-			mkdir(t, path, "trash/"+id+".new", 0o700)
-			if err := os.Chown(filepath.Join(path, "trash", id+".new"), 99, 99); err != nil {
+			mkdir(t, path, "work/"+id+".new", 0o700)
+			if err := os.Chown(filepath.Join(path, "work", id+".new"), 99, 99); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"mode set": func(t *testing.T, path string) { mkdir(t, path, "trash/"+id+".new", 0o001) },
+		"mode set": func(t *testing.T, path string) { mkdir(t, path, "work/"+id+".new", 0o001) },
 	} {
 		t.Run(state, func(t *testing.T) {
 			path := hosttest.Dir(t)
 			prepare(t, path)
 			p := openPool(t, local.Config{Path: path})
 			create(t, p, plan(t, p, backends.Request{ID: id, UID: &uid, Mode: &mode}))
-			for name, want := range map[string]fs.FileMode{"volumes": 0o711, "trash": 0o700, "volumes/" + id: mode} {
+			for name, want := range map[string]fs.FileMode{"volumes": 0o711, "work": 0o700, "volumes/" + id: mode} {
 				info, err := os.Lstat(filepath.Join(path, name))
 				if err != nil || info.Mode() != fs.ModeDir|want {
 					t.Errorf("%s: got %v, %v, want %v", name, info, err, want)
@@ -200,14 +209,14 @@ func TestCreateAfterCrash(t *testing.T) {
 			if err := unix.Stat(filepath.Join(path, "volumes", id), &st); err != nil || st.Uid != 1234 || st.Gid != 0 {
 				t.Errorf("got owner %d:%d, %v", st.Uid, st.Gid, err)
 			}
-			expectEntries(t, filepath.Join(path, "trash"))
+			expectEntries(t, filepath.Join(path, "work"))
 		})
 	}
 }
 
 func TestPoolFull(t *testing.T) {
 	hosttest.Root(t)
-	path := hosttest.Tmpfs(t, "nr_inodes=4") // the root, volumes, trash and one more
+	path := hosttest.Tmpfs(t, "nr_inodes=4") // the root, volumes, work and one more
 	p := openPool(t, local.Config{Path: path})
 	create(t, p, plan(t, p, backends.Request{ID: id}))
 	err := p.Create(t.Context(), plan(t, p, backends.Request{ID: "other.0123456789ab"}))
@@ -221,7 +230,7 @@ func TestPoolFull(t *testing.T) {
 
 // A directory of the pool replaced by a link leads nobody out.
 func TestPoolSymlinks(t *testing.T) {
-	for _, link := range []string{"volumes", "trash"} {
+	for _, link := range []string{"volumes", "work"} {
 		t.Run(link, func(t *testing.T) {
 			path, outside := hosttest.Dir(t), hosttest.Dir(t)
 			mkdir(t, outside, id, 0o755)
@@ -246,9 +255,27 @@ func TestPoolSymlinks(t *testing.T) {
 	}
 }
 
+// On a pool that became read-only so does every mount, and a repeated call
+// does not take that for another's mount.
+func TestMountFromReadOnlyPool(t *testing.T) {
+	hosttest.Root(t)
+	path, target := hosttest.Tmpfs(t, ""), hosttest.Dir(t)
+	p := openPool(t, local.Config{Path: path})
+	v := plan(t, p, backends.Request{ID: id})
+	create(t, p, v)
+	if err := unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := p.Mount(t.Context(), v.Handle, target, backends.MountOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func openPool(t *testing.T, c local.Config) *local.Pool {
 	t.Helper()
-	p, err := local.Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	p, err := local.Open(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,6 +293,7 @@ func plan(t *testing.T, p *local.Pool, r backends.Request) backends.Volume {
 
 func create(t *testing.T, p *local.Pool, v backends.Volume) {
 	t.Helper()
+	hosttest.Root(t) // it sets owners
 	if err := p.Create(t.Context(), v); err != nil {
 		t.Fatal(err)
 	}

@@ -36,37 +36,37 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 		return err
 	}
 	defer root.Close()
-	trash, err := makeDir(root, trashDir, 0o700)
+	work, err := makeDir(root, workDir, 0o700)
 	if err != nil {
 		return err
 	}
-	defer trash.Close()
+	defer work.Close()
 
 	// What an earlier call left would be in the way.
 	for _, name := range []string{id, id + unfinished} {
-		if err := purge(ctx, trash, name); err != nil {
+		if err := purge(ctx, work, name); err != nil {
 			return err
 		}
 	}
-	if err := discard(root, trash, id); err != nil {
+	if err := discard(root, work, id); err != nil {
 		return err
 	}
-	if err := purge(ctx, trash, id); err != nil {
+	if err := purge(ctx, work, id); err != nil {
 		return err
 	}
-	return trash.Sync()
+	return work.Sync()
 }
 
-// purge deletes the directory name in trash, if there is one.
-func purge(ctx context.Context, trash *os.File, name string) error {
-	if err := checkUnused(trash, name); err != nil {
+// purge deletes the directory name in work, if there is one.
+func purge(ctx context.Context, work *os.File, name string) error {
+	if err := checkUnused(work, name); err != nil {
 		return err
 	}
-	return removeTree(ctx, trash, name)
+	return removeTree(ctx, work, name)
 }
 
-// discard moves a volume that exists into trash.
-func discard(root, trash *os.File, id string) error {
+// discard moves a volume that exists into work.
+func discard(root, work *os.File, id string) error {
 	volumes, err := openDir(root, volumesDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -78,11 +78,11 @@ func discard(root, trash *os.File, id string) error {
 	if err := checkUnused(volumes, id); err != nil {
 		return err
 	}
-	err = move(volumes, id, trash, id)
+	err = move(volumes, id, work, id)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return cmp.Or(volumes.Sync(), trash.Sync())
+	return cmp.Or(volumes.Sync(), work.Sync())
 }
 
 // checkUnused returns ErrInUse if the directory name in parent is mounted

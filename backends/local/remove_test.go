@@ -46,7 +46,7 @@ func TestRemoveOddTree(t *testing.T) {
 	}
 	remove(t, p, handle)
 	expectEntries(t, filepath.Dir(dir))
-	expectEntries(t, filepath.Join(dir, "../../trash"))
+	expectEntries(t, filepath.Join(dir, "../../work"))
 	expectEntries(t, outside, "data")
 }
 
@@ -85,14 +85,14 @@ func TestRemoveDeepTree(t *testing.T) {
 		}
 	}()
 	remove(t, p, handle)
-	expectEntries(t, filepath.Join(dir, "../../trash"))
+	expectEntries(t, filepath.Join(dir, "../../work"))
 }
 
 func TestRemoveFinishesEarlierOne(t *testing.T) {
 	for state, left := range map[string][]string{
-		"moved":                {"trash/" + id + "/a/b"},
-		"moved and made again": {"trash/" + id + "/a/b", "volumes/" + id + "/c/d"},
-		"half made":            {"trash/" + id + ".new"},
+		"moved":                {"work/" + id + "/a/b"},
+		"moved and made again": {"work/" + id + "/a/b", "volumes/" + id + "/c/d"},
+		"half made":            {"work/" + id + ".new"},
 		"nothing":              nil,
 	} {
 		t.Run(state, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestRemoveFinishesEarlierOne(t *testing.T) {
 			p := openPool(t, local.Config{Path: path})
 			remove(t, p, "volumes/"+id)
 			expectEntries(t, filepath.Join(path, "volumes"), "neighbour")
-			expectEntries(t, filepath.Join(path, "trash"))
+			expectEntries(t, filepath.Join(path, "work"))
 		})
 	}
 }
@@ -120,11 +120,11 @@ func TestRemoveCancelled(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	trash := filepath.Join(dir, "../../trash", id)
+	work := filepath.Join(dir, "../../work", id)
 	go func() {
 		defer cancel()
 		for ctx.Err() == nil {
-			if entries, err := os.ReadDir(trash); err == nil && len(entries) < files {
+			if entries, err := os.ReadDir(work); err == nil && len(entries) < files {
 				return
 			}
 		}
@@ -136,7 +136,7 @@ func TestRemoveCancelled(t *testing.T) {
 		t.Errorf("stat: got %v, want %v", err, backends.ErrNotFound)
 	}
 	remove(t, p, handle)
-	expectEntries(t, filepath.Dir(trash))
+	expectEntries(t, filepath.Dir(work))
 }
 
 // What is mounted from a volume, or in it, keeps it from being removed.

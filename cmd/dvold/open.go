@@ -19,7 +19,7 @@ import (
 // opener is the configuration of one pool, read and checked.
 type opener struct {
 	location string
-	open     func(context.Context, *slog.Logger) (backends.Backend, error)
+	open     func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
 }
 
 // poolOpener reads what a pool's configuration says of its backend: the one
@@ -34,33 +34,37 @@ func poolOpener(name string, p config.Pool) (opener, error) {
 		if err := c.Validate(); err != nil {
 			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
-		return opener{c.Path, func(ctx context.Context, log *slog.Logger) (backends.Backend, error) {
-			return local.Open(ctx, c, log)
-		}}, nil
+		return opener{c.Path, func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }}, nil
 	}
 	return opener{}, fmt.Errorf("pool %q: type %q is not one of: local", name, p.Type)
 }
 
 // openPools opens all configured pools.
-func openPools(ctx context.Context, cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
+func openPools(cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
 	var pools []volumes.Pool
-	for name, p := range cfg.Pools {
-		o, err := poolOpener(name, p)
-		if err == nil {
-			var b backends.Backend
-			if b, err = o.open(ctx, log.With("pool", name)); err == nil {
-				ttl := cfg.TrashTTL
-				if p.TrashTTL != nil {
-					ttl = *p.TrashTTL
-				}
-				pools = append(pools, volumes.Pool{Name: name, Type: p.Type, Location: o.location, Backend: b, TrashTTL: ttl.Duration})
-				continue
-			}
-			err = fmt.Errorf("open pool %q: %w", name, err)
+	for name, c := range cfg.Pools {
+		p, err := openPool(name, c, cfg.TrashTTL, log)
+		if err != nil {
+			return nil, errors.Join(err, closePools(pools))
 		}
-		return nil, errors.Join(err, closePools(pools))
+		pools = append(pools, p)
 	}
 	return pools, nil
+}
+
+func openPool(name string, c config.Pool, ttl config.Duration, log *slog.Logger) (volumes.Pool, error) {
+	o, err := poolOpener(name, c)
+	if err != nil {
+		return volumes.Pool{}, err
+	}
+	b, err := o.open(log.With("pool", name))
+	if err != nil {
+		return volumes.Pool{}, fmt.Errorf("open pool %q: %w", name, err)
+	}
+	if c.TrashTTL != nil {
+		ttl = *c.TrashTTL
+	}
+	return volumes.Pool{Name: name, Type: c.Type, Location: o.location, Backend: b, TrashTTL: ttl.Duration}, nil
 }
 
 // closePools closes the backends that hold something open.

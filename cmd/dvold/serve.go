@@ -57,7 +57,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer lock.Close()
-	pools, err := openPools(ctx, cfg, log)
+	pools, err := openPools(cfg, log)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func start(t *testing.T, wrap func(dockerapi.Volumes) dockerapi.Volumes) *daemon
 	ctx := context.WithoutCancel(t.Context())
 	c := local.DefaultConfig()
 	c.Path = filepath.Join(d.dir, "pool")
-	pool, err := local.Open(ctx, c, log)
+	pool, err := local.Open(c, log)
 	d.must(err)
 	d.pool = &hanging{Backend: pool}
 	coord, err := embedded.Open(ctx, embedded.Config{Path: filepath.Join(d.dir, "cluster.db")}, log)

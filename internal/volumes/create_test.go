@@ -35,6 +35,7 @@ func TestCreateTwice(t *testing.T) {
 func TestCreateRefused(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
+	w.must(w.Create(t.Context(), "first", nil)) // makes the pool's directory
 	for what, tt := range map[string]struct {
 		name    string
 		options map[string]string

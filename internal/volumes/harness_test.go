@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) newGate(pool string) *gate {
 	c := local.DefaultConfig()
 	c.Path = filepath.Join(w.dir, "pools", pool)
-	b, err := local.Open(w.t.Context(), c, slog.New(slog.DiscardHandler))
+	b, err := local.Open(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}

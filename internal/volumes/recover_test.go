@@ -132,16 +132,26 @@ func TestInterruptedMount(t *testing.T) {
 	w.eventually("the interrupted mount is undone", func() bool { return !w.mounted(target) })
 }
 
-// TestInterruptedCreate is a crash between the intent and the result.
-func TestInterruptedCreate(t *testing.T) {
-	w := newWorld(t).start()
+// halfCreate does what Create does before a crash between the intent and the
+// result.
+func (w *world) halfCreate(name string) record {
+	w.t.Helper()
+	release, err := w.locks.acquire(w.t.Context(), name)
+	w.must(err)
+	defer release()
 	s, err := parseOptions(nil)
 	w.must(err)
-	r, v, err := w.plan(t.Context(), "data", nil, s)
+	r, v, err := w.plan(w.t.Context(), name, nil, s)
 	w.must(err)
-	_, err = w.intend(t.Context(), r)
+	r, err = w.intend(w.t.Context(), r)
 	w.must(err)
-	w.must(w.gates["a"].Create(t.Context(), v))
+	w.must(w.gates["a"].Create(w.t.Context(), v))
+	return r
+}
+
+func TestInterruptedCreate(t *testing.T) {
+	w := newWorld(t).start()
+	w.halfCreate("data")
 	if _, err := w.Get(t.Context(), "data"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("get of a volume half made: %v, want ErrNotFound", err)
 	}
@@ -159,13 +169,7 @@ func TestInterruptedCreate(t *testing.T) {
 func TestInterruptedCreateIsReplaced(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
-	s, err := parseOptions(nil)
-	w.must(err)
-	r, v, err := w.plan(t.Context(), "data", nil, s)
-	w.must(err)
-	r, err = w.intend(t.Context(), r)
-	w.must(err)
-	w.must(w.gates["a"].Create(t.Context(), v))
+	r := w.halfCreate("data")
 	w.must(w.Create(t.Context(), "data", map[string]string{"uid": "7"}))
 	got, err := w.Get(t.Context(), "data")
 	if err != nil || got.ID == r.ID {
