@@ -31,6 +31,7 @@ func (h *Host) StartDocker(ctx context.Context, args ...string) error {
 		"--host", "unix://" + dockerSocket,
 		"--pidfile", "/run/docker.pid",
 		"--cgroup-parent", "/" + h.name,
+		"--exec-opt", "native.cgroupdriver=cgroupfs",
 		"--bridge", "none", "--iptables=false", "--ip-masq=false",
 		"--log-level", "warn",
 	}, args...)

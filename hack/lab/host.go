@@ -122,8 +122,9 @@ func newBootID() string {
 }
 
 // Reboot ends every process of the host at once, as a reset would, and boots
-// it again: the disk is as it was, /run is empty, the boot ID is new, and
-// dockerd and dvold are not started.
+// it again: the disk is as it was (also what a real one would have lost, for
+// lack of a sync), /run is empty, the boot ID is new, and dockerd and dvold are
+// not started.
 func (h *Host) Reboot(ctx context.Context) error {
 	if err := h.halt(); err != nil {
 		return fmt.Errorf("reboot host %s: %w", h.name, err)

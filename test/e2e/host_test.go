@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,9 +134,15 @@ const beat = "while :; do echo x >>/data/beats || exit 1; sleep 0.02; done"
 // wantBeating waits until the container has written something more.
 func (h *host) wantBeating(container string) {
 	h.t.Helper()
-	count := func() string { return h.docker("exec", container, "wc", "-c", "/data/beats") }
-	first := count()
-	h.eventually("writing of "+container, func() bool { return count() != first })
+	var first, size string
+	var err error
+	h.eventually("writing of "+container, func() bool {
+		size, err = h.Docker(h.ctx, "exec", container, "wc", "-c", "/data/beats")
+		if first == "" {
+			first = size // none before the first beat
+		}
+		return err == nil && size != first
+	}, func() any { return fmt.Sprintf("%s bytes, %v", size, err) })
 }
 
 // data is the directory that holds a volume's files.
