@@ -32,7 +32,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 func (w *world) serveArgs() []string {
-	return []string{"serve", "--host", "h1", "--state-dir", w.path("state"), "--docker-socket", w.path("docker.sock"), "--admin-socket", w.path("admin.sock")}
+	return []string{"serve", "--host", "h1", "--state-dir", w.path("state"), "--run-dir", w.path("run"), "--docker-socket", w.path("docker.sock"), "--admin-socket", w.path("admin.sock")}
 }
 
 // serve runs the daemon until stop, which returns what it ended with.
@@ -141,7 +141,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is in use by dvold process") {
 		t.Errorf("second dvold on the same state: %v", err)
 	}
-	err = run(t.Context(), append(w.serveArgs(), "--state-dir", w.path("state2")), t.Output(), t.Output())
+	err = run(t.Context(), append(w.serveArgs(), "--state-dir", w.path("state2"), "--run-dir", w.path("run2")), t.Output(), t.Output())
 	if err == nil || !strings.Contains(err.Error(), "answered by another daemon") {
 		t.Errorf("second dvold on the same socket: %v", err)
 	}

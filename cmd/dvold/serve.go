@@ -69,7 +69,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	defer func() { err = errors.Join(err, coord.Close()) }()
 	background := context.WithoutCancel(ctx)
 	manager, err := volumes.Open(background, volumes.Config{
-		Host: cfg.Host, StateDir: cfg.StateDir, Pools: pools, DefaultPool: cfg.DefaultPool,
+		Host: cfg.Host, StateDir: cfg.StateDir, RunDir: cfg.RunDir, Pools: pools, DefaultPool: cfg.DefaultPool,
 	}, coord, log)
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	validKeys = " (valid: admin_socket, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, state_dir, trash_ttl)"
+	validKeys = " (valid: admin_socket, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, run_dir, state_dir, trash_ttl)"
 	validTime = " is not a time: want numbers with units, such as 30m, 24h, 7d or 1d12h, up to 36500d"
 )
 

@@ -30,6 +30,7 @@ const DefaultFile = "/etc/dvol/dvold.yaml"
 type Config struct {
 	Host         string          `yaml:"host"`          // this host's name in the cluster
 	StateDir     string          `yaml:"state_dir"`     // absolute path
+	RunDir       string          `yaml:"run_dir"`       // absolute path
 	DockerSocket string          `yaml:"docker_socket"` // absolute path
 	AdminSocket  string          `yaml:"admin_socket"`  // absolute path
 	Log          Log             `yaml:"log"`

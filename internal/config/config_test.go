@@ -72,6 +72,7 @@ func defaults(t *testing.T) config.Config {
 	return config.Config{
 		Host:         hostname(t),
 		StateDir:     "/var/lib/dvol",
+		RunDir:       "/run/dvol",
 		DockerSocket: "/run/docker/plugins/dvol.sock",
 		AdminSocket:  "/run/dvol/admin.sock",
 		Log:          config.Log{Level: "info", Format: "text"},
@@ -113,6 +114,7 @@ func TestGoodFiles(t *testing.T) {
 	everything := config.Config{
 		Host:         "node1.example.com",
 		StateDir:     "/srv/dvol",
+		RunDir:       "/srv/run",
 		DockerSocket: "/tmp/docker.sock",
 		AdminSocket:  "/tmp/admin.sock",
 		Log:          config.Log{Level: "debug", Format: "json"},

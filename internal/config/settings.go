@@ -31,8 +31,12 @@ func settings() []setting {
 			}
 			return nil
 		}},
-		{"state_dir", "/var/lib/dvol", "`directory` of dvold's own records", func(c *Config, v string) (err error) {
+		{"state_dir", "/var/lib/dvol", "`directory` of what dvold must know after a reboot", func(c *Config, v string) (err error) {
 			c.StateDir, err = absolute(v)
+			return err
+		}},
+		{"run_dir", "/run/dvol", "`directory` of what dvold need not know after a reboot", func(c *Config, v string) (err error) {
+			c.RunDir, err = absolute(v)
 			return err
 		}},
 		{"docker_socket", "/run/docker/plugins/dvol.sock", "`socket` that Docker calls", func(c *Config, v string) (err error) {

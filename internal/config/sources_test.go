@@ -21,6 +21,7 @@ func TestPrecedence(t *testing.T) {
 	}{
 		"host":          {"", func(c config.Config) string { return c.Host }, [3]string{"n1", "n2", "n3"}},
 		"state_dir":     {"", func(c config.Config) string { return c.StateDir }, [3]string{"/1", "/2", "/3"}},
+		"run_dir":       {"", func(c config.Config) string { return c.RunDir }, [3]string{"/1", "/2", "/3"}},
 		"docker_socket": {"", func(c config.Config) string { return c.DockerSocket }, [3]string{"/1", "/2", "/3"}},
 		"admin_socket":  {"", func(c config.Config) string { return c.AdminSocket }, [3]string{"/1", "/2", "/3"}},
 		"level":         {"log", func(c config.Config) string { return c.Log.Level }, [3]string{"debug", "warn", "error"}},
@@ -107,7 +108,7 @@ func TestWrongValues(t *testing.T) {
 }
 
 func TestUnknownVariable(t *testing.T) {
-	valid := " is not a setting (valid: DVOL_ADMIN_SOCKET, DVOL_CONFIG, DVOL_COORDINATION_TYPE, DVOL_DEFAULT_POOL, DVOL_DOCKER_SOCKET, DVOL_HOST, DVOL_LOG_FORMAT, DVOL_LOG_LEVEL, DVOL_STATE_DIR, DVOL_TRASH_TTL)"
+	valid := " is not a setting (valid: DVOL_ADMIN_SOCKET, DVOL_CONFIG, DVOL_COORDINATION_TYPE, DVOL_DEFAULT_POOL, DVOL_DOCKER_SOCKET, DVOL_HOST, DVOL_LOG_FORMAT, DVOL_LOG_LEVEL, DVOL_RUN_DIR, DVOL_STATE_DIR, DVOL_TRASH_TTL)"
 	t.Setenv("DVOLD_TEST", "no setting either, but none of ours")
 	mustLoad(t, "--config", "testdata/empty.good.yaml")
 	for _, name := range []string{"DVOL_STATEDIR", "DVOL_", "DVOL_host", "DVOL_POOLS"} {

@@ -101,7 +101,7 @@ func start(t *testing.T, wrap func(dockerapi.Volumes) dockerapi.Volumes) *daemon
 	coord, err := embedded.Open(ctx, embedded.Config{Path: filepath.Join(d.dir, "cluster.db")}, log)
 	d.must(err)
 	d.manager, err = volumes.Open(ctx, volumes.Config{
-		Host: "h1", StateDir: d.dir, DefaultPool: "local",
+		Host: "h1", StateDir: d.dir, RunDir: d.dir, DefaultPool: "local",
 		Pools: []volumes.Pool{{Name: "local", Type: "local", Backend: d.pool, TrashTTL: time.Hour}},
 	}, coord, log)
 	d.must(err)

@@ -56,7 +56,7 @@ func (w *world) start() *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cfg := Config{Host: "h1", StateDir: w.dir, DefaultPool: "a"}
+	cfg := Config{Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "a"}
 	for name, g := range w.gates {
 		cfg.Pools = append(cfg.Pools, Pool{Name: name, Type: "local", Backend: g, TrashTTL: w.ttl})
 	}

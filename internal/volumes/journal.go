@@ -21,22 +21,22 @@ var (
 	mountsBucket = []byte("mounts")
 )
 
-// journal is what this host must remember over a restart: its ID, and which
-// mount IDs Docker was given for which volume. Changes are on the disk when
-// put and remove return.
+// journal is what this host must remember over a restart of dvold: which mount
+// IDs Docker was given for which volume. It is void after a reboot, and so it
+// belongs where files live as long, in /run: where that is a tmpfs, a change
+// costs no disk write. Changes are synced when put and remove return.
 type journal struct {
-	db     *bbolt.DB
-	hostID string
+	db *bbolt.DB
 }
 
 // openJournal opens the journal at path or makes an empty one.
 func openJournal(path string) (*journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+		return nil, fmt.Errorf("make the directory for the journal: %w", err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("journal %s is in use by another dvold", path)
+		return nil, fmt.Errorf("journal %s is in use by another dvold: stop that one, or give this one another run directory", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", path, err)
@@ -59,14 +59,9 @@ func (j *journal) init(tx *bbolt.Tx) error {
 	if stored := meta.Get([]byte("schema")); stored != nil {
 		schema, err := strconv.Atoi(string(stored))
 		if err != nil || schema > journalSchema {
-			return fmt.Errorf("written by a newer dvold (schema %s, this one knows %d): upgrade, or give this one another state directory", stored, journalSchema)
+			return fmt.Errorf("written by a newer dvold (schema %s, this one knows %d): upgrade, or give this one another run directory", stored, journalSchema)
 		}
-		j.hostID = string(meta.Get([]byte("host_id")))
 		return nil
-	}
-	j.hostID = newOp() + newOp()
-	if err := meta.Put([]byte("host_id"), []byte(j.hostID)); err != nil {
-		return err
 	}
 	return meta.Put([]byte("schema"), []byte(strconv.Itoa(journalSchema)))
 }

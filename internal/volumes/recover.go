@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/dvol/dvold/internal/host"
@@ -45,7 +46,31 @@ func (m *Manager) recover(boot string) error {
 			m.log.Warn("mount is not in the journal and was left alone", "target", target)
 		}
 	}
+	if err := m.tidy(); err != nil {
+		return err
+	}
 	return m.journal.restart(boot, entries)
+}
+
+// tidy removes the mountpoints that a reboot left, with the journal gone.
+func (m *Manager) tidy() error {
+	points, err := os.ReadDir(m.mountDir())
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool)
+	for _, e := range m.mounts {
+		known[e.ID] = true
+	}
+	for _, p := range points {
+		if known[p.Name()] {
+			continue
+		}
+		if err := host.RemoveMountpoint(m.target(p.Name())); err != nil {
+			m.log.Warn("mountpoint is not in the journal and was left alone", "err", err)
+		}
+	}
+	return nil
 }
 
 // resume undoes the creates that this host's calls, or its last run, left half

@@ -39,13 +39,24 @@ func TestRestartKeepsMounts(t *testing.T) {
 }
 
 func TestRebootForgetsUses(t *testing.T) {
+	for what, lose := range map[string]func(w *world){
+		"/run is empty": func(w *world) { w.must(os.RemoveAll(filepath.Join(w.dir, "run"))) },
+		"/run lives on": func(w *world) {
+			w.must(w.journal.db.Update(func(tx *bbolt.Tx) error {
+				return tx.Bucket(metaBucket).Put([]byte("boot_id"), []byte("an earlier boot"))
+			}))
+		},
+	} {
+		t.Run(what, func(t *testing.T) { testReboot(t, lose) })
+	}
+}
+
+func testReboot(t *testing.T, lose func(*world)) {
 	w := newWorld(t).start()
 	w.must(w.Create(t.Context(), "data", nil))
 	target := w.mount("data", "c1", me(t))
 	w.write(target, "f", "kept")
-	w.must(w.journal.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put([]byte("boot_id"), []byte("an earlier boot"))
-	}))
+	lose(w)
 	w.stop()
 	w.must(unix.Unmount(target, 0)) // as a reboot does
 	w.start()
@@ -240,5 +251,30 @@ func TestNewerRecord(t *testing.T) {
 	stored, err := w.coord.Get(t.Context(), volumeKey("data"))
 	if err != nil || string(stored.Value) != string(value) {
 		t.Errorf("the record is now %s, %v", stored.Value, err)
+	}
+}
+
+// TestIdentity outlives restarts, and a damaged one is not replaced: another
+// ID makes another host.
+func TestIdentity(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "host.json")
+	first, err := loadIdentity(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadIdentity(path)
+	if err != nil || again != first || len(first.HostID) != 24 {
+		t.Errorf("first %+v, then %+v, %v", first, again, err)
+	}
+	for _, damaged := range []string{"", "{", `{"schema":1}`, `{"schema":2,"host_id":"x"}`} {
+		if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := loadIdentity(path); err == nil {
+			t.Errorf("%q was read as %+v", damaged, id)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != damaged {
+			t.Errorf("%q was changed to %q, %v", damaged, text, err)
+		}
 	}
 }

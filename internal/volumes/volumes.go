@@ -43,7 +43,8 @@ var (
 // Config is what a Manager is made of.
 type Config struct {
 	Host        string // this host's name in the cluster
-	StateDir    string // holds the journal host.db and the mountpoints mnt/
+	StateDir    string // outlives reboots: holds the host's identity host.json, and the mountpoints mnt/
+	RunDir      string // lost in a reboot: holds the journal mounts.db
 	Pools       []Pool
 	DefaultPool string // must be one of Pools
 }
@@ -107,14 +108,18 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err != nil {
 		return nil, err
 	}
-	m.journal, err = openJournal(filepath.Join(cfg.StateDir, "host.db"))
+	id, err := loadIdentity(filepath.Join(cfg.StateDir, "host.json"))
+	if err != nil {
+		return nil, err
+	}
+	m.journal, err = openJournal(filepath.Join(cfg.RunDir, "mounts.db"))
 	if err != nil {
 		return nil, err
 	}
 	if err := m.recover(boot); err != nil {
 		return nil, errors.Join(err, m.journal.close())
 	}
-	m.session, err = coord.Join(ctx, coordination.Host{Name: cfg.Host, ID: m.journal.hostID, Boot: boot})
+	m.session, err = coord.Join(ctx, coordination.Host{Name: cfg.Host, ID: id.HostID, Boot: boot})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("join the cluster as %q: %w", cfg.Host, err), m.journal.close())
 	}

@@ -1,0 +1,68 @@
+package volumes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// identity is what tells this host from another that was given its name. It
+// outlives reboots.
+type identity struct {
+	Schema int    `json:"schema"`
+	HostID string `json:"host_id"`
+}
+
+// loadIdentity reads the identity at path, or makes one.
+func loadIdentity(path string) (identity, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return newIdentity(path)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("read the host's identity: %w", err)
+	}
+	var id identity
+	if err := json.Unmarshal(text, &id); err != nil || id.HostID == "" {
+		return identity{}, fmt.Errorf("the host's identity %s is damaged: restore it, or remove it to make this a new host", path)
+	}
+	if id.Schema > recordSchema {
+		return identity{}, fmt.Errorf("the host's identity %s was written by a newer dvold: upgrade", path)
+	}
+	return id, nil
+}
+
+// newIdentity writes an identity so that it is there whole or not at all.
+func newIdentity(path string) (identity, error) {
+	id := identity{Schema: recordSchema, HostID: newOp() + newOp()}
+	text, err := json.Marshal(id)
+	if err != nil {
+		return id, err
+	}
+	if err := writeFile(path, append(text, '\n')); err != nil {
+		return id, fmt.Errorf("write the host's identity: %w", err)
+	}
+	return id, nil
+}
+
+func writeFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
