@@ -24,20 +24,21 @@ func Mounts() ([]*mountinfo.Info, error) {
 // MountedAt returns the mount at target, the topmost if several are stacked
 // there, or nil if target is not a mountpoint.
 func MountedAt(target string) (*mountinfo.Info, error) {
-	mounts, err := Mounts()
+	text, err := readTable(ownTable)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read mount table: %w", err)
 	}
-	target = filepath.Clean(target)
+	mounts, err := text.at(filepath.Clean(target))
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
 	var top *mountinfo.Info
 	covered := make(map[int]bool)
 	for _, m := range mounts {
-		if m.Mountpoint == target {
-			covered[m.Parent] = true
-		}
+		covered[m.Parent] = true
 	}
 	for _, m := range mounts {
-		if m.Mountpoint == target && !covered[m.ID] {
+		if !covered[m.ID] {
 			top = m
 		}
 	}

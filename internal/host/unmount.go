@@ -34,24 +34,21 @@ func unmount(target string) error {
 	}
 	parent.Close()
 
-	last := 0
 	for {
-		m, err := MountedAt(target)
-		if err != nil || m == nil {
-			return err
-		}
-		if m.ID == last {
-			return errors.New("still in the mount table, hidden below another mount")
-		}
-		last = m.ID
-		err = unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
 		switch {
+		case err == nil: // and now what was below it
+			continue
 		case errors.Is(err, unix.EBUSY):
 			return ErrBusy
-		case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT): // not mounted, or hidden: the table knows
-		case err != nil:
+		case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT):
 			return os.NewSyscallError("umount2", err)
 		}
+		m, err := MountedAt(target)
+		if err == nil && m != nil {
+			err = errors.New("still in the mount table, hidden below another mount")
+		}
+		return err
 	}
 }
 

@@ -27,23 +27,25 @@ type User struct {
 // A copy of our own mount table does not count, as a monitor with the host's
 // root directory or a service with a namespace of its own has it: there the
 // mountpoint ends in that of m. Processes that vanish meanwhile are skipped. A
-// namespace that only a file keeps, without any process, is not seen.
+// namespace that only a file keeps, without any process, is not seen, nor one
+// that a process has for a single thread beside its first.
 func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
 	namespace, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := Mounts()
+	text, err := readTable(ownTable)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read mount table: %w", err)
 	}
 	processes, err := numbers("/proc")
 	if err != nil {
 		return nil, err
 	}
-	s := scan{mount: m, own: map[int]bool{}, done: map[string]bool{namespace: true}, views: map[view]bool{}}
-	for _, m := range mounts {
-		s.own[m.ID] = true
+	s := scan{mount: m, own: map[string]bool{}, done: map[string]bool{namespace: true}, views: map[view]bool{}}
+	for line := range strings.Lines(string(text)) {
+		id, _, _ := strings.Cut(line, " ")
+		s.own[id] = true
 	}
 	for _, pid := range processes {
 		if err := ctx.Err(); err != nil {
@@ -59,7 +61,7 @@ func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
 // scan is a search for the users of a mount.
 type scan struct {
 	mount *mountinfo.Info
-	own   map[int]bool    // IDs of our mounts
+	own   map[string]bool // IDs of our mounts
 	done  map[string]bool // namespaces that need no further look
 	views map[view]bool   // looked at
 	users []User
@@ -81,16 +83,19 @@ func viewOf(dir string) (view, error) {
 	return view{namespace, root}, nil
 }
 
-// process looks at each thread, for one may have a namespace of its own or
-// outlive the first.
+// process looks at the first thread, or at the others if they outlived it.
 func (s *scan) process(pid int) error {
-	tasks := filepath.Join("/proc", strconv.Itoa(pid), "task")
-	threads, err := numbers(tasks)
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	err := s.thread(pid, dir)
+	if !gone(err) {
+		return err
+	}
+	threads, err := numbers(filepath.Join(dir, "task"))
 	if err != nil {
 		return err
 	}
 	for _, tid := range threads {
-		if err := s.thread(pid, filepath.Join(tasks, strconv.Itoa(tid))); err != nil && !gone(err) {
+		if err := s.thread(pid, filepath.Join(dir, "task", strconv.Itoa(tid))); err != nil && !gone(err) {
 			return err
 		}
 	}
@@ -98,26 +103,35 @@ func (s *scan) process(pid int) error {
 }
 
 func (s *scan) thread(pid int, dir string) error {
+	namespace, err := os.Readlink(dir + "/ns/mnt")
+	if s.done[namespace] && err == nil { // most processes of a machine share ours
+		return nil
+	}
 	v, err := viewOf(dir)
 	hidden := errors.Is(err, fs.ErrPermission)
 	if err != nil && !hidden {
 		return err
 	}
-	if s.done[v.namespace] || s.views[v] {
+	if s.views[v] && !hidden {
 		return nil
 	}
-	mounts, err := mountsIn(dir + "/mountinfo")
-	if err != nil || len(mounts) == 0 {
+	text, err := readTable(dir + "/mountinfo")
+	if err != nil || len(text) == 0 {
 		return err
 	}
 	if hidden { // everybody may see the mounts, and no two namespaces share one
-		v = view{namespace: strconv.Itoa(mounts[0].ID)}
-		if s.own[mounts[0].ID] || s.done[v.namespace] || s.views[v] {
+		id, _, _ := strings.Cut(string(text), " ")
+		v = view{namespace: id}
+		if s.own[id] || s.done[v.namespace] || s.views[v] {
 			return nil
 		}
 	}
+	mounts, err := text.showing(s.mount)
+	if err != nil {
+		return err
+	}
 	for _, m := range mounts {
-		if !shows(m, s.mount) || strings.HasSuffix(m.Mountpoint, s.mount.Mountpoint) {
+		if strings.HasSuffix(m.Mountpoint, s.mount.Mountpoint) {
 			continue
 		}
 		command, err := os.ReadFile(dir + "/comm")
@@ -130,15 +144,6 @@ func (s *scan) thread(pid int, dir string) error {
 	}
 	s.views[v] = true
 	return nil
-}
-
-func mountsIn(table string) ([]*mountinfo.Info, error) {
-	f, err := os.Open(table)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return mountinfo.GetMountsFromReader(f, nil)
 }
 
 // numbers returns the entries of dir that are numbers.

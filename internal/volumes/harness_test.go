@@ -126,7 +126,7 @@ func (w *world) eventually(what string, is func() bool) {
 }
 
 // me is a process that lives as long as the test.
-func me(t *testing.T) host.Process {
+func me(t testing.TB) host.Process {
 	t.Helper()
 	p, err := host.FindProcess(os.Getpid())
 	if err != nil {

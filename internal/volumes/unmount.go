@@ -62,14 +62,7 @@ func (m *Manager) detach(ctx context.Context, e entry) error {
 	if err := m.release(ctx, e, target); err != nil {
 		return err
 	}
-	left, err := host.MountedAt(target)
-	if err == nil && left != nil {
-		err = fmt.Errorf("%s is still a mountpoint: %w", target, ErrInUse)
-	}
-	if err != nil {
-		return err
-	}
-	if err := host.RemoveMountpoint(target); err != nil {
+	if err := host.RemoveMountpoint(target); err != nil { // which looks into the mount table
 		return err
 	}
 	if err := m.journal.remove(e.Name); err != nil {

@@ -43,8 +43,8 @@ var (
 // Config is what a Manager is made of.
 type Config struct {
 	Host        string // this host's name in the cluster
-	StateDir    string // outlives reboots: holds the host's identity host.json, and the mountpoints mnt/
-	RunDir      string // lost in a reboot: holds the journal mounts.db
+	StateDir    string // outlives reboots: holds the host's identity, host.json
+	RunDir      string // lost in a reboot: holds the journal, mounts.db, and the mountpoints, mnt/
 	Pools       []Pool
 	DefaultPool string // must be one of Pools
 }
@@ -101,8 +101,8 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 		return nil, fmt.Errorf("make the directory for mountpoints: %w", err)
 	}
 	var err error
-	if m.cfg.StateDir, err = filepath.EvalSymlinks(cfg.StateDir); err != nil { // as mount tables do
-		return nil, fmt.Errorf("state directory: %w", err)
+	if m.cfg.RunDir, err = filepath.EvalSymlinks(cfg.RunDir); err != nil { // as mount tables do
+		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	boot, err := host.BootID()
 	if err != nil {
@@ -158,7 +158,7 @@ func (m *Manager) Pools() []Pool {
 // DefaultPool is the pool of a volume that names none.
 func (m *Manager) DefaultPool() string { return m.cfg.DefaultPool }
 
-func (m *Manager) mountDir() string { return filepath.Join(m.cfg.StateDir, "mnt") }
+func (m *Manager) mountDir() string { return filepath.Join(m.cfg.RunDir, "mnt") }
 
 // target is where a volume is mounted. It is named by the ID, not the name, so
 // that a volume never meets the mount of a namesake removed before.

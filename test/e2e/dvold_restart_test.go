@@ -66,7 +66,7 @@ func TestDvoldStopsWhileContainersStart(t *testing.T) {
 		})
 	}
 	h.eventually("first mount", func() bool {
-		mounts, err := h.Mounts(h.StateDir())
+		mounts, err := h.Mounts("/run/dvol/mnt")
 		h.must(err)
 		return len(mounts) > 0
 	})

@@ -42,8 +42,8 @@ func (h *host) sweep() {
 	}
 	h.dvold("trash", "purge", "--all")
 	h.wantMounts(0)
-	for _, pattern := range []string{"mnt/*", "pools/*/*/*"} {
-		if left, err := filepath.Glob(filepath.Join(h.StateDir(), pattern)); err != nil || len(left) > 0 {
+	for _, pattern := range []string{h.Path("run/dvol/mnt/*"), filepath.Join(h.StateDir(), "pools/*/*/*")} {
+		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
 			h.t.Errorf("files are left over: %v (%v)", left, err)
 		}
 	}
@@ -161,7 +161,7 @@ func (h *host) wantMounts(n int) {
 	var mounts []string
 	h.eventually("number of mounts", func() bool {
 		var err error
-		mounts, err = h.Mounts(filepath.Join(h.StateDir(), "mnt"))
+		mounts, err = h.Mounts("/run/dvol/mnt")
 		if err != nil {
 			h.t.Fatal(err)
 		}

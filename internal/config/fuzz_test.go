@@ -1,0 +1,127 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dvol/dvold/internal/config"
+)
+
+// FuzzLoad: whatever is in the file, Load ends with a Config that keeps what
+// its comments promise, or with an error of one line; the same each time.
+func FuzzLoad(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no configurations to begin with: %v", err)
+	}
+	for _, name := range append(files, "../../docs/dvold.yaml") {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
+	path := filepath.Join(f.TempDir(), "dvold.yaml")
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := load(t, "--config", path)
+		again, errAgain := load(t, "--config", path)
+		if (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() {
+			t.Fatalf("loaded twice: %v, then %v", err, errAgain)
+		}
+		if err != nil {
+			checkError(t, path, content, err)
+			return
+		}
+		if !reflect.DeepEqual(c, again) {
+			t.Errorf("loaded twice: %+v, then %+v", c, again)
+		}
+		checkConfig(t, c)
+		for name, pool := range c.Pools {
+			if pool.Source == "" || pool.Type == "" {
+				t.Errorf("pool %s lacks type or source: %+v", name, pool)
+			}
+			if err := pool.Decode(new(localPool)); err != nil {
+				checkError(t, path, content, err)
+			}
+			if !strings.HasPrefix(pool.Source, path) {
+				continue // the default pool, of type local, stands in no file
+			}
+			if err := pool.Decode(new(everyKind)); err != nil {
+				checkError(t, path, content, err)
+			}
+		}
+	})
+}
+
+// checkError fails the test unless err is one line that says where to look.
+// Control characters in a text of the file, which it may quote, are excused.
+func checkError(t *testing.T, path string, content []byte, err error) {
+	t.Helper()
+	text := err.Error()
+	var doc yaml.Node
+	_ = yaml.Unmarshal(content, &doc) // what can't be read has no texts
+	if strings.ContainsFunc(text, unicode.IsControl) && !hasControl(&doc) {
+		t.Errorf("error is not one clean line: %q", text)
+	}
+	// What is wrong between two settings has no single place.
+	between := strings.HasPrefix(text, "admin_socket and docker_socket are both ") || strings.HasPrefix(text, "default_pool is not set, ")
+	if !strings.HasPrefix(text, path+":") && !between {
+		t.Errorf("error does not begin with the file's name: %q", text)
+	}
+}
+
+func hasControl(node *yaml.Node) bool {
+	return strings.ContainsFunc(node.Value, unicode.IsControl) || slices.ContainsFunc(node.Content, hasControl)
+}
+
+// checkConfig fails the test unless c is what the rest of dvold relies on.
+func checkConfig(t *testing.T, c config.Config) {
+	t.Helper()
+	if c.Host == "" || len(c.Host) > 64 || strings.ContainsFunc(c.Host, func(r rune) bool { return r > 'z' || strings.ContainsRune(" /\\:\n\t", r) }) {
+		t.Errorf("host %q", c.Host)
+	}
+	for _, p := range []string{c.StateDir, c.DockerSocket, c.AdminSocket} {
+		if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" || strings.Contains(p, "\x00") {
+			t.Errorf("path %q", p)
+		}
+	}
+	if len(c.DockerSocket) > 107 || len(c.AdminSocket) > 107 || c.DockerSocket == c.AdminSocket {
+		t.Errorf("sockets %q and %q", c.DockerSocket, c.AdminSocket)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) || !slices.Contains([]string{"text", "json"}, c.Log.Format) {
+		t.Errorf("log %+v", c.Log)
+	}
+	if c.Coordination.Type != "embedded" {
+		t.Errorf("coordination %+v", c.Coordination)
+	}
+	if _, ok := c.Pools[c.DefaultPool]; !ok {
+		t.Errorf("default pool %q is none of %v", c.DefaultPool, c.Pools)
+	}
+	checkTTL(t, c.TrashTTL)
+	for name, pool := range c.Pools {
+		if name == "" || len(name) > 63 || strings.ContainsAny(name, "./ \n") {
+			t.Errorf("pool name %q", name)
+		}
+		if pool.TrashTTL != nil {
+			checkTTL(t, *pool.TrashTTL)
+		}
+	}
+}
+
+func checkTTL(t *testing.T, ttl config.Duration) {
+	t.Helper()
+	if ttl.Duration < 0 || ttl.Duration > 2*36500*24*time.Hour {
+		t.Errorf("trash_ttl %v", ttl)
+	}
+}

@@ -1,0 +1,103 @@
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// ownTable is the mount table of the calling thread's namespace.
+const ownTable = "/proc/thread-self/mountinfo"
+
+// table is the text of a mount table; see proc(5). A host may have thousands
+// of mounts, so only the lines that matter are parsed.
+type table []byte
+
+// readTable reads in large pieces: each read costs the kernel a walk through
+// the table.
+func readTable(path string) (table, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	text := make([]byte, 0, 64<<10)
+	for {
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return text, nil
+		}
+		text = slices.Grow(text[:len(text)+n], 16<<10)
+	}
+}
+
+// mounts parses the lines that contain word, or all if it is empty.
+func (t table) mounts(word string) ([]*mountinfo.Info, error) {
+	if word == "" {
+		return mountinfo.GetMountsFromReader(bytes.NewReader(t), nil)
+	}
+	var lines []byte
+	for rest := []byte(t); len(rest) > 0; {
+		at := bytes.Index(rest, []byte(word))
+		if at < 0 {
+			break
+		}
+		begin := bytes.LastIndexByte(rest[:at], '\n') + 1
+		end := len(rest)
+		if n := bytes.IndexByte(rest[at:], '\n'); n >= 0 {
+			end = at + n + 1
+		}
+		lines = append(lines, rest[begin:end]...)
+		rest = rest[end:]
+	}
+	return mountinfo.GetMountsFromReader(bytes.NewReader(lines), nil)
+}
+
+// at returns the mounts at target.
+func (t table) at(target string) ([]*mountinfo.Info, error) {
+	mounts, err := t.mounts(" " + escape(target) + " ")
+	if err != nil {
+		return nil, err
+	}
+	var found []*mountinfo.Info
+	for _, m := range mounts {
+		if m.Mountpoint == target {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// showing returns the mounts that show the directory of source or one beneath
+// it.
+func (t table) showing(source *mountinfo.Info) ([]*mountinfo.Info, error) {
+	root := escape(strings.TrimSuffix(source.Root, "/"))
+	mounts, err := t.mounts(fmt.Sprintf(" %d:%d %s", source.Major, source.Minor, root))
+	if err != nil {
+		return nil, err
+	}
+	var found []*mountinfo.Info
+	for _, m := range mounts {
+		if shows(m, source) {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// escape writes a path as mount tables have it: seq_path(9) with " \t\n\\".
+func escape(path string) string {
+	return strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(path)
+}
