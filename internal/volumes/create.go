@@ -56,7 +56,9 @@ func (m *Manager) create(ctx context.Context, name string, options map[string]st
 	if err != nil {
 		return err
 	}
+	m.step("create: intent written")
 	err = p.do(ctx, func(b backends.Backend) error { return b.Create(ctx, v) })
+	m.step("create: storage made")
 	if err == nil {
 		err = ctx.Err() // the caller left: it must not find a volume it was told had failed
 	}
@@ -74,6 +76,7 @@ func (m *Manager) create(ctx context.Context, name string, options map[string]st
 		}
 		return fmt.Errorf("create in pool %q: %w", r.Pool, err)
 	}
+	m.step("create: record ready")
 	m.log.Info("volume created", "volume", name, "pool", r.Pool, "id", r.ID)
 	return nil
 }
@@ -177,11 +180,16 @@ func (m *Manager) abandon(ctx context.Context, r record) error {
 	if err := m.erase(ctx, current); err != nil {
 		return err
 	}
+	m.step("undo create: storage removed")
 	ops, err := m.unclaim(ctx, current)
 	if err != nil {
 		return err
 	}
-	return m.commit(ctx, append(ops, current.deleted(volumeKey(current.Name)))...)
+	if err := m.commit(ctx, append(ops, current.deleted(volumeKey(current.Name)))...); err != nil {
+		return err
+	}
+	m.step("undo create: record removed")
+	return nil
 }
 
 // erase deletes a volume's data for good, if it is dvold's to delete.

@@ -50,6 +50,7 @@ func (m *Manager) mount(ctx context.Context, name, id string, engine host.Proces
 		if err := m.record(e); err != nil { // the intent
 			return "", fmt.Errorf("volume %q: %w", name, err)
 		}
+		m.step("mount: intent written")
 	}
 	if err := m.attach(ctx, p, e); err != nil {
 		m.retreat(ctx, e)
@@ -64,6 +65,7 @@ func (m *Manager) mount(ctx context.Context, name, id string, engine host.Proces
 		m.retreat(ctx, e)
 		return "", fmt.Errorf("volume %q: %w", name, err)
 	}
+	m.step("mount: use written")
 	return m.target(e.ID), nil
 }
 
@@ -74,12 +76,14 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry) error {
 	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make mountpoint: %w", err)
 	}
+	m.step("mount: mountpoint made")
 	err := p.do(ctx, func(b backends.Backend) error {
 		return b.Mount(ctx, e.Handle, target, backends.MountOptions{})
 	})
 	if err != nil {
 		return err
 	}
+	m.step("mount: mounted")
 	info, err := host.MountedAt(target)
 	if err == nil && info == nil {
 		err = fmt.Errorf("nothing is mounted at %s although its backend said so: %w", target, ErrUnavailable)

@@ -49,7 +49,12 @@ func (m *Manager) recover(boot string) error {
 	if err := m.tidy(); err != nil {
 		return err
 	}
-	return m.journal.restart(boot, entries)
+	m.step("start: mountpoints tidied")
+	if err := m.journal.restart(boot, entries); err != nil {
+		return err
+	}
+	m.step("start: journal corrected")
+	return nil
 }
 
 // tidy removes the mountpoints that a reboot left, with the journal gone.

@@ -33,6 +33,7 @@ func (m *Manager) remove(ctx context.Context, name string, engine *host.Process)
 	if err := m.vacate(ctx, name, engine); err != nil {
 		return fmt.Errorf("volume %q: %w", name, err)
 	}
+	m.step("remove: nobody uses it")
 	r, ops, err := m.discard(ctx, r)
 	if err != nil {
 		return fmt.Errorf("volume %q: %w", name, err)
@@ -40,6 +41,7 @@ func (m *Manager) remove(ctx context.Context, name string, engine *host.Process)
 	if err := m.commit(ctx, ops...); err != nil {
 		return fmt.Errorf("volume %q: write its removal: %w", name, err)
 	}
+	m.step("remove: record moved to the trash")
 	m.log.Info("volume removed", "volume", name, "pool", r.Pool, "id", r.ID, "adopted", r.Adopted)
 	if r.due(time.Now()) {
 		m.poke()

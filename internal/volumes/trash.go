@@ -105,6 +105,7 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	}
 	gone := r.deleted(trashKey(id))
 	r.Name, r.State, r.RemovedAt, r.RemovedBy, r.PurgeAt = as, stateReady, nil, "", nil
+	m.step("restore: data found")
 	back, err := r.fresh(volumeKey(as))
 	if err != nil {
 		return Volume{}, err
@@ -116,6 +117,7 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	if err != nil {
 		return Volume{}, err
 	}
+	m.step("restore: record moved back")
 	m.log.Info("volume restored", "volume", as, "pool", r.Pool, "id", id)
 	return m.view(r), nil
 }
@@ -159,13 +161,16 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 			return fmt.Errorf("write the intent: %w", unavailable(err))
 		}
 		r.version = written[0].Version
+		m.step("purge: intent written")
 	}
 	if err := m.erase(ctx, r); err != nil {
 		return err
 	}
+	m.step("purge: data removed")
 	if err := m.commit(ctx, r.deleted(key)); err != nil {
 		return fmt.Errorf("delete the record: %w", err)
 	}
+	m.step("purge: record removed")
 	m.log.Info("volume purged", "volume", r.Name, "pool", r.Pool, "id", r.ID)
 	return nil
 }

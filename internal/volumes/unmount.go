@@ -36,6 +36,7 @@ func (m *Manager) unmount(ctx context.Context, name, id string) {
 		if err := m.journal.put(e); err != nil {
 			m.log.Error("use was dropped but not written down", "volume", name, "err", err)
 		}
+		m.step("unmount: use dropped")
 	}
 	if len(e.Uses) > 0 {
 		return
@@ -52,23 +53,22 @@ func (m *Manager) unmount(ctx context.Context, name, id string) {
 // replaced while the container ran on, and its counts with it.
 func (m *Manager) detach(ctx context.Context, e entry) error {
 	target := m.target(e.ID)
-	users, err := m.users(ctx, e)
-	if err != nil {
+	if err := m.unused(ctx, e); err != nil {
 		return err
-	}
-	if len(users) > 0 {
-		return fmt.Errorf("used by %s: %w", describe(users), ErrInUse)
 	}
 	if err := m.release(ctx, e, target); err != nil {
 		return err
 	}
+	m.step("unmount: unmounted")
 	if err := host.RemoveMountpoint(target); err != nil { // which looks into the mount table
 		return err
 	}
+	m.step("unmount: mountpoint removed")
 	if err := m.journal.remove(e.Name); err != nil {
 		return err
 	}
 	m.forget(e.Name)
+	m.step("unmount: entry removed")
 	return nil
 }
 
@@ -80,6 +80,16 @@ func (m *Manager) release(ctx context.Context, e entry, target string) error {
 		return host.Unmount(target)
 	}
 	return p.do(ctx, func(b backends.Backend) error { return b.Unmount(ctx, e.Handle, target) })
+}
+
+// unused returns ErrInUse, with some of their names, if processes in other
+// mount namespaces have the volume.
+func (m *Manager) unused(ctx context.Context, e entry) error {
+	users, err := m.users(ctx, e)
+	if err == nil && len(users) > 0 {
+		err = fmt.Errorf("used by %s: %w", describe(users), ErrInUse)
+	}
+	return err
 }
 
 // users lists the processes in other mount namespaces that have the volume.
@@ -121,6 +131,13 @@ func (m *Manager) vacate(ctx context.Context, name string, engine *host.Process)
 		return fmt.Errorf("mounted since %s for engine process %d (mount ID %.12s): stop the containers that use it: %w",
 			u.Since.Local().Format(time.DateTime), u.Engine.PID, id, ErrInUse)
 	}
+	if err := m.unused(ctx, e); err != nil {
+		return err
+	}
+	if err := m.record(e); err != nil { // the intent
+		return err
+	}
+	m.step("remove: stale uses dropped")
 	return m.detach(ctx, e)
 }
 

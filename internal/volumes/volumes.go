@@ -47,6 +47,10 @@ type Config struct {
 	RunDir      string // lost in a reboot: holds the journal, mounts.db, and the mountpoints, mnt/
 	Pools       []Pool
 	DefaultPool string // must be one of Pools
+
+	// Step, if not nil, is called after each step of what a Manager does, by a
+	// name such as "create: intent written". Tests end the process in it.
+	Step func(name string)
 }
 
 // Pool is a configured place that volumes are made in.
@@ -112,10 +116,12 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err != nil {
 		return nil, err
 	}
+	m.step("start: identity known")
 	m.journal, err = openJournal(filepath.Join(cfg.RunDir, "mounts.db"))
 	if err != nil {
 		return nil, err
 	}
+	m.step("start: journal opened")
 	if err := m.recover(boot); err != nil {
 		return nil, errors.Join(err, m.journal.close())
 	}
@@ -123,6 +129,7 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("join the cluster as %q: %w", cfg.Host, err), m.journal.close())
 	}
+	m.step("start: cluster joined")
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
 	m.unfinished.Store(true)
@@ -146,6 +153,12 @@ func (m *Manager) Close(ctx context.Context) error {
 		late = errors.New("calls under way did not end in time")
 	}
 	return errors.Join(late, m.session.Close(context.WithoutCancel(ctx)), m.journal.close())
+}
+
+func (m *Manager) step(name string) {
+	if m.cfg.Step != nil {
+		m.cfg.Step(name)
+	}
 }
 
 // Pools lists the configured pools by name.

@@ -1,0 +1,352 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// crashTable is written by TestCrash with DVOLD_TEST_UPDATE=1, and compared
+// otherwise.
+const crashTable = "../../docs/crash-table.md"
+
+const starting = "start after a crash"
+
+// operation is what a daemon is killed in the middle of.
+type operation struct {
+	name    string
+	prepare func(w *world)                                                   // what is so before
+	run     func(ctx context.Context, m *Manager, engine host.Process) error // in the daemon that is killed
+}
+
+// operations all work on the volume "data", which holds a file where it exists
+// before.
+func operations() []operation {
+	made := func(w *world) {
+		w.must(w.Create(w.t.Context(), "data", nil))
+		w.write(w.location("data"), "f", "precious")
+	}
+	mounted := func(w *world) {
+		made(w)
+		w.mount("data", "c1", me(w.t))
+	}
+	removed := func(w *world) {
+		made(w)
+		w.must(w.Remove(w.t.Context(), "data", nil))
+	}
+	mount := func(ctx context.Context, m *Manager, engine host.Process) error {
+		_, err := m.Mount(ctx, "data", "c1", engine)
+		return err
+	}
+	return []operation{
+		{"create", func(w *world) {}, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Create(ctx, "data", nil)
+		}},
+		{"create with adopt", func(w *world) {
+			w.must(os.MkdirAll(w.adoptable(), 0o755))
+			w.write(w.adoptable(), "f", "precious")
+		}, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Create(ctx, "data", map[string]string{"adopt": "old"})
+		}},
+		{"first mount", made, mount},
+		{"second mount (docker cp)", mounted, mount},
+		{"last unmount", mounted, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Unmount(ctx, "data", "c1")
+		}},
+		{"remove", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Remove(ctx, "data", nil)
+		}},
+		{"remove with a stale use", mounted, func(ctx context.Context, m *Manager, engine host.Process) error {
+			return m.Remove(ctx, "data", &engine)
+		}},
+		{"restore", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
+			_, err := m.Restore(ctx, "data", "")
+			return ignore(err, ErrNotFound) // restored already
+		}},
+		{"purge", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
+			_, err := m.Purge(ctx, "data")
+			return ignore(err, ErrNotFound) // purged already
+		}},
+		{starting, func(w *world) {
+			made(w)
+			w.mount("data", "gone", host.Process{PID: os.Getpid(), Start: 1}) // by an engine that ended
+			w.halfCreate("half")
+		}, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.swept(ctx, "half")
+		}},
+	}
+}
+
+// swept waits until the sweeper has unmounted everything and undone the create
+// of half.
+func (m *Manager) swept(ctx context.Context, half string) error {
+	for range 2000 {
+		_, err := m.load(ctx, volumeKey(half))
+		if errors.Is(err, ErrNotFound) && len(m.idle()) == 0 {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the sweeper was waited for in vain")
+}
+
+func ignore(err, harmless error) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
+}
+
+func (w *world) adoptable() string { return filepath.Join(w.dir, "pools", "a", "old") }
+
+// TestCrash kills a daemon after each step of each operation, starts another,
+// and looks whether all is whole.
+func TestCrash(t *testing.T) {
+	table := []string{
+		"# What a crash leaves", "",
+		"Written by a test (internal/volumes, TestCrash), which kills dvold with SIGKILL after each step, starts it again, and looks. In each row",
+		"all data is there, no half-made volume is visible, and nothing is left over in pool, journal or mount table. The last column is the state after the call",
+		"was made once more.", "",
+		"| operation | killed after | after the restart | after the same call again |", "|---|---|---|---|",
+	}
+	for _, op := range operations() {
+		for _, step := range stepsOf(t, op) {
+			after, again := crash(t, op, step)
+			table = append(table, fmt.Sprintf("| %s | %s | %s | %s |", op.name, step, after, again))
+		}
+	}
+	got := strings.Join(table, "\n") + "\n"
+	if os.Getenv("DVOLD_TEST_UPDATE") != "" && !t.Failed() {
+		if err := os.WriteFile(crashTable, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(crashTable)
+	if err != nil || string(want) != got {
+		t.Errorf("%s does not say what happens (%v); with DVOLD_TEST_UPDATE=1 this test rewrites it. It should say:\n%s", crashTable, err, got)
+	}
+}
+
+// stepsOf runs op to the end and returns its steps.
+func stepsOf(t *testing.T, op operation) []string {
+	t.Helper()
+	w := newWorld(t).start()
+	op.prepare(w)
+	w.stop()
+	out, err := daemonInChild(w, op, "").Output()
+	if err != nil {
+		t.Fatalf("%s: %v", op.name, err)
+	}
+	w.start()
+	defer w.end()
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// crash runs op in a daemon that is killed after step, and describes the state
+// after a restart, and after a repetition.
+func crash(t *testing.T, op operation, step string) (after, again string) {
+	t.Helper()
+	w := newWorld(t).start()
+	op.prepare(w)
+	w.stop()
+	err := daemonInChild(w, op, step).Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+		t.Fatalf("%s, %s: the daemon was to be killed, and ended with %v", op.name, step, err)
+	}
+	w.start()
+	defer w.end()
+	w.whole()
+	after = w.describe()
+	if err := op.run(t.Context(), w.Manager, me(t)); err != nil {
+		t.Errorf("%s, killed after %q: again: %v", op.name, step, err)
+	}
+	w.whole()
+	return after, w.describe()
+}
+
+// end unmounts what may still be mounted, as a test's end needs it.
+func (w *world) end() {
+	w.t.Helper()
+	for range 5 {
+		w.must(w.Unmount(w.t.Context(), "data", "c1"))
+	}
+	w.whole()
+	w.stop()
+}
+
+// whole waits until the background work is done, and fails if anything is left
+// over or missing.
+func (w *world) whole() {
+	w.t.Helper()
+	w.eventually("the sweeper is done", func() bool {
+		stored, err := w.coord.List(w.t.Context(), "")
+		w.must(err)
+		return len(w.idle()) == 0 && !slices.ContainsFunc(stored, func(s coordination.Record) bool {
+			r, err := decode(s)
+			return err == nil && r.State != stateReady && r.State != stateTrashed
+		})
+	})
+	data := make(map[string]bool) // of volumes and the trash
+	mounts := make(map[string]bool)
+	stored, err := w.coord.List(w.t.Context(), "")
+	w.must(err)
+	for _, s := range stored {
+		if strings.HasPrefix(s.Key, "adopt") {
+			continue
+		}
+		r, err := decode(s)
+		w.must(err)
+		info, err := w.gates["a"].Stat(w.t.Context(), r.Handle)
+		w.must(err)
+		if r.Adopted || fileIn(info.Location) != "" {
+			if got := w.read(info.Location, "f"); got != "precious" {
+				w.t.Errorf("the volume holds %q", got)
+			}
+		}
+		if !r.Adopted {
+			data[r.ID] = true
+		}
+	}
+	w.mu.RLock()
+	entries := slices.Collect(maps.Values(w.mounts))
+	w.mu.RUnlock()
+	for _, e := range entries {
+		mounts[e.ID] = true
+		if len(e.Uses) == 0 || !w.mounted(w.target(e.ID)) {
+			w.t.Errorf("journal entry %+v was left over", e)
+		}
+	}
+	w.holds("pools/a/volumes", data)
+	w.holds("pools/a/work", nil)
+	w.holds("run/mnt", mounts)
+	if _, err := os.Stat(w.adoptable()); err == nil && w.read(w.adoptable(), "f") != "precious" {
+		w.t.Error("adopted data was changed")
+	}
+}
+
+func fileIn(dir string) string {
+	if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
+		return ""
+	}
+	return "f"
+}
+
+// holds fails the test unless a directory holds just what it should.
+func (w *world) holds(dir string, want map[string]bool) {
+	w.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(w.dir, dir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	got := make(map[string]bool)
+	for _, e := range entries {
+		got[e.Name()] = true
+	}
+	if !maps.Equal(got, want) && len(got)+len(want) > 0 {
+		w.t.Errorf("%s holds %v, want %v", dir, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+}
+
+// describe says in words what became of the volume "data".
+func (w *world) describe() string {
+	w.t.Helper()
+	v, err := w.Get(w.t.Context(), "data")
+	if err == nil {
+		if !v.Mounted {
+			return "there, not mounted"
+		}
+		return fmt.Sprintf("there, mounted, %s counted %d times", v.Uses[0].MountID, v.Uses[0].Count)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	trash, err := w.Trash(w.t.Context())
+	w.must(err)
+	if len(trash) > 0 {
+		return "in the trash"
+	}
+	return "not there"
+}
+
+// daemonInChild is a daemon on w's state in a process of its own, which runs
+// op and prints its steps, or is killed after one.
+func daemonInChild(w *world, op operation, step string) *exec.Cmd {
+	c := exec.Command(os.Args[0], w.dir, op.name, step)
+	c.Env = append(os.Environ(), "DVOLD_TEST_ROLE=daemon")
+	c.Stderr = w.t.Output()
+	return c
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("DVOLD_TEST_ROLE") == "daemon" {
+		if err := playDaemon(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func playDaemon(dir, name, last string) error {
+	ctx, log := context.Background(), slog.New(slog.NewTextHandler(os.Stderr, nil))
+	engine, err := host.FindProcess(os.Getppid()) // outlives this daemon
+	if err != nil {
+		return err
+	}
+	pool, err := local.Open(local.Config{Path: filepath.Join(dir, "pools", "a")}, log)
+	if err != nil {
+		return err
+	}
+	coord, err := embedded.Open(ctx, embedded.Config{Path: filepath.Join(dir, "cluster.db")}, log)
+	if err != nil {
+		return err
+	}
+	var armed atomic.Bool // other operations than a start begin when it is over
+	armed.Store(name == starting)
+	var steps []string
+	cfg := Config{
+		Host: "h1", StateDir: dir, RunDir: filepath.Join(dir, "run"), DefaultPool: "a",
+		Pools: []Pool{{Name: "a", Type: "local", Backend: pool, TrashTTL: time.Hour}},
+		Step: func(step string) {
+			if !armed.Load() {
+				return
+			}
+			steps = append(steps, step) // one after the other: they all belong to one call
+			if step == last {
+				unix.Kill(os.Getpid(), unix.SIGKILL)
+				select {}
+			}
+		},
+	}
+	m, err := Open(ctx, cfg, coord, log)
+	if err != nil {
+		return err
+	}
+	armed.Store(true)
+	op := operations()[slices.IndexFunc(operations(), func(op operation) bool { return op.name == name })]
+	if err := op.run(ctx, m, engine); err != nil {
+		return err
+	}
+	_, err = fmt.Println(strings.Join(steps, "\n"))
+	return err
+}
