@@ -347,6 +347,9 @@ func playDaemon(dir, name, last string) error {
 	if err := op.run(ctx, m, engine); err != nil {
 		return err
 	}
+	if err := m.Close(ctx); err != nil { // and with it the sweeper
+		return err
+	}
 	_, err = fmt.Println(strings.Join(steps, "\n"))
 	return err
 }
