@@ -45,8 +45,8 @@ var (
 // it, with success or an error that wraps that of ctx; a caller that must not
 // wait longer leaves the call behind and keeps the volume locked until it ends.
 type Backend interface {
-	// Plan checks a request and settles what Create is to make. It changes
-	// nothing. It returns ErrInvalid for what this pool cannot provide and,
+	// Plan checks a request and settles what Create is to make. It makes
+	// nothing of the volume. It returns ErrInvalid for what this pool cannot provide and,
 	// where an existing thing is to be adopted, ErrNotFound if it isn't there.
 	Plan(ctx context.Context, r Request) (Volume, error)
 

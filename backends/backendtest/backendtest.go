@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,9 @@ type Fixture struct {
 	// Adopt makes an empty thing in the pool that can be adopted and returns
 	// what Request.Adopt calls it. It is nil if the backend adopts nothing.
 	Adopt func(t *testing.T) string
+
+	// Sizes says that the pool can limit what a volume holds.
+	Sizes bool
 }
 
 // Run runs the suite. It calls prepare once for each test. It needs root.
@@ -58,6 +62,10 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"PlantedSymlinks", testPlantedSymlinks},
 		{"Adopt", testAdopt},
 		{"AdoptMissing", testAdoptMissing},
+		{"Size", testSize},
+		{"SizeAgain", testSizeAgain},
+		{"SizeAdopt", testSizeAdopt},
+		{"SizeRefused", testSizeRefused},
 		{"Reopen", testReopen},
 		{"Concurrent", testConcurrent},
 		{"Cancelled", testCancelled},
@@ -96,9 +104,9 @@ type suite struct {
 	count   atomic.Int64
 }
 
-// id returns a new volume ID.
+// id returns a new volume ID, which no pool has ever seen.
 func (s *suite) id() string {
-	return fmt.Sprintf("Vol_%d.%012x", s.count.Add(1), 0xbeef)
+	return fmt.Sprintf("Vol_%d.%012x", s.count.Add(1), rand.Uint64()>>16)
 }
 
 // plan plans a volume with a new ID, unless r has one.

@@ -57,7 +57,7 @@ func testConcurrent(t *testing.T, s *suite) {
 
 // live leads a volume through its life, twice each step.
 func (s *suite) live(ctx context.Context, id, target string) error {
-	v, err := s.Plan(ctx, backends.Request{ID: id})
+	v, err := s.Plan(ctx, backends.Request{ID: id, Size: s.size()})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *suite) live(ctx context.Context, id, target string) error {
 func testCancelled(t *testing.T, s *suite) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := backends.Request{ID: s.id()}
+	r := backends.Request{ID: s.id(), Size: s.size()}
 	v := s.plan(t, r)
 	target := s.target(t)
 	try := func(what string, call func(context.Context) error) {
@@ -123,7 +123,7 @@ func testCancelled(t *testing.T, s *suite) {
 // Calls are cut short at various moments, then repeated.
 func testCutShort(t *testing.T, s *suite) {
 	for after := 20 * time.Microsecond; after < 3*time.Second; after *= 3 {
-		v, target := s.plan(t, backends.Request{}), s.target(t)
+		v, target := s.plan(t, backends.Request{Size: s.size()}), s.target(t)
 		cut := func(what string, call func(context.Context) error) error {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), after)

@@ -19,6 +19,9 @@ const (
 )
 
 // Plan checks a request. The only options are those which all backends have.
+// A size needs project quotas in the file system of the pool. The first plan of
+// a pool makes its directory, if that is missing and no mount is required
+// there: from then on, that it is missing means that the storage is.
 func (p *Pool) Plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
 	v, err := p.plan(ctx, r)
 	if err != nil {
@@ -34,8 +37,8 @@ func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, e
 	if err := backends.CheckOptions(r.Options); err != nil {
 		return backends.Volume{}, err
 	}
-	if r.Size != 0 {
-		return backends.Volume{}, fmt.Errorf("size: a local pool cannot limit the size of a volume; leave size out or choose another pool: %w", backends.ErrInvalid)
+	if r.Size < 0 {
+		return backends.Volume{}, fmt.Errorf("size: %d is below 0: %w", r.Size, backends.ErrInvalid)
 	}
 	if err := cmp.Or(checkOwner("uid", r.UID), checkOwner("gid", r.GID), checkMode(r.Mode)); err != nil {
 		return backends.Volume{}, err
@@ -43,16 +46,31 @@ func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, e
 	if r.Adopt != "" {
 		return p.planAdoption(ctx, r)
 	}
-	handle, err := madeHandle(r.ID)
+	root, err := p.openOrMake(ctx)
 	if err != nil {
 		return backends.Volume{}, err
 	}
-	return backends.Volume{Handle: handle, UID: r.UID, GID: r.GID, Mode: r.Mode}, nil
+	defer root.Close()
+	number := uint32(0)
+	if r.Size != 0 {
+		if err := checkLimits(root); err != nil {
+			return backends.Volume{}, err
+		}
+		number = project(r.ID)
+	}
+	handle, err := madeHandle(r.ID, number)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	return backends.Volume{Handle: handle, Size: r.Size, UID: r.UID, GID: r.GID, Mode: r.Mode}, nil
 }
 
 func (p *Pool) planAdoption(ctx context.Context, r backends.Request) (backends.Volume, error) {
 	if r.UID != nil || r.GID != nil || r.Mode != nil {
 		return backends.Volume{}, fmt.Errorf("adopt: what is adopted keeps its owner and mode; leave out uid, gid and mode: %w", backends.ErrInvalid)
+	}
+	if r.Size != 0 {
+		return backends.Volume{}, fmt.Errorf("adopt: what is adopted cannot get a size; leave it out: %w", backends.ErrInvalid)
 	}
 	handle, err := adoptedHandle(r.Adopt)
 	if err != nil {
@@ -99,11 +117,11 @@ func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
 }
 
 func (p *Pool) create(ctx context.Context, v backends.Volume) error {
-	id, made := madeID(v.Handle)
-	if made == v.Adopted {
+	name, made := madeName(v.Handle)
+	if made == v.Adopted || (v.Size != 0) != (projectOf(name) != 0) {
 		return fmt.Errorf("%q is not the handle of such a volume: %w", v.Handle, backends.ErrInvalid)
 	}
-	root, err := p.openOrMake(ctx)
+	root, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,22 +148,22 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 	if err := root.Sync(); err != nil {
 		return err
 	}
-	if err := makeVolume(volumes, work, id, v); err != nil {
+	if err := makeVolume(volumes, work, name, v); err != nil {
 		return err
 	}
 	return cmp.Or(volumes.Sync(), work.Sync())
 }
 
 // makeVolume makes the directory in work and moves it into volumes.
-func makeVolume(volumes, work *os.File, id string, v backends.Volume) error {
-	existing, err := openDir(volumes, id)
+func makeVolume(volumes, work *os.File, name string, v backends.Volume) error {
+	existing, err := openDir(volumes, name)
 	if err == nil {
 		return existing.Close()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	dir, err := makeDir(work, id+unfinished, 0o700)
+	dir, err := makeDir(work, name+unfinished, 0o700)
 	if err != nil {
 		return err
 	}
@@ -156,10 +174,15 @@ func makeVolume(volumes, work *os.File, id string, v backends.Volume) error {
 	if err := dir.Chmod(or(v.Mode, defaultMode)); err != nil {
 		return err
 	}
+	if v.Size != 0 {
+		if err := limit(dir, projectOf(name), v.Size); err != nil {
+			return err
+		}
+	}
 	if err := dir.Sync(); err != nil {
 		return err
 	}
-	return move(work, id+unfinished, volumes, id)
+	return move(work, name+unfinished, volumes, name)
 }
 
 func or[T any](value *T, otherwise T) T {

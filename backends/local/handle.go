@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/dvol/dvold/backends"
@@ -18,12 +19,31 @@ const (
 // unfinished ends the name of a volume that is being made.
 const unfinished = ".new"
 
-// madeHandle returns the handle of a volume to be made.
-func madeHandle(id string) (string, error) {
-	if !isID(id) {
+// projectMark begins what follows the ID in the name of a volume with a size:
+// the number of its project, as 8 hexadecimal digits.
+const projectMark = "@"
+
+// madeHandle returns the handle of a volume to be made, with a project unless
+// that is 0.
+func madeHandle(id string, project uint32) (string, error) {
+	name := id
+	if project != 0 {
+		name = fmt.Sprintf("%s%s%08x", id, projectMark, project)
+	}
+	if strings.Contains(id, projectMark) || !isName(name) {
 		return "", fmt.Errorf("volume ID %q is not fit to be a file name: %w", id, backends.ErrInvalid)
 	}
-	return path.Join(volumesDir, id), nil
+	return path.Join(volumesDir, name), nil
+}
+
+// projectOf returns the project of the volume name, or 0.
+func projectOf(name string) uint32 {
+	_, digits, _ := strings.Cut(name, projectMark)
+	n, err := strconv.ParseUint(digits, 16, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
 }
 
 // adoptedHandle returns the handle of a directory to be adopted.
@@ -39,15 +59,18 @@ func adoptedHandle(adopt string) (string, error) {
 	return adopt, nil
 }
 
-// madeID returns the ID in the handle of a volume that was made here.
-func madeID(handle string) (id string, ok bool) {
-	id, ok = strings.CutPrefix(handle, volumesDir+"/")
-	return id, ok && isID(id)
+// madeName returns the name of the directory of a volume that was made here.
+func madeName(handle string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(handle, volumesDir+"/")
+	if !ok || !isName(name) {
+		return "", false
+	}
+	return name, true
 }
 
 // checkHandle returns ErrInvalid for what is no handle.
 func checkHandle(handle string) error {
-	if _, ok := madeID(handle); ok {
+	if _, ok := madeName(handle); ok {
 		return nil
 	}
 	if _, err := adoptedHandle(handle); err != nil {
@@ -56,8 +79,11 @@ func checkHandle(handle string) error {
 	return nil
 }
 
-// isID tells whether id and what may be added to it is a file name.
-func isID(id string) bool {
-	return fs.ValidPath(id) && id != "." && !strings.ContainsAny(id, "/\x00") &&
-		!strings.HasSuffix(id, unfinished) && len(id)+len(unfinished) <= 255
+// isName tells whether name and what may be added to it is a file name, and
+// what follows a mark in it is a project.
+func isName(name string) bool {
+	_, digits, marked := strings.Cut(name, projectMark)
+	return fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "/\x00") &&
+		!strings.HasSuffix(name, unfinished) && len(name)+len(unfinished) <= 255 &&
+		(!marked || len(digits) == 8 && projectOf(name) >= firstProject)
 }

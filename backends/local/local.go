@@ -2,13 +2,15 @@
 //
 // Below the path of the pool lie
 //
-//	volumes/<ID>    a volume, for as long as it exists
-//	work/<ID>      a volume while Remove deletes it
-//	work/<ID>.new  a volume while Create makes it
+//	volumes/<name>   a volume, for as long as it exists
+//	work/<name>      a volume while Remove deletes it
+//	work/<name>.new  a volume while Create makes it
 //
 // and directories to adopt anywhere else. A handle is the path of the volume
 // relative to that of the pool, so that a volume was made by Create exactly if
-// its handle begins with "volumes/".
+// its handle begins with "volumes/". The name is the ID and, of a volume with
+// a size, "@" and the number of the project that the file system counts and
+// limits it by: docs/quotas.md.
 //
 // Nothing here follows a symbolic link below the path of the pool, whoever
 // planted it, or enters a file system mounted there.
@@ -39,8 +41,8 @@ type Pool struct {
 var _ backends.Backend = (*Pool)(nil)
 
 // Open returns the pool that c describes. It leaves the storage alone, which
-// may hang: later calls tell whether it is available. The first Create makes
-// the directory if it is missing, unless a mount is required there.
+// may hang: later calls tell whether it is available. The first Plan makes the
+// directory if it is missing, unless a mount is required there.
 func Open(c Config, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -69,7 +71,12 @@ func (p *Pool) stat(ctx context.Context, handle string) (backends.Info, error) {
 		return backends.Info{}, err
 	}
 	defer dir.Close()
-	return backends.Info{Used: -1, Location: dir.Name()}, nil
+	name, _ := madeName(handle)
+	size, used, err := usage(dir, projectOf(name))
+	if err != nil {
+		return backends.Info{}, err
+	}
+	return backends.Info{Size: size, Used: used, Location: dir.Name()}, nil
 }
 
 // open opens the directory of the pool.
@@ -95,7 +102,7 @@ func (p *Pool) open(ctx context.Context) (*os.File, error) {
 	return root, nil
 }
 
-// openOrMake is open for the first volume of a pool.
+// openOrMake is open for the first plan of a pool.
 func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
 	root, err := p.open(ctx)
 	if !errors.Is(err, fs.ErrNotExist) || p.config.RequireMount {

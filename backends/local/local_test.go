@@ -13,6 +13,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -34,10 +35,21 @@ func TestBackend(t *testing.T) {
 						hosttest.Subdir(t, path, "old data/größe")
 						return "old data/größe"
 					},
+					Sizes: limits(t, path),
 				}
 			})
 		})
 	}
+}
+
+// limits tells whether the directory is one whose volumes can have a size.
+func limits(t *testing.T, path string) bool {
+	t.Helper()
+	state, err := host.ProjectQuotas(openDir(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state == host.QuotaEnforced
 }
 
 func TestValidate(t *testing.T) {
@@ -54,9 +66,10 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// Open leaves the storage alone, which may hang; the first volume needs the
-// directory.
-func TestCreateMakesDirectory(t *testing.T) {
+// Open leaves the storage alone, which may hang; the first plan makes the
+// directory. That it is missing later means that the storage is: nothing is
+// made or forgotten then.
+func TestPlanMakesDirectory(t *testing.T) {
 	hosttest.Root(t)
 	path := filepath.Join(t.TempDir(), "a", "pool")
 	p := openPool(t, local.Config{Path: path})
@@ -64,13 +77,22 @@ func TestCreateMakesDirectory(t *testing.T) {
 		t.Errorf("after Open: got %v", err)
 	}
 	v := plan(t, p, backends.Request{ID: id})
-	if _, err := p.Stat(t.Context(), v.Handle); !errors.Is(err, backends.ErrUnavailable) {
-		t.Errorf("stat without the directory: got %v", err)
+	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o711 {
+		t.Errorf("after Plan: got %v, %v", info, err)
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	_, statErr := p.Stat(t.Context(), v.Handle)
+	for what, err := range map[string]error{"create": p.Create(t.Context(), v), "stat": statErr, "remove": p.Remove(t.Context(), v.Handle)} {
+		if !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("%s without the directory: got %v, want %v", what, err, backends.ErrUnavailable)
+		}
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
 	}
 	create(t, p, v)
-	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o711 {
-		t.Errorf("after Create: got %v, %v", info, err)
-	}
 }
 
 // While the file system is missing nothing is made in its place, and once it
@@ -79,11 +101,13 @@ func TestRequireMount(t *testing.T) {
 	hosttest.Root(t)
 	path := filepath.Join(hosttest.Dir(t), "pool")
 	p := openPool(t, local.Config{Path: path, RequireMount: true})
-	v := plan(t, p, backends.Request{ID: id})
+	v := backends.Volume{Handle: "volumes/" + id}
 	check := func(state string) {
 		t.Helper()
+		_, planErr := p.Plan(t.Context(), backends.Request{ID: id})
 		_, statErr := p.Stat(t.Context(), v.Handle)
 		for what, err := range map[string]error{
+			"plan":   planErr,
 			"create": p.Create(t.Context(), v),
 			"stat":   statErr,
 			"mount":  p.Mount(t.Context(), v.Handle, hosttest.Dir(t), backends.MountOptions{}),

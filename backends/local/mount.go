@@ -49,6 +49,7 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 		}
 		return err
 	}
+	p.warnUnlimited(dir, handle)
 	return nil
 }
 

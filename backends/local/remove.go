@@ -27,7 +27,7 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 	if err := checkHandle(handle); err != nil {
 		return err
 	}
-	id, made := madeID(handle)
+	name, made := madeName(handle)
 	if !made {
 		return fmt.Errorf("it was adopted, and adopted data is never deleted: %w", backends.ErrInvalid)
 	}
@@ -43,30 +43,33 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 	defer work.Close()
 
 	// What an earlier call left would be in the way.
-	for _, name := range []string{id, id + unfinished} {
-		if err := purge(ctx, work, name); err != nil {
+	for _, left := range []string{name, name + unfinished} {
+		if err := purge(ctx, work, left); err != nil {
 			return err
 		}
 	}
-	if err := discard(root, work, id); err != nil {
+	if err := discard(root, work, name); err != nil {
 		return err
 	}
-	if err := purge(ctx, work, id); err != nil {
+	if err := purge(ctx, work, name); err != nil {
 		return err
 	}
 	return work.Sync()
 }
 
-// purge deletes the directory name in work, if there is one.
+// purge deletes the directory name in work, if there is one, and its limit.
 func purge(ctx context.Context, work *os.File, name string) error {
 	if err := checkUnused(work, name); err != nil {
+		return err
+	}
+	if err := release(work, name); err != nil {
 		return err
 	}
 	return removeTree(ctx, work, name)
 }
 
 // discard moves a volume that exists into work.
-func discard(root, work *os.File, id string) error {
+func discard(root, work *os.File, name string) error {
 	volumes, err := openDir(root, volumesDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -75,10 +78,10 @@ func discard(root, work *os.File, id string) error {
 		return err
 	}
 	defer volumes.Close()
-	if err := checkUnused(volumes, id); err != nil {
+	if err := checkUnused(volumes, name); err != nil {
 		return err
 	}
-	err = move(volumes, id, work, id)
+	err = move(volumes, name, work, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -61,7 +61,8 @@ type quotaState struct {
 	_       [63]uint32 // more than the kernel writes
 }
 
-// ProjectQuotas tells what the file system of f does with projects.
+// ProjectQuotas tells what the file system of f does with projects, whatever
+// its mount options say. Before Linux 5.14 it is an error, as is all below.
 func ProjectQuotas(f *os.File) (QuotaState, error) {
 	state := quotaState{version: stateVersion}
 	err := quotactl(f, getState, 0, unsafe.Pointer(&state))

@@ -1,0 +1,187 @@
+package backendtest
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+)
+
+const (
+	size = 8 << 20
+	// overhead is what a backend may count for itself, or round by.
+	overhead = size / 4
+)
+
+// size is that of volumes in tests which look at something else.
+func (s *suite) size() int64 {
+	if s.fixture.Sizes {
+		return size
+	}
+	return 0
+}
+
+// needSizes skips the test if the pool can't limit volumes.
+func needSizes(t *testing.T, s *suite) {
+	t.Helper()
+	if !s.fixture.Sizes {
+		t.Skip("the pool has no sizes; SizeRefused is the test for it")
+	}
+}
+
+// createSized makes a new volume with a limit.
+func (s *suite) createSized(t *testing.T) backends.Volume {
+	t.Helper()
+	v := s.plan(t, backends.Request{Size: size})
+	if v.Size != size {
+		t.Errorf("planned size: got %d, want %d", v.Size, size)
+	}
+	if err := s.Create(t.Context(), v); err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	return v
+}
+
+// A container fills its volume and no more; its neighbours notice nothing, and
+// what is deleted can be used again.
+func testSize(t *testing.T, s *suite) {
+	needSizes(t, s)
+	small, other, free := s.createSized(t), s.createSized(t), s.create(t)
+	s.expectUsed(t, small.Handle, 0)
+	target := s.mount(t, small.Handle)
+	expectEmpty(t, target)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(target, &fs); err != nil || int64(fs.Blocks)*fs.Bsize > size+overhead {
+		t.Errorf("df shows %d bytes, %v, want at most the size", int64(fs.Blocks)*fs.Bsize, err)
+	}
+
+	for range 2 {
+		written, err := fill(filepath.Join(target, "big"), 2*size)
+		expect(t, "write of too much", err, unix.ENOSPC, unix.EDQUOT)
+		if written < size-overhead || written > size {
+			t.Errorf("%d bytes could be written, want about %d", written, size)
+		}
+		s.expectUsed(t, small.Handle, written)
+		for _, handle := range []string{other.Handle, free} {
+			neighbour := s.mount(t, handle)
+			if _, err := fill(filepath.Join(neighbour, "file"), size-overhead); err != nil {
+				t.Errorf("write to a neighbour of a full volume: %v", err)
+			}
+			s.unmount(t, handle, neighbour)
+		}
+		if err := os.Remove(filepath.Join(target, "big")); err != nil {
+			t.Error(err)
+		}
+	}
+
+	if _, err := fill(filepath.Join(target, "big"), 2*size); err == nil {
+		t.Error("too much was written")
+	}
+	s.unmount(t, small.Handle, target)
+	if err := s.Remove(t.Context(), small.Handle); err != nil {
+		t.Errorf("remove a full volume: %v", err)
+	}
+	s.expectUsed(t, other.Handle, size-overhead)
+}
+
+// Each call is repeated, once by another instance; the limit stays, also where
+// the volume is in use already.
+func testSizeAgain(t *testing.T, s *suite) {
+	needSizes(t, s)
+	v := s.createSized(t)
+	target := s.mount(t, v.Handle)
+	write(t, target, "file", "data")
+	s.Backend = open(t, s.fixture)
+	if err := s.Create(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	s.unmount(t, v.Handle, target)
+	target = s.mount(t, v.Handle)
+	expectFile(t, target, "file", "data")
+	_, err := fill(filepath.Join(target, "big"), 2*size)
+	expect(t, "write of too much", err, unix.ENOSPC, unix.EDQUOT)
+	s.unmount(t, v.Handle, target)
+	for range 2 {
+		if err := s.Remove(t.Context(), v.Handle); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Data that is there already can't be given a size.
+func testSizeAdopt(t *testing.T, s *suite) {
+	needSizes(t, s)
+	if s.fixture.Adopt == nil {
+		t.Skip("the backend adopts nothing")
+	}
+	_, err := s.Plan(t.Context(), backends.Request{ID: s.id(), Adopt: s.fixture.Adopt(t), Size: size})
+	expectForUser(t, "adopt with a size", err, backends.ErrInvalid)
+}
+
+func testSizeRefused(t *testing.T, s *suite) {
+	if s.fixture.Sizes {
+		t.Skip("the pool has sizes")
+	}
+	_, err := s.Plan(t.Context(), backends.Request{ID: s.id(), Size: size})
+	expectForUser(t, "plan with a size", err, backends.ErrInvalid)
+}
+
+// expectUsed checks what the backend reports of a volume with a size.
+func (s *suite) expectUsed(t *testing.T, handle string, want int64) {
+	t.Helper()
+	info, err := s.Stat(t.Context(), handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size < size || info.Size > size+overhead {
+		t.Errorf("reported size: got %d, want %d", info.Size, size)
+	}
+	if info.Used < want || info.Used > want+overhead {
+		t.Errorf("reported use: got %d, want %d", info.Used, want)
+	}
+}
+
+// fill writes a file of up to n bytes as a process without CAP_SYS_RESOURCE,
+// which a container has not and which would lift a quota, and returns how many
+// bytes it could write.
+func fill(name string, n int64) (written int64, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with its capabilities
+		if err = dropResource(); err == nil {
+			written, err = writeFile(name, n)
+		}
+	}()
+	<-done
+	return written, err
+}
+
+func dropResource() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+	return unix.Capset(&header, &data[0])
+}
+
+func writeFile(name string, n int64) (written int64, err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return 0, err
+	}
+	block := make([]byte, 64<<10)
+	for written < n && err == nil {
+		var count int
+		count, err = f.Write(block)
+		written += int64(count)
+	}
+	return written, cmp.Or(err, f.Sync(), f.Close())
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# PID 1 of a User-Mode Linux guest whose root is the machine's own, read-only: runs a test and writes what it says,
+# then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR, after -- the command
+set -u
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t hostfs -o "$DVOLD_GUEST_DIR" none /mnt
+{
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs tmpfs /run
+    for module in fs/quota/quota_tree fs/quota/quota_v2 drivers/block/loop; do
+        busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
+    done
+    cd /tmp && "$@"
+    echo $? >/mnt/status
+} >/mnt/output 2>&1 </dev/null
+echo o >/proc/sysrq-trigger
+sleep 60 # a pid 1 that ends is a panic
