@@ -6,7 +6,7 @@ DESTDIR    ?=
 export PREFIX SYSCONFDIR DESTDIR
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test lint fmt install uninstall clean
+.PHONY: help build demo run test bench lint fuzz fmt install uninstall clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,8 +23,14 @@ run: build ## serve in the foreground against this machine's own Docker (ARGS="-
 test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
 	@hack/test
 
+bench: ## speed and memory beside named baselines (WRITE=1 puts the tables into docs/benchmarks.md)
+	@hack/setup test && go run ./hack/bench $(if $(WRITE),-write docs/benchmarks.md)
+
 lint: ## gofmt, go vet, staticcheck, shellcheck, systemd units
 	@hack/lint
+
+fuzz: ## fuzz each target for 30 s (TIME=10m)
+	@hack/fuzz $(TIME)
 
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')

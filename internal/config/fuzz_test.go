@@ -91,7 +91,7 @@ func checkConfig(t *testing.T, c config.Config) {
 	if c.Host == "" || len(c.Host) > 64 || strings.ContainsFunc(c.Host, func(r rune) bool { return r > 'z' || strings.ContainsRune(" /\\:\n\t", r) }) {
 		t.Errorf("host %q", c.Host)
 	}
-	for _, p := range []string{c.StateDir, c.DockerSocket, c.AdminSocket} {
+	for _, p := range []string{c.StateDir, c.RunDir, c.DockerSocket, c.AdminSocket} {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" || strings.Contains(p, "\x00") {
 			t.Errorf("path %q", p)
 		}

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -20,9 +21,7 @@ func FuzzName(f *testing.F) {
 	for _, name := range hostileNames {
 		f.Add(name)
 	}
-	for _, name := range []string{"db", "Data_1.old-x", "0a", strings.Repeat("x", maxName), "a.."} {
-		f.Add(name)
-	}
+	f.Add("Data_1.old-x")
 	f.Fuzz(func(t *testing.T, name string) {
 		err := checkName(name)
 		if want := isName(name); (err == nil) != want {
@@ -112,8 +111,16 @@ func checkSettings(t *testing.T, options map[string]string, s settings) {
 	if want := bytesIn(size); given != (s.size > 0) || given && (want == nil || want.Cmp(big.NewInt(s.size)) != 0) {
 		t.Errorf("size %q was read as %d, want %v", size, s.size, want)
 	}
-	if s.mode != nil && *s.mode&^(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky) != 0 {
-		t.Errorf("mode %q was read as %v", options["mode"], *s.mode)
+	if mode, err := strconv.ParseUint(options["mode"], 8, 64); s.mode != nil {
+		want := fs.FileMode(mode & 0o777)
+		for bit, is := range map[uint64]fs.FileMode{0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+			if mode&bit != 0 {
+				want |= is
+			}
+		}
+		if err != nil || mode > 0o3777 || *s.mode != want {
+			t.Errorf("mode %q was read as %v, want %v", options["mode"], *s.mode, want)
+		}
 	}
 	for _, id := range []*int{s.uid, s.gid} {
 		if id != nil && (*id < 0 || *id >= math.MaxUint32) {

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMarkdown(t *testing.T) {
+	r := results{
+		Facts: []string{"2 cores", "a disk"},
+		Rows: []row{
+			{What: "plain", Took: []time.Duration{1500 * time.Microsecond}},
+			{What: "beside", Took: []time.Duration{300 * time.Millisecond}, Baseline: "bare", Base: []time.Duration{100 * time.Microsecond}, Within: 3},
+			{What: "quick", Took: []time.Duration{5 * time.Microsecond}, Under: time.Millisecond},
+		},
+		Sizes: []size{
+			{What: "small", RSS: 1536, Anon: 1024, File: 512, Threads: 7, Procs: 1, Under: 2048},
+			{What: "large", RSS: 2048, Anon: 1024, File: 1024, Threads: 8, Procs: 2, Under: 2048},
+		},
+	}
+	got := r.markdown()
+	for _, want := range []string{
+		"2 cores; a disk.\n\n| what |",
+		"| plain | 1 | 1.50 ms | 1.50 ms |  |  |  |  |  |\n",
+		"| beside | 1 | 300 ms | 300 ms | bare | 0.100 ms | 3000.0 | ratio at most 3 | **no** |\n",
+		"| quick | 1 | 0.005 ms | 0.005 ms |  |  |  | p50 under 1ms | yes |\n",
+		"| small | 1.5 MiB | 1.0 MiB | 0.5 MiB | 7 | 1 | under 2.0 MiB | yes |\n",
+		"| large | 2.0 MiB | 1.0 MiB | 1.0 MiB | 8 | 2 | under 2.0 MiB | **no** |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the table lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestReplaceTable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before\n" + tableBegin + "old\n" + tableEnd + "after\n")
+	for _, table := range []string{"first\n", "second\n"} { // what it wrote it finds again
+		if err := replaceTable(file, table); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "before\n" + tableBegin + "\n" + table + "\n" + tableEnd + "after\n"; string(got) != want {
+			t.Errorf("page = %q, want %q", got, want)
+		}
+	}
+	for _, text := range []string{"", "no marks\n", tableBegin + "no end\n", tableEnd + tableBegin} {
+		write(text)
+		if err := replaceTable(file, "table\n"); err == nil {
+			t.Errorf("the table found a place in %q", text)
+		}
+		if got, _ := os.ReadFile(file); string(got) != text {
+			t.Errorf("page = %q, want it as it was, %q", got, text)
+		}
+	}
+}
+
+// The page that make bench writes to has a place for the table.
+func TestPageHasPlace(t *testing.T) {
+	page, err := os.ReadFile("../../docs/benchmarks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := strings.Index(string(page), tableBegin), strings.Index(string(page), tableEnd)
+	if begin < 0 || end < begin {
+		t.Errorf("docs/benchmarks.md lacks the lines %q and %q", tableBegin, tableEnd)
+	}
+}
