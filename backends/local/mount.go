@@ -33,12 +33,12 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 	}
 	defer dir.Close()
 
-	mounted, err := host.MountedAt(target)
+	mounted, err := host.IsMountpoint(target)
 	if err != nil {
 		return err
 	}
-	if mounted != nil {
-		return checkMounted(dir, mounted, o)
+	if mounted {
+		return checkMounted(dir, target, o)
 	}
 	if err := host.BindMount(dir, target, o.ReadOnly); err != nil {
 		return err
@@ -55,9 +55,16 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 
 // checkMounted returns an error unless what is mounted already is the volume,
 // in the way that is asked for.
-func checkMounted(dir *os.File, mounted *mountinfo.Info, o backends.MountOptions) error {
-	if err := checkSame(dir, mounted.Mountpoint); err != nil {
+func checkMounted(dir *os.File, target string, o backends.MountOptions) error {
+	if err := checkSame(dir, target); err != nil {
 		return err
+	}
+	mounted, err := host.MountedAt(target)
+	if err != nil {
+		return err
+	}
+	if mounted == nil {
+		return fmt.Errorf("the mount at %s has gone meanwhile: %w", target, backends.ErrUnavailable)
 	}
 	pool, err := host.Source(dir)
 	if err != nil {

@@ -12,12 +12,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -69,6 +72,27 @@ func Flags(fs *pflag.FlagSet) {
 // Load reads the flags in fs, which must be parsed, the environment and the
 // file, and checks all of it.
 func Load(fs *pflag.FlagSet) (Config, error) {
+	c, err := load(fs)
+	if err != nil {
+		return Config{}, errors.New(printable(err.Error())) // it quotes the file
+	}
+	return c, nil
+}
+
+// printable writes control characters as Go does.
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func load(fs *pflag.FlagSet) (Config, error) {
 	src, err := newSources(fs)
 	if err != nil {
 		return Config{}, err

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -16,6 +17,13 @@ import (
 // says, and leaves in it what the pool doesn't mention. A key that the struct
 // has no field for, or a value that doesn't fit, is an error.
 func (p Pool) Decode(into any) error {
+	if err := p.decode(into); err != nil {
+		return errors.New(printable(err.Error()))
+	}
+	return nil
+}
+
+func (p Pool) decode(into any) error {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("%s: decode into %T, which is not a pointer to a struct", p.Source, into)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/docker/go-plugins-helpers/sdk"
 	"github.com/docker/go-plugins-helpers/volume"
@@ -139,9 +140,17 @@ func decode(body io.Reader, req any) error {
 	return nil
 }
 
-// fail answers with an error; its text is what the engine's user sees.
+// fail answers with an error; its text is what the engine's user sees, on one
+// line of a terminal.
 func (s *Server) fail(w http.ResponseWriter, status int, err error) {
-	s.answer(w, status, volume.NewErrorResponse(strings.ReplaceAll(err.Error(), "\n", "; ")))
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+	s.answer(w, status, volume.NewErrorResponse(text))
 }
 
 // answer returns an error if the peer can't have got it.

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -43,6 +45,32 @@ func MountedAt(target string) (*mountinfo.Info, error) {
 		}
 	}
 	return top, nil
+}
+
+// IsMountpoint tells whether something is mounted at target, without a look
+// into what it is: it may be dead, and a mount table long. One that is missing
+// is no mountpoint.
+func IsMountpoint(target string) (bool, error) {
+	target = filepath.Clean(target)
+	parent, err := openPlain(filepath.Dir(target))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer parent.Close()
+	// The way ends with EXDEV where it would enter the mount: openat2(2).
+	f, err := openat2(parent, filepath.Base(target), unix.O_PATH|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_XDEV)
+	switch {
+	case err == nil:
+		return false, f.Close()
+	case errors.Is(err, unix.EXDEV):
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	}
+	return false, err
 }
 
 // MountsBelow returns the mounts at dir or beneath it.

@@ -52,15 +52,15 @@ func unmount(target string) error {
 	}
 }
 
-// RemoveMountpoint removes the empty directory target after a look into the
-// mount table. One that is missing is no error. It is an error if something is
+// RemoveMountpoint removes the empty directory target after the kernel said
+// that nothing is mounted there. One that is missing is no error. It is an error if something is
 // mounted there, which is ErrBusy, or if target is not an empty directory.
 func RemoveMountpoint(target string) error {
-	m, err := MountedAt(target)
+	mounted, err := IsMountpoint(target)
 	if err != nil {
 		return err
 	}
-	if m != nil {
+	if mounted {
 		return fmt.Errorf("remove mountpoint %s: %w", target, ErrBusy)
 	}
 	err = unix.Rmdir(target)

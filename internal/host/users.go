@@ -30,6 +30,16 @@ type User struct {
 // namespace that only a file keeps, without any process, is not seen, nor one
 // that a process has for a single thread beside its first.
 func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
+	users, err := OtherUsersOf(ctx, []*mountinfo.Info{m})
+	if err != nil {
+		return nil, err
+	}
+	return users[0], nil
+}
+
+// OtherUsersOf is OtherUsers for several mounts in one go: it takes a look at
+// every process of the machine.
+func OtherUsersOf(ctx context.Context, mounts []*mountinfo.Info) ([][]User, error) {
 	namespace, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return nil, err
@@ -42,29 +52,39 @@ func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := scan{mount: m, own: map[string]bool{}, done: map[string]bool{namespace: true}, views: map[view]bool{}}
+	s := scan{
+		mounts: mounts, users: make([][]User, len(mounts)),
+		namespace: namespace, own: map[string]bool{}, views: map[view]bool{}, found: map[find]bool{},
+	}
 	for line := range strings.Lines(string(text)) {
 		id, _, _ := strings.Cut(line, " ")
 		s.own[id] = true
 	}
 	for _, pid := range processes {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("look for users of %s: %w", m.Mountpoint, err)
+			return nil, fmt.Errorf("look for users of mounts: %w", err)
 		}
 		if err := s.process(pid); err != nil && !gone(err) {
-			return nil, fmt.Errorf("look for users of %s: %w", m.Mountpoint, err)
+			return nil, fmt.Errorf("look for users of mounts: %w", err)
 		}
 	}
 	return s.users, nil
 }
 
-// scan is a search for the users of a mount.
+// scan is a search for the users of mounts.
 type scan struct {
-	mount *mountinfo.Info
-	own   map[string]bool // IDs of our mounts
-	done  map[string]bool // namespaces that need no further look
-	views map[view]bool   // looked at
-	users []User
+	mounts    []*mountinfo.Info
+	users     [][]User        // of each of mounts
+	namespace string          // ours
+	own       map[string]bool // IDs of our mounts
+	views     map[view]bool   // looked at
+	found     map[find]bool   // in users
+}
+
+// find is that one of mounts has a user in a namespace.
+type find struct {
+	mount     int
+	namespace string
 }
 
 // view is what decides which mounts a thread sees: a mount table shows only
@@ -104,7 +124,7 @@ func (s *scan) process(pid int) error {
 
 func (s *scan) thread(pid int, dir string) error {
 	namespace, err := os.Readlink(dir + "/ns/mnt")
-	if s.done[namespace] && err == nil { // most processes of a machine share ours
+	if namespace == s.namespace && err == nil { // as for most processes of a machine
 		return nil
 	}
 	v, err := viewOf(dir)
@@ -122,28 +142,46 @@ func (s *scan) thread(pid int, dir string) error {
 	if hidden { // everybody may see the mounts, and no two namespaces share one
 		id, _, _ := strings.Cut(string(text), " ")
 		v = view{namespace: id}
-		if s.own[id] || s.done[v.namespace] || s.views[v] {
+		if s.own[id] || s.views[v] {
 			return nil
 		}
 	}
-	mounts, err := text.showing(s.mount)
+	for i := range s.mounts {
+		f := find{i, v.namespace}
+		if s.found[f] {
+			continue
+		}
+		u, err := userIn(text, s.mounts[i], pid, dir)
+		if err != nil {
+			return err
+		}
+		if u != nil {
+			s.users[i] = append(s.users[i], *u)
+			s.found[f] = true
+		}
+	}
+	s.views[v] = true
+	return nil
+}
+
+// userIn returns the thread in dir as a user of the mount, if its mount table
+// makes it one.
+func userIn(text table, mount *mountinfo.Info, pid int, dir string) (*User, error) {
+	mounts, err := text.showing(mount)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, m := range mounts {
-		if strings.HasSuffix(m.Mountpoint, s.mount.Mountpoint) {
+		if strings.HasSuffix(m.Mountpoint, mount.Mountpoint) {
 			continue
 		}
 		command, err := os.ReadFile(dir + "/comm")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.users = append(s.users, User{PID: pid, Command: strings.TrimSpace(string(command)), Target: m.Mountpoint})
-		s.done[v.namespace] = true
-		return nil
+		return &User{PID: pid, Command: strings.TrimSpace(string(command)), Target: m.Mountpoint}, nil
 	}
-	s.views[v] = true
-	return nil
+	return nil, nil
 }
 
 // numbers returns the entries of dir that are numbers.

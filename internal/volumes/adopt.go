@@ -39,11 +39,11 @@ func (m *Manager) claim(ctx context.Context, r record) ([]coordination.Op, error
 	}
 	for _, stored := range claims {
 		var c claim
-		if err := json.Unmarshal(stored.Value, &c); err != nil {
-			return nil, fmt.Errorf("record %s is damaged: %w", stored.Key, err)
+		if err := unmarshal(fmt.Sprintf("record %q", stored.Key), stored.Value, recordSchema, &c); err != nil {
+			return nil, err
 		}
 		if overlap(c.Handle, r.Handle) {
-			return nil, fmt.Errorf("volume %q has adopted %s already: %w", c.Volume, c.Handle, ErrInUse)
+			return nil, fmt.Errorf("volume %q has adopted %q already: %w", c.Volume, c.Handle, ErrInUse)
 		}
 	}
 	value, err := json.Marshal(claim{Schema: recordSchema, Handle: r.Handle, Volume: r.Name})

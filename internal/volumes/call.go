@@ -67,6 +67,7 @@ func guard[T any](ctx context.Context, m *Manager, name string, fn func(context.
 	defer func() {
 		if p := recover(); p != nil {
 			m.log.Error("call panicked", "volume", name, "panic", p, "stack", string(debug.Stack()))
+			m.unfinished.Store(true)
 			err = fmt.Errorf("volume %q: internal error, see dvold's log: %v", name, p)
 		}
 	}()

@@ -152,14 +152,14 @@ func checkAgreement(t *testing.T, options map[string]string, s settings) {
 	t.Helper()
 	shown := make(map[string]string)
 	for name := range options {
-		shown[name] = s.show(name)
+		shown[name], _ = s.show(name)
 	}
 	again, err := parseOptions(shown)
 	if err != nil {
 		t.Fatalf("%q is shown as %q, which is refused: %v", options, shown, err)
 	}
 	for name, value := range shown {
-		if got := again.show(name); got != value {
+		if got, _ := again.show(name); got != value {
 			t.Errorf("%s=%q is shown as %q, and that as %q", name, options[name], value, got)
 		}
 	}

@@ -94,6 +94,9 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 		d.Problem = err.Error()
 	} else {
 		d.Location, d.Used = info.Location, info.Used
+		if v.Size > 0 && info.Size == 0 {
+			d.Problem = "its size is not enforced: the pool's file system has its quotas switched off"
+		}
 	}
 	if e, ok := m.entry(name); ok {
 		if d.Users, err = m.users(ctx, e); err != nil {

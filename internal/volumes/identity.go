@@ -25,13 +25,14 @@ func loadIdentity(path string) (identity, error) {
 		return identity{}, fmt.Errorf("read the host's identity: %w", err)
 	}
 	var id identity
-	if err := json.Unmarshal(text, &id); err != nil || id.HostID == "" {
-		return identity{}, fmt.Errorf("the host's identity %s is damaged: restore it, or remove it to make this a new host", path)
+	err = unmarshal("the host's identity "+path, text, recordSchema, &id)
+	if err == nil && id.HostID == "" {
+		err = fmt.Errorf("the host's identity %s is damaged: it has no ID", path)
 	}
-	if id.Schema > recordSchema {
-		return identity{}, fmt.Errorf("the host's identity %s was written by a newer dvold: upgrade", path)
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		err = fmt.Errorf("%w; restore it, or remove it to make this a new host", err)
 	}
-	return id, nil
+	return id, err
 }
 
 // newIdentity writes an identity so that it is there whole or not at all.

@@ -80,11 +80,12 @@ func (j *journal) entries() (all []entry, err error) {
 	err = j.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(mountsBucket).ForEach(func(name, value []byte) error {
 			var e entry
-			if err := json.Unmarshal(value, &e); err != nil {
-				return fmt.Errorf("journal entry of volume %q is damaged: %w", name, err)
+			what := fmt.Sprintf("journal entry %q", name)
+			if err := unmarshal(what, value, journalSchema, &e); err != nil {
+				return err
 			}
-			if e.Schema > journalSchema {
-				return fmt.Errorf("journal entry of volume %q was written by a newer dvold: upgrade", name)
+			if e.Name != string(name) || checkName(e.Name) != nil || !isID(e.ID) {
+				return fmt.Errorf("%s is damaged: it has the name %.60q and the ID %.60q", what, e.Name, e.ID)
 			}
 			all = append(all, e)
 			return nil

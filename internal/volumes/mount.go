@@ -69,8 +69,8 @@ func (m *Manager) mount(ctx context.Context, name, id string, engine host.Proces
 	return m.target(e.ID), nil
 }
 
-// attach makes the volume's files appear at its mountpoint. Only the kernel's
-// mount table is believed: a bare directory must never reach Docker.
+// attach makes the volume's files appear at its mountpoint. Only the kernel is
+// believed: a bare directory must never reach Docker.
 func (m *Manager) attach(ctx context.Context, p *pool, e entry) error {
 	target := m.target(e.ID)
 	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -84,8 +84,8 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry) error {
 		return err
 	}
 	m.step("mount: mounted")
-	info, err := host.MountedAt(target)
-	if err == nil && info == nil {
+	mounted, err := host.IsMountpoint(target)
+	if err == nil && !mounted {
 		err = fmt.Errorf("nothing is mounted at %s although its backend said so: %w", target, ErrUnavailable)
 	}
 	return err

@@ -194,6 +194,31 @@ func TestDeadEngine(t *testing.T) {
 	}
 }
 
+// TestEngineEndsWithManyVolumes: all are unmounted but the one that a
+// container has.
+func TestEngineEndsWithManyVolumes(t *testing.T) {
+	w := newWorld(t).start()
+	defer w.stop()
+	gone := host.Process{PID: os.Getpid(), Start: 1}
+	var held string
+	for i := range 3 * sweepChunk {
+		name := fmt.Sprint("data", i)
+		w.must(w.Create(t.Context(), name, nil))
+		target := w.mount(name, "c1", me(t))
+		if i == 5 {
+			held = target
+			defer container(t, target)()
+		}
+		e, _ := w.entry(name)
+		w.remember(e.drop("c1").add("c1", gone, time.Now()))
+	}
+	w.eventually("all but one are unmounted", func() bool {
+		w.sweepMounts(t.Context())
+		left, err := os.ReadDir(w.mountDir())
+		return err == nil && len(left) == 1 && filepath.Join(w.mountDir(), left[0].Name()) == held
+	})
+}
+
 // TestHungPool: calls for a pool that hangs end with their callers, calls for
 // another are not delayed, and what the storage does later is undone.
 func TestHungPool(t *testing.T) {

@@ -12,6 +12,12 @@ const maxName = 200
 // engine checks nothing, and "../../etc/x" arrives as it is.
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
+// idPattern is that of a name, which the volume had at first, and what newID
+// adds. IDs become paths, so stored ones are looked at again.
+var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,199}\.[0-9a-f]{12}$`)
+
+func isID(id string) bool { return idPattern.MatchString(id) }
+
 // checkName returns ErrInvalid for what must not be a volume's name.
 func checkName(name string) error {
 	if len(name) > maxName {

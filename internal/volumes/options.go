@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,9 @@ func parseOptions(options map[string]string) (settings, error) {
 func (s *settings) set(name, value string) (err error) {
 	switch name {
 	case "pool":
-		s.pool = value
+		if s.pool = value; value == "" {
+			err = fmt.Errorf("want the name of a pool")
+		}
 	case "access":
 		s.access, err = parseAccess(value)
 	case "size":
@@ -128,18 +131,17 @@ func octal(mode fs.FileMode) string {
 	return fmt.Sprintf("%04o", uint32(n))
 }
 
+var sizePattern = regexp.MustCompile(`^([0-9]+)(?:([KMGTPkmgtp])[Ii]?)?[Bb]?$`)
+
 // ParseSize reads a number of bytes, with K, M, G, T or P for powers of 1024;
 // Ki or KiB and so on mean the same. It must be above 0.
 func ParseSize(value string) (int64, error) {
-	digits := strings.TrimRight(value, "BbIiKkMmGgTtPp")
-	unit := strings.ToUpper(value[len(digits):])
-	if len(unit) > 1 {
-		unit = strings.TrimSuffix(unit, "B")
-		unit = strings.TrimSuffix(unit, "I")
+	parts := sizePattern.FindStringSubmatch(value)
+	if parts == nil {
+		parts = []string{"", "", ""}
 	}
-	shift := map[string]uint{"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
-	bits, known := shift[unit]
-	n, err := strconv.ParseInt(digits, 10, 64)
+	bits, known := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}[strings.ToUpper(parts[2])]
+	n, err := strconv.ParseInt(parts[1], 10, 64)
 	if err != nil || !known || n <= 0 || n > math.MaxInt64>>bits {
 		return 0, fmt.Errorf("want a number above 0 with an optional K, M, G, T or P, such as 20G")
 	}
@@ -159,42 +161,48 @@ func disagreement(asked map[string]string, r record) (string, error) {
 	}
 	have.pool = r.Pool
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if w, h := want.show(name), have.show(name); w != h {
-			return fmt.Sprintf("it has %s=%s, not %s", name, h, w), nil
+		wanted, _ := want.show(name)
+		value, given := have.show(name)
+		switch {
+		case !given:
+			return fmt.Sprintf("it has no %s, and %s=%s was asked for", name, name, plainly(wanted)), nil
+		case value != wanted:
+			return fmt.Sprintf("it has %s=%s, not %s", name, plainly(value), plainly(wanted)), nil
 		}
 	}
 	return "", nil
 }
 
-// show is the value of an option in the one form that can be compared.
-func (s settings) show(name string) string {
-	switch name {
-	case "pool":
-		return s.pool
-	case "access":
-		return string(s.access)
-	case "size":
-		return orNone(s.size, s.size == 0)
-	case "retain":
-		return strconv.FormatBool(s.retain)
-	case "uid":
-		return orNone(deref(s.uid), s.uid == nil)
-	case "gid":
-		return orNone(deref(s.gid), s.gid == nil)
-	case "mode":
-		return orNone(octal(deref(s.mode)), s.mode == nil)
-	case "adopt":
-		return orNone(s.adopt, s.adopt == "")
+// plainly puts what isn't plain text in quotes.
+func plainly(value string) string {
+	if quoted := strconv.Quote(value); quoted != `"`+value+`"` || strings.Contains(value, " ") {
+		return quoted
 	}
-	value, given := s.own[name]
-	return orNone(value, !given)
+	return value
 }
 
-func orNone(value any, none bool) string {
-	if none {
-		return "(none)"
+// show is an option in the one form that can be compared, if it is given.
+func (s settings) show(name string) (value string, given bool) {
+	switch name {
+	case "pool":
+		return s.pool, s.pool != ""
+	case "access":
+		return string(s.access), true
+	case "size":
+		return strconv.FormatInt(s.size, 10), s.size != 0
+	case "retain":
+		return strconv.FormatBool(s.retain), true
+	case "uid":
+		return strconv.Itoa(deref(s.uid)), s.uid != nil
+	case "gid":
+		return strconv.Itoa(deref(s.gid)), s.gid != nil
+	case "mode":
+		return octal(deref(s.mode)), s.mode != nil
+	case "adopt":
+		return s.adopt, s.adopt != ""
 	}
-	return fmt.Sprint(value)
+	value, given = s.own[name]
+	return value, given
 }
 
 func deref[T any](p *T) (v T) {

@@ -53,6 +53,7 @@ type record struct {
 	PurgeAt   *time.Time        `json:"purge_at,omitempty"` // none: kept until an operator purges it
 
 	version uint64
+	unknown map[string]json.RawMessage // fields of a newer dvold
 }
 
 // volumeKey spreads volumes over 256 shards, so that a list of many can be
@@ -70,6 +71,9 @@ func (r record) at(key string) (coordination.Record, error) {
 	r.Schema = recordSchema
 	r.Op = newOp()
 	value, err := json.Marshal(r)
+	if err == nil {
+		value, err = withFields(value, r.unknown)
+	}
 	if err != nil {
 		return coordination.Record{}, fmt.Errorf("encode record of volume %q: %w", r.Name, err)
 	}
@@ -86,19 +90,20 @@ func (r record) deleted(key string) coordination.Op {
 	return coordination.Delete(coordination.Record{Key: key, Version: r.version})
 }
 
-// decode reads a stored record. One of a newer schema is refused: what this
-// dvold doesn't understand it must not act on.
+// decode reads a stored record. A newer one, which this dvold must not touch,
+// is ErrUnavailable.
 func decode(stored coordination.Record) (record, error) {
 	var r record
-	if err := json.Unmarshal(stored.Value, &r); err != nil {
-		return r, fmt.Errorf("record %s is damaged: %w", stored.Key, err)
+	what := fmt.Sprintf("record %q", stored.Key)
+	if err := unmarshal(what, stored.Value, recordSchema, &r); err != nil {
+		return record{}, err
 	}
-	if r.Schema > recordSchema {
-		return r, fmt.Errorf("record %s was written by a newer dvold (schema %d, this one knows %d): upgrade this host: %w",
-			stored.Key, r.Schema, recordSchema, ErrUnavailable)
+	if checkName(r.Name) != nil || !isID(r.ID) {
+		return record{}, fmt.Errorf("%s is damaged: it has the name %.60q and the ID %.60q", what, r.Name, r.ID)
 	}
-	if r.Schema < 1 || r.Name == "" || r.ID == "" {
-		return r, fmt.Errorf("record %s is damaged: schema, id or name is missing", stored.Key)
+	var err error
+	if r.unknown, err = unknownFields(stored.Value); err != nil {
+		return record{}, fmt.Errorf("%s is damaged: %w", what, err)
 	}
 	r.version = stored.Version
 	return r, nil

@@ -202,7 +202,7 @@ func FuzzClaim(f *testing.F) {
 		r := record{Name: "data", Pool: "a", Handle: handle, Adopted: true}
 		ops, err := (&Manager{coord: claimed{value: value}}).claim(t.Context(), r)
 		var c claim
-		damaged := json.Unmarshal(value, &c) != nil
+		damaged := json.Unmarshal(value, &c) != nil || c.Schema != recordSchema
 		switch {
 		case err == nil && damaged:
 			t.Error("claimed in spite of a claim that can't be read")

@@ -93,7 +93,8 @@ func (m *Manager) resume(ctx context.Context) error {
 		}
 		release, ok := m.locks.try(r.Name)
 		if !ok {
-			continue // a create is under way, and clears what it finds
+			m.unfinished.Store(true) // a create is under way: look again
+			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 		_, err = callLocked(ctx, m, r.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {

@@ -3,8 +3,13 @@ package volumes
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // The sweeper does in the background what calls could not, or must not wait
@@ -14,6 +19,7 @@ const (
 	mountInterval = 5 * time.Second
 	trashInterval = time.Minute
 	sweepTimeout  = 30 * time.Second // of one volume's unmount
+	sweepChunk    = 16               // volumes that are unmounted at a time
 	purgeTimeout  = 10 * time.Minute // of one volume's data; the next round goes on
 )
 
@@ -47,27 +53,60 @@ func (m *Manager) poke() {
 	}
 }
 
-// sweepMounts drops the uses of engines that are gone, unless a container
-// lives on, and unmounts what has no use left.
+// sweepMounts unmounts what has no use left by an engine that lives, unless a
+// container lives on. When an engine ends that may be everything at once, so
+// the looking for containers is shared and the number of threads bounded.
 func (m *Manager) sweepMounts(ctx context.Context) {
-	var wg sync.WaitGroup
-	for _, e := range m.idle() {
-		release, ok := m.locks.try(e.Name)
-		if !ok {
-			continue // a call is under way, perhaps one that hangs
+	for some := range slices.Chunk(m.idle(), sweepChunk) {
+		free, err := m.free(ctx, some)
+		if err != nil {
+			m.log.Warn("idle mounts were not looked at", "err", err)
+			return
 		}
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-			defer cancel()
-			_, err := callLocked(ctx, m, e.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
-				return struct{}{}, nil, m.settle(ctx, e.Name)
-			})
-			if err != nil {
-				m.log.Debug("volume is still mounted", "volume", e.Name, "pool", e.Pool, "err", err)
+		var wg sync.WaitGroup
+		for _, e := range free {
+			release, ok := m.locks.try(e.Name)
+			if !ok {
+				continue // a call is under way, perhaps one that hangs
 			}
-		})
+			wg.Go(func() { m.settle(ctx, e, release) })
+		}
+		wg.Wait()
+		if ctx.Err() != nil {
+			return
+		}
 	}
-	wg.Wait()
+}
+
+// free returns those entries that no process in another mount namespace has.
+func (m *Manager) free(ctx context.Context, entries []entry) ([]entry, error) {
+	below, err := host.MountsBelow(m.mountDir())
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]*mountinfo.Info)
+	for _, info := range below {
+		at[info.Mountpoint] = info
+	}
+	var free, mounted []entry
+	var infos []*mountinfo.Info
+	for _, e := range entries {
+		if info := at[m.target(e.ID)]; info != nil {
+			mounted, infos = append(mounted, e), append(infos, info)
+		} else {
+			free = append(free, e)
+		}
+	}
+	users, err := host.OtherUsersOf(ctx, infos)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range mounted {
+		if len(users[i]) == 0 {
+			free = append(free, e)
+		}
+	}
+	return free, nil
 }
 
 // idle lists the entries without a use by an engine that lives.
@@ -85,14 +124,20 @@ func (m *Manager) idle() []entry {
 
 func (e entry) live() entry { return e.keep(func(u use) bool { return !gone(u.Engine) }) }
 
-// settle detaches a volume that has no live use. While a container has it, its
-// uses stay: a new engine (live-restore) will drop them.
-func (m *Manager) settle(ctx context.Context, name string) error {
-	e, ok := m.entry(name)
-	if !ok || len(e.live().Uses) > 0 {
-		return nil
+// settle unmounts a volume that was found free, unless that has changed.
+func (m *Manager) settle(ctx context.Context, found entry, release func()) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	_, err := callLocked(ctx, m, found.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+		e, ok := m.entry(found.Name)
+		if !ok || e.ID != found.ID || len(e.live().Uses) > 0 {
+			return struct{}{}, nil, nil
+		}
+		return struct{}{}, nil, m.dismount(ctx, e)
+	})
+	if err != nil {
+		m.log.Debug("volume is still mounted", "volume", found.Name, "pool", found.Pool, "err", err)
 	}
-	return m.detach(ctx, e)
 }
 
 // sweepRecords undoes interrupted creates and purges what is due, each pool by

@@ -52,15 +52,20 @@ func (m *Manager) unmount(ctx context.Context, name, id string) {
 // namespace, that is a container, has the volume: its engine may have been
 // replaced while the container ran on, and its counts with it.
 func (m *Manager) detach(ctx context.Context, e entry) error {
-	target := m.target(e.ID)
 	if err := m.unused(ctx, e); err != nil {
 		return err
 	}
+	return m.dismount(ctx, e)
+}
+
+// dismount is detach for a volume that is known to be unused.
+func (m *Manager) dismount(ctx context.Context, e entry) error {
+	target := m.target(e.ID)
 	if err := m.release(ctx, e, target); err != nil {
 		return err
 	}
 	m.step("unmount: unmounted")
-	if err := host.RemoveMountpoint(target); err != nil { // which looks into the mount table
+	if err := host.RemoveMountpoint(target); err != nil { // unless something is still mounted there
 		return err
 	}
 	m.step("unmount: mountpoint removed")
