@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
-	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
@@ -59,26 +57,18 @@ func checkMounted(dir *os.File, target string, o backends.MountOptions) error {
 	if err := checkSame(dir, target); err != nil {
 		return err
 	}
-	mounted, err := host.MountedAt(target)
-	if err != nil {
-		return err
+	var pool, mounted unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &pool); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir.Name(), Err: err}
 	}
-	if mounted == nil {
-		return fmt.Errorf("the mount at %s has gone meanwhile: %w", target, backends.ErrUnavailable)
+	if err := unix.Statfs(target, &mounted); err != nil {
+		return &os.PathError{Op: "statfs", Path: target, Err: err}
 	}
-	pool, err := host.Source(dir)
-	if err != nil {
-		return err
-	}
-	want := o.ReadOnly || isReadOnly(pool)
-	if got := isReadOnly(mounted); got != want {
-		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", mounted.Mountpoint, got, backends.ErrInUse)
+	want := o.ReadOnly || pool.Flags&unix.ST_RDONLY != 0
+	if got := mounted.Flags&unix.ST_RDONLY != 0; got != want {
+		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", target, got, backends.ErrInUse)
 	}
 	return nil
-}
-
-func isReadOnly(m *mountinfo.Info) bool {
-	return slices.Contains(strings.Split(m.Options, ","), "ro")
 }
 
 // checkSame returns ErrInUse unless target shows dir.
