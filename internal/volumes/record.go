@@ -3,9 +3,9 @@ package volumes
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/dvol/dvold/coordination"
@@ -53,7 +53,7 @@ type record struct {
 	PurgeAt   *time.Time        `json:"purge_at,omitempty"` // none: kept until an operator purges it
 
 	version uint64
-	unknown map[string]json.RawMessage // fields of a newer dvold
+	stored  []byte // what it was read from; may have fields of a newer dvold
 }
 
 // volumeKey spreads volumes over 256 shards, so that a list of many can be
@@ -70,10 +70,7 @@ func trashKey(id string) string { return "trash/" + id }
 func (r record) at(key string) (coordination.Record, error) {
 	r.Schema = recordSchema
 	r.Op = newOp()
-	value, err := json.Marshal(r)
-	if err == nil {
-		value, err = withFields(value, r.unknown)
-	}
+	value, err := r.marshal()
 	if err != nil {
 		return coordination.Record{}, fmt.Errorf("encode record of volume %q: %w", r.Name, err)
 	}
@@ -94,18 +91,14 @@ func (r record) deleted(key string) coordination.Op {
 // is ErrUnavailable.
 func decode(stored coordination.Record) (record, error) {
 	var r record
-	what := fmt.Sprintf("record %q", stored.Key)
+	what := "record " + strconv.Quote(stored.Key)
 	if err := unmarshal(what, stored.Value, recordSchema, &r); err != nil {
 		return record{}, err
 	}
 	if checkName(r.Name) != nil || !isID(r.ID) {
 		return record{}, fmt.Errorf("%s is damaged: it has the name %.60q and the ID %.60q", what, r.Name, r.ID)
 	}
-	var err error
-	if r.unknown, err = unknownFields(stored.Value); err != nil {
-		return record{}, fmt.Errorf("%s is damaged: %w", what, err)
-	}
-	r.version = stored.Version
+	r.version, r.stored = stored.Version, stored.Value
 	return r, nil
 }
 

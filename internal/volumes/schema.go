@@ -3,29 +3,31 @@ package volumes
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"strings"
 )
 
-// unmarshal reads a stored value, which what names in errors. The schema number
-// is looked at first: what a newer dvold wrote may differ in anything else, and
-// this one must not act on what it does not understand.
+// unmarshal reads a stored value, which what names in errors. What a newer dvold
+// wrote may differ in everything but its schema number, so that has the say
+// when anything else is wrong: this dvold must not act on what it doesn't
+// understand.
 func unmarshal(what string, value []byte, newest int, into any) error {
-	var s struct {
-		Schema int `json:"schema"`
-	}
-	err := json.Unmarshal(value, &s)
-	if err == nil && s.Schema > newest {
-		return fmt.Errorf("%s was written by a newer dvold (schema %d, this one knows %d): upgrade this host: %w", what, s.Schema, newest, ErrUnavailable)
-	}
-	if err == nil {
-		err = json.Unmarshal(value, into)
-	}
+	err := json.Unmarshal(value, into)
+	schema := reflect.ValueOf(into).Elem().FieldByName("Schema").Int()
 	if err != nil {
-		return fmt.Errorf("%s is damaged: %w", what, err)
+		var s struct {
+			Schema int64 `json:"schema"`
+		}
+		if json.Unmarshal(value, &s) == nil {
+			schema = s.Schema
+		}
 	}
-	if s.Schema < 1 {
+	switch {
+	case schema > int64(newest):
+		return fmt.Errorf("%s was written by a newer dvold (schema %d, this one knows %d): upgrade this host: %w", what, schema, newest, ErrUnavailable)
+	case err != nil:
+		return fmt.Errorf("%s is damaged: %w", what, err)
+	case schema < 1:
 		return fmt.Errorf("%s is damaged: it has no schema number", what)
 	}
 	return nil
@@ -35,6 +37,9 @@ func unmarshal(what string, value []byte, newest int, into any) error {
 // know, or nil. A newer one may add some without a new schema number, and they
 // must outlive what this one writes.
 func unknownFields(value []byte) (map[string]json.RawMessage, error) {
+	if value == nil {
+		return nil, nil
+	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(value, &fields); err != nil {
 		return nil, err
@@ -50,14 +55,18 @@ func unknownFields(value []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// withFields adds fields to an object.
-func withFields(object []byte, fields map[string]json.RawMessage) ([]byte, error) {
-	if len(fields) == 0 {
-		return object, nil
-	}
-	all := maps.Clone(fields)
-	if err := json.Unmarshal(object, &all); err != nil {
+// marshal is a record as it is stored, with the unknown fields of what it was read from.
+func (r record) marshal() ([]byte, error) {
+	unknown, err := unknownFields(r.stored)
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(all)
+	text, err := json.Marshal(r)
+	if err != nil || unknown == nil {
+		return text, err
+	}
+	if err := json.Unmarshal(text, &unknown); err != nil {
+		return nil, err
+	}
+	return json.Marshal(unknown)
 }

@@ -68,7 +68,7 @@ func TestSchema1Records(t *testing.T) {
 		},
 	} {
 		text := fixture(t, "schema1/"+name+".json")
-		want.Schema, want.version = 1, 7
+		want.Schema, want.version, want.stored = 1, 7, text
 		got, err := decode(coordination.Record{Key: name, Value: text, Version: 7})
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", name, got, err, want)
