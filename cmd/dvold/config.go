@@ -11,16 +11,14 @@ import (
 )
 
 func configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Check the configuration", Args: cobra.NoArgs}
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Read the configuration as serve would, and say what is wrong",
-		Args:  cobra.NoArgs,
+		Args:  usage(cobra.NoArgs),
 		RunE:  func(c *cobra.Command, _ []string) error { return configCheck(c) },
 	}
 	config.Flags(check.Flags())
-	c.AddCommand(check)
-	return c
+	return group("config", "Check the configuration", check)
 }
 
 func configCheck(c *cobra.Command) error {

@@ -19,10 +19,10 @@ func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Co
 	c := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  args,
+		Args:  usage(args),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o, _ := c.Flags().GetString("output"); o != "table" && o != "json" {
-				return fmt.Errorf("--output %q is not one of: table, json", o)
+				return misuse(c, fmt.Errorf("--output %q is not one of: table, json", o))
 			}
 			socket, err := adminSocket(c)
 			if err != nil {
@@ -36,6 +36,8 @@ func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Co
 	config.Flags(all)
 	c.Flags().AddFlag(all.Lookup("config"))
 	c.Flags().AddFlag(all.Lookup("admin-socket"))
+	completeFlag(c, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	c.ValidArgsFunction = cobra.NoFileCompletions
 	return c
 }
 
@@ -82,6 +84,26 @@ func mark(applies bool, s string) string {
 		return s
 	}
 	return ""
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+// size is a number of bytes as operators read it.
+func size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	unit, f := 0, float64(n)/(1<<10)
+	for f >= 1<<10 {
+		unit, f = unit+1, f/(1<<10)
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[unit])
 }
 
 // or is s, or instead where there is none.

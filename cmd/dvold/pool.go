@@ -7,9 +7,7 @@ import (
 )
 
 func poolCommand() *cobra.Command {
-	c := &cobra.Command{Use: "pool", Short: "List pools", Args: cobra.NoArgs}
-	c.AddCommand(operator("ls", "List the pools of this host", cobra.NoArgs, poolList))
-	return c
+	return group("pool", "List pools", operator("ls", "List the pools of this host", cobra.NoArgs, poolList))
 }
 
 func poolList(c *cobra.Command, d *adminapi.Client, _ []string) error {

@@ -34,7 +34,7 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 Without a configuration it keeps volumes in the pool "local", below the state
 directory, and serves this host alone. Volumes stay mounted when it ends; start
 it again and it goes on with them.`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(c.Flags())
 			if err != nil {
@@ -75,7 +75,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(background, time.Second) // calls were waited for before
+		ctx, cancel := context.WithTimeout(background, 10*time.Second) // calls were waited for before
 		defer cancel()
 		err = errors.Join(err, manager.Close(ctx))
 	}()

@@ -10,13 +10,11 @@ import (
 )
 
 func trashCommand() *cobra.Command {
-	c := &cobra.Command{Use: "trash", Short: "List, restore and purge removed volumes", Args: cobra.NoArgs}
-	c.AddCommand(
+	return group("trash", "List, restore and purge removed volumes",
 		operator("ls", "List removed volumes whose data is still there", cobra.NoArgs, trashList),
 		trashRestoreCommand(),
 		trashPurgeCommand(),
 	)
-	return c
 }
 
 func trashList(c *cobra.Command, d *adminapi.Client, _ []string) error {
@@ -43,7 +41,7 @@ func purgeTime(t volumes.Trashed) string {
 }
 
 func trashRestoreCommand() *cobra.Command {
-	c := operator("restore NAME|ID", "Bring a removed volume back; of a name, the last removed", cobra.ExactArgs(1),
+	c := operator("restore NAME|ID", "Bring a removed volume back", cobra.ExactArgs(1),
 		func(c *cobra.Command, d *adminapi.Client, args []string) error {
 			as, err := c.Flags().GetString("as")
 			if err != nil {
@@ -55,14 +53,22 @@ func trashRestoreCommand() *cobra.Command {
 			}
 			return print(c, v, func(row func(...any)) { row(v.Name) })
 		})
-	c.Flags().String("as", "", "another name for the volume")
-	return c
+	c.Long = `Bring a removed volume back, data and all; of a name, the last removed.`
+	c.Example = `  dvold trash restore pgdata
+  dvold trash restore pgdata.0123456789ab --as pgdata-old`
+	c.Flags().String("as", "", "another `name` for the volume")
+	completeFlag(c, "as", cobra.NoFileCompletions)
+	return completeOne(c, trashNames)
 }
 
 func trashPurgeCommand() *cobra.Command {
 	c := operator("purge NAME|ID | --all", "Delete the data of removed volumes for good", cobra.MaximumNArgs(1), trashPurge)
+	c.Long = `Delete the data of removed volumes for good, now. It can't be undone. A name
+that was removed more than once has to be given by ID.`
+	c.Example = `  dvold trash purge pgdata.0123456789ab
+  dvold trash purge --all`
 	c.Flags().Bool("all", false, "purge all removed volumes")
-	return c
+	return completeOne(c, trashNames)
 }
 
 func trashPurge(c *cobra.Command, d *adminapi.Client, args []string) error {
@@ -71,7 +77,7 @@ func trashPurge(c *cobra.Command, d *adminapi.Client, args []string) error {
 		return err
 	}
 	if all == (len(args) == 1) {
-		return errors.New("give the name or ID of a removed volume, or --all")
+		return misuse(c, errors.New("give the name or ID of a removed volume, or --all"))
 	}
 	if all {
 		trashed, err := d.Trash(c.Context())

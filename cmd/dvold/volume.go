@@ -9,18 +9,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dvol/dvold/internal/adminapi"
-	"github.com/dvol/dvold/internal/volumes"
 )
 
 func volumeCommand() *cobra.Command {
-	c := &cobra.Command{Use: "volume", Short: "List, inspect, create and remove volumes", Args: cobra.NoArgs}
-	c.AddCommand(
+	inspect := operator("inspect NAME", "Show all there is to know about a volume", cobra.ExactArgs(1), volumeInspect)
+	inspect.Long = `Show all there is to know about a volume: where its data lies, who has it
+mounted, and what becomes of its data when it is removed.`
+	rm := operator("rm NAME", "Remove a volume; its data goes to the trash", cobra.ExactArgs(1), volumeRemove)
+	rm.Long = `Remove a volume; its data goes to the trash. Refused while it is in use.
+Adopted data stays where it is.`
+	return group("volume", "List, inspect, create and remove volumes",
 		operator("ls", "List volumes", cobra.NoArgs, volumeList),
-		operator("inspect NAME", "Show all there is to know about a volume", cobra.ExactArgs(1), volumeInspect),
+		completeOne(inspect, volumeNames),
 		volumeCreateCommand(),
-		operator("rm NAME", "Remove a volume; its data goes to the trash", cobra.ExactArgs(1), volumeRemove),
+		completeOne(rm, volumeNames),
 	)
-	return c
 }
 
 func volumeList(c *cobra.Command, d *adminapi.Client, _ []string) error {
@@ -45,30 +48,55 @@ func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {
 		row("Name:", v.Name)
 		row("ID:", v.ID)
 		row("Pool:", fmt.Sprintf("%s (%s)", v.Pool, or(v.Type, "not configured on this host")))
-		row("Data:", or(v.Location, "unknown: "+v.Problem))
+		row("Data:", or(v.Location, "unknown"))
+		row("Size:", sizeOr(v.Size, v.Size > 0, "no limit"))
+		row("Used:", sizeOr(v.Used, v.Used >= 0, "unknown"))
 		row("Access:", v.Access)
 		row("Options:", or(options(v.Options), "none"))
 		row("Created:", localTime(v.CreatedAt)+" on host "+v.CreatedBy)
-		row("When removed:", fate(v.Volume))
-		row("Mountpoint:", v.Mountpoint+mark(!v.Mounted, " (not mounted)"))
+		row("When removed:", fate(v.WhenRemoved))
+		row("Mountpoint:", v.Mountpoint)
+		row("Mounted:", yesNo(v.Mounted))
+		for _, h := range v.Holders {
+			row("Holder:", fmt.Sprintf("host %s%s, since %s", h.Host, mark(h.ThisHost, " (this host)"), localTime(h.Since)))
+		}
 		for _, u := range v.Uses {
-			row("Use:", fmt.Sprintf("mount ID %.12s, %d times, since %s, by engine process %d", u.MountID, u.Count, localTime(u.Since), u.Engine.PID))
+			row("Use:", fmt.Sprintf("mount ID %.12s, %s, since %s, engine process %d", u.MountID, times(u.Count), localTime(u.Since), u.Engine.PID))
 		}
 		for _, u := range v.Users {
 			row("Process:", fmt.Sprintf("%d (%s) at %s", u.PID, u.Command, u.Target))
 		}
+		if v.Problem != "" {
+			row("Problem:", v.Problem)
+		}
 	})
 }
 
-// fate is what becomes of a volume's data.
-func fate(v volumes.Volume) string {
-	switch {
-	case v.Adopted:
-		return "the data stays where it is"
-	case v.Retain:
-		return "the data stays in the trash until an operator purges it"
+func sizeOr(n int64, known bool, otherwise string) string {
+	if known {
+		return size(n)
 	}
-	return "the data goes to the trash for the pool's trash_ttl"
+	return otherwise
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// fate is what becomes of a volume's data.
+func fate(w adminapi.WhenRemoved) string {
+	switch {
+	case w.Data == "released":
+		return "the data stays where it is"
+	case w.Data == "retained":
+		return "the data stays in the trash until an operator purges it"
+	case w.TrashTTL == "":
+		return "the data goes to the trash"
+	}
+	return "the data goes to the trash for " + w.TrashTTL
 }
 
 func volumeCreateCommand() *cobra.Command {
@@ -79,7 +107,7 @@ func volumeCreateCommand() *cobra.Command {
 		}
 		options, err := parseOptions(given)
 		if err != nil {
-			return err
+			return misuse(c, err)
 		}
 		v, err := d.Create(c.Context(), args[0], options)
 		if err != nil {
@@ -87,7 +115,11 @@ func volumeCreateCommand() *cobra.Command {
 		}
 		return print(c, v, func(row func(...any)) { row(v.Name) })
 	})
+	c.Long = `Create a volume, as docker volume create -d dvol does.`
+	c.Example = `  dvold volume create pgdata -o pool=fast -o uid=999 -o mode=0700
+  dvold volume create site -o adopt=www/site`
 	c.Flags().StringArrayP("opt", "o", nil, "`option` of the volume, such as pool=fast; may be repeated")
+	completeFlag(c, "opt", lister(volumeOptions).from)
 	return c
 }
 

@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/dvol/dvold/internal/migrate"
 	"github.com/dvol/dvold/internal/volumes"
 )
 
@@ -23,25 +25,32 @@ const (
 
 // Server answers operators.
 type Server struct {
-	volumes *volumes.Manager
-	version string
-	log     *slog.Logger
-	http    *http.Server
+	volumes  *volumes.Manager
+	migrator *migrate.Migrator
+	version  string
+	log      *slog.Logger
+	http     *http.Server
+	closing  chan struct{} // closed by Shutdown
+	close    func()
 }
 
 // New makes a Server.
 func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
-	s := &Server{volumes: v, version: version, log: log}
+	s := &Server{volumes: v, migrator: migrate.New(v, log), version: version, log: log, closing: make(chan struct{})}
+	s.close = sync.OnceFunc(func() { close(s.closing) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/version", s.handle(s.getVersion))
 	mux.HandleFunc("GET /v1/volumes", s.handle(s.listVolumes))
 	mux.HandleFunc("POST /v1/volumes", s.handle(s.createVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}", s.handle(s.inspectVolume))
 	mux.HandleFunc("DELETE /v1/volumes/{name}", s.handle(s.removeVolume))
+	mux.HandleFunc("GET /v1/hosts", s.handle(s.listHosts))
 	mux.HandleFunc("GET /v1/pools", s.handle(s.listPools))
 	mux.HandleFunc("GET /v1/trash", s.handle(s.listTrash))
 	mux.HandleFunc("POST /v1/trash/{which}/restore", s.handle(s.restore))
 	mux.HandleFunc("DELETE /v1/trash/{which}", s.handle(s.purge))
+	mux.HandleFunc("GET /v1/docker-local", s.handle(s.listLocal))
+	mux.HandleFunc("POST /v1/docker-local/{name}/migrate", s.handleLong(s.migrate))
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -60,21 +69,53 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown accepts no more requests and waits for those under way until ctx
-// ends.
+// ends. Those without a deadline are told to end.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.close()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, s.http.Close())
 	}
 	return nil
 }
 
+type handler func(ctx context.Context, r *http.Request) (any, error)
+
 // handle turns what a call returns into an answer.
-func (s *Server) handle(call func(ctx context.Context, r *http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+func (s *Server) handle(call handler) http.HandlerFunc {
+	return s.answer(func(ctx context.Context, r *http.Request) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		return call(ctx, r)
+	})
+}
+
+// handleLong is handle for a call that takes as long as it takes, but no
+// longer than the caller waits and the server runs.
+func (s *Server) handleLong(call handler) http.HandlerFunc {
+	return s.answer(func(ctx context.Context, r *http.Request) (any, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-s.closing:
+				cancel(errClosing)
+			case <-ctx.Done():
+			}
+		}()
 		answer, err := call(ctx, r)
+		if err != nil && errors.Is(context.Cause(ctx), errClosing) {
+			err = errClosing
+		}
+		return answer, err
+	})
+}
+
+var errClosing = errors.New("dvold is being stopped, and has undone what it had begun: repeat the command once it is back")
+
+func (s *Server) answer(call handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		answer, err := call(r.Context(), r)
 		status := http.StatusOK
 		if err != nil {
 			status, answer = statusOf(err), problem{err.Error()}
@@ -97,7 +138,7 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, volumes.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, volumes.ErrMismatch), errors.Is(err, volumes.ErrInUse):
+	case errors.Is(err, volumes.ErrMismatch), errors.Is(err, volumes.ErrInUse), errors.Is(err, volumes.ErrExists):
 		return http.StatusConflict
 	case errors.Is(err, volumes.ErrUnavailable):
 		return http.StatusServiceUnavailable

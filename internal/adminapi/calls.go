@@ -53,10 +53,6 @@ func (s *Server) createVolume(ctx context.Context, r *http.Request) (any, error)
 	return s.volumes.Get(ctx, c.Name)
 }
 
-func (s *Server) inspectVolume(ctx context.Context, r *http.Request) (any, error) {
-	return s.volumes.Inspect(ctx, r.PathValue("name"))
-}
-
 // removeVolume tells an operator about a volume that does not exist, where
 // the engine would be told that it is removed.
 func (s *Server) removeVolume(ctx context.Context, r *http.Request) (any, error) {

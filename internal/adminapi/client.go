@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/dvol/dvold/internal/migrate"
 	"github.com/dvol/dvold/internal/volumes"
 )
 
@@ -40,7 +41,7 @@ func (c *Client) Volumes(ctx context.Context) (all []volumes.Volume, err error) 
 }
 
 // Inspect describes one volume.
-func (c *Client) Inspect(ctx context.Context, name string) (d volumes.Details, err error) {
+func (c *Client) Inspect(ctx context.Context, name string) (d Details, err error) {
 	return d, c.do(ctx, http.MethodGet, "/v1/volumes/"+url.PathEscape(name), nil, &d)
 }
 
@@ -52,6 +53,11 @@ func (c *Client) Create(ctx context.Context, name string, options map[string]str
 // Remove moves a volume to the trash and returns what it was.
 func (c *Client) Remove(ctx context.Context, name string) (v volumes.Volume, err error) {
 	return v, c.do(ctx, http.MethodDelete, "/v1/volumes/"+url.PathEscape(name), nil, &v)
+}
+
+// Hosts lists the hosts of the cluster by name.
+func (c *Client) Hosts(ctx context.Context) (all []volumes.Host, err error) {
+	return all, c.do(ctx, http.MethodGet, "/v1/hosts", nil, &all)
 }
 
 // Pools lists the pools of the daemon's host.
@@ -74,9 +80,25 @@ func (c *Client) Purge(ctx context.Context, which string) (t volumes.Trashed, er
 	return t, c.do(ctx, http.MethodDelete, "/v1/trash/"+url.PathEscape(which), nil, &t)
 }
 
+// Local lists the volumes of Docker's local driver.
+func (c *Client) Local(ctx context.Context, dockerRoot string) (all []migrate.Local, err error) {
+	return all, c.do(ctx, http.MethodGet, "/v1/docker-local?root="+url.QueryEscape(dockerRoot), nil, &all)
+}
+
+// Migrate brings a volume of Docker's local driver to dvol. It takes as long as
+// it takes to copy the data; if ctx ends, the daemon undoes what it has begun.
+func (c *Client) Migrate(ctx context.Context, name string, m Migrate) (r migrate.Result, err error) {
+	return r, c.ask(ctx, http.MethodPost, "/v1/docker-local/"+url.PathEscape(name)+"/migrate", m, &r)
+}
+
+// do is ask with a deadline.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	return c.ask(ctx, method, path, body, answer)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, body, answer any) error {
 	var text bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&text).Encode(body); err != nil {
@@ -91,6 +113,9 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 	var failed *url.Error
 	if errors.As(err, &failed) {
 		err = failed.Err
+	}
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
 	}
 	if err != nil {
 		return fmt.Errorf("ask dvold on %s: %w (is dvold running, and are you root?)", c.socket, err)

@@ -31,24 +31,40 @@ func (m *Manager) Create(ctx context.Context, name string, options map[string]st
 }
 
 func (m *Manager) create(ctx context.Context, name string, options map[string]string, s settings) error {
-	old, err := m.load(ctx, volumeKey(name))
-	switch {
-	case errors.Is(err, ErrNotFound):
-	case err != nil:
-		return err
-	case old.State == stateCreating:
-		// Left by a call that was cut short, as the volume's lock is ours.
-		if err := m.abandon(ctx, old); err != nil {
-			return fmt.Errorf("clear what an interrupted create left: %w", err)
-		}
-	default:
-		return m.agree(options, old)
+	err := m.makeWay(ctx, name)
+	if errors.Is(err, ErrExists) {
+		return m.agree(ctx, name, options)
 	}
-	r, v, err := m.plan(ctx, name, options, s)
 	if err != nil {
 		return err
 	}
-	r, err = m.intend(ctx, r)
+	return m.build(ctx, name, options, s, nil)
+}
+
+// makeWay clears what an interrupted call left of that name, or returns
+// ErrExists.
+func (m *Manager) makeWay(ctx context.Context, name string) error {
+	old, err := m.load(ctx, volumeKey(name))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if old.State != stateCreating {
+		return ErrExists
+	}
+	// Left by a call that was cut short, as the volume's lock is ours.
+	if err := m.abandon(ctx, old); err != nil {
+		return fmt.Errorf("clear what an interrupted call left: %w", err)
+	}
+	return nil
+}
+
+// build makes a volume, and has fill put data into it before anyone sees it,
+// unless it is nil. If it fails, or the caller left, it undoes itself.
+func (m *Manager) build(ctx context.Context, name string, options map[string]string, s settings, fill filler) error {
+	r, v, err := m.plan(ctx, name, options, s)
 	if err != nil {
 		return err
 	}
@@ -56,16 +72,14 @@ func (m *Manager) create(ctx context.Context, name string, options map[string]st
 	if err != nil {
 		return err
 	}
+	r, err = m.intend(ctx, r)
+	if err != nil {
+		return err
+	}
 	m.step("create: intent written")
-	err = p.do(ctx, func(b backends.Backend) error { return b.Create(ctx, v) })
-	m.step("create: storage made")
-	if err == nil {
-		err = ctx.Err() // the caller left: it must not find a volume it was told had failed
-	}
-	if err == nil {
-		r.State = stateReady
-		err = m.put(ctx, r)
-	}
+	_, _, err = guard(ctx, m, name, func(ctx context.Context) (struct{}, func(context.Context), error) {
+		return struct{}{}, nil, m.provide(ctx, p, r, v, fill)
+	})
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
@@ -81,8 +95,30 @@ func (m *Manager) create(ctx context.Context, name string, options map[string]st
 	return nil
 }
 
-// agree returns ErrMismatch if options ask for another volume than r is.
-func (m *Manager) agree(options map[string]string, r record) error {
+// provide does what the intent says.
+func (m *Manager) provide(ctx context.Context, p *pool, r record, v backends.Volume, fill filler) error {
+	if err := p.do(ctx, func(b backends.Backend) error { return b.Create(ctx, v) }); err != nil {
+		return err
+	}
+	m.step("create: storage made")
+	if fill != nil {
+		if err := m.fill(ctx, p, r, fill); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err // the caller left: it must not find a volume it was told had failed
+	}
+	r.State = stateReady
+	return m.put(ctx, r)
+}
+
+// agree returns ErrMismatch if options ask for another volume than there is.
+func (m *Manager) agree(ctx context.Context, name string, options map[string]string) error {
+	r, err := m.load(ctx, volumeKey(name))
+	if err != nil {
+		return err
+	}
 	difference, err := disagreement(options, r)
 	if err != nil {
 		return err
@@ -176,6 +212,11 @@ func (m *Manager) abandon(ctx context.Context, r record) error {
 	}
 	if err != nil {
 		return err
+	}
+	if e, ok := m.entry(r.Name); ok && e.ID == r.ID { // it was being filled
+		if err := m.detach(ctx, e); err != nil {
+			return err
+		}
 	}
 	if err := m.erase(ctx, current); err != nil {
 		return err

@@ -38,13 +38,10 @@ func (m *Manager) mount(ctx context.Context, name, id string, engine host.Proces
 	if err != nil {
 		return "", fmt.Errorf("volume %q: %w", name, err)
 	}
-	e, known := m.entry(name)
-	if known && e.ID != r.ID {
-		if err := m.detach(ctx, e); err != nil {
-			return "", fmt.Errorf("volume %q: an earlier volume of that name is still mounted: %w", name, err)
-		}
-		known = false
+	if err := m.expel(ctx, name, r.ID); err != nil {
+		return "", fmt.Errorf("volume %q: %w", name, err)
 	}
+	e, known := m.entry(name)
 	if !known {
 		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle}
 		if err := m.record(e); err != nil { // the intent
@@ -67,6 +64,18 @@ func (m *Manager) mount(ctx context.Context, name, id string, engine host.Proces
 	}
 	m.step("mount: use written")
 	return m.target(e.ID), nil
+}
+
+// expel makes sure that no earlier volume of that name is mounted.
+func (m *Manager) expel(ctx context.Context, name, id string) error {
+	e, ok := m.entry(name)
+	if !ok || e.ID == id {
+		return nil
+	}
+	if err := m.detach(ctx, e); err != nil {
+		return fmt.Errorf("an earlier volume of that name is still mounted: %w", err)
+	}
+	return nil
 }
 
 // attach makes the volume's files appear at its mountpoint. Only the kernel is

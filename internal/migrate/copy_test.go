@@ -1,0 +1,299 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// original makes a tree with files of all kinds.
+func original(t *testing.T) string {
+	t.Helper()
+	hosttest.Root(t)
+	dir := hosttest.Subdir(t, hosttest.Dir(t), "volumes/data/_data")
+	path := func(name string) string { return filepath.Join(dir, name) }
+	must(t,
+		os.Mkdir(path("dir"), 0o700),
+		os.Mkdir(path("dir/empty"), 0o700),
+		os.WriteFile(path("file"), []byte("text"), 0o600),
+		os.WriteFile(path("dir/program"), []byte(strings.Repeat("x", 3<<20)), 0o600),
+		os.WriteFile(path("name\nwith \xff all"), nil, 0o600),
+		os.Link(path("file"), path("dir/link")),
+		os.Symlink("/nowhere/../at//all", path("symlink")),
+		unix.Mkfifo(path("pipe"), 0o620),
+		unix.Mknod(path("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),
+		unix.Mknod(path("socket"), unix.S_IFSOCK|0o755, 0),
+		sparse(path("sparse")),
+		os.Lchown(path("symlink"), 7, 8),
+		os.Chown(path("dir/program"), 12, 34),
+		os.Chmod(path("dir/program"), 0o755|os.ModeSetuid),
+		os.Chmod(path("dir"), 0o770|os.ModeSetgid|os.ModeSticky),
+		unix.Lsetxattr(path("file"), "user.note", []byte("a\x00b"), 0),
+		unix.Lsetxattr(path("symlink"), "trusted.note", []byte("c"), 0),
+		unix.Lsetxattr(path("dir/program"), "security.capability", capability(), 0),
+		unix.Lsetxattr(path("dir"), "system.posix_acl_default", acl(), 0),
+		unix.Lsetxattr(path("file"), "system.posix_acl_access", acl(), 0),
+		os.Chown(dir, 99, 98),
+		os.Chmod(dir, 0o750),
+	)
+	stamp := time.Date(2001, 2, 3, 4, 5, 6, 123456789, time.UTC)
+	for _, name := range []string{"dir", "file", "null", "."} {
+		must(t, os.Chtimes(path(name), stamp.Add(time.Hour), stamp))
+	}
+	times := []unix.Timespec{{Sec: 5, Nsec: 6}, {Sec: 7, Nsec: 8}}
+	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path("symlink"), times, unix.AT_SYMLINK_NOFOLLOW))
+	return dir
+}
+
+// sparse makes a file of 1 GiB with little in it.
+func sparse(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte("middle"), 512<<20)
+	return errors.Join(err, f.Truncate(1<<30), f.Close())
+}
+
+// capability is cap_net_raw+ep, as linux/capability.h has it.
+func capability() []byte {
+	return []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+}
+
+// acl is u::rwx,u:1000:rw-,g::r-x,m::rwx,o::---, as linux/posix_acl_xattr.h has
+// it.
+func acl() []byte {
+	entry := func(tag, perm byte, id uint32) []byte {
+		return []byte{tag, 0, perm, 0, byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)}
+	}
+	const none = 1<<32 - 1
+	b := []byte{2, 0, 0, 0}
+	for _, e := range [][]byte{entry(1, 7, none), entry(2, 6, 1000), entry(4, 5, none), entry(16, 7, none), entry(32, 0, none)} {
+		b = append(b, e...)
+	}
+	return b
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, dir string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(dir, readDir, 0)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestCopyHasEverything(t *testing.T) {
+	dir, to := original(t), hosttest.Dir(t)
+	before := dump(t, dir, true)
+	result, err := transfer(t.Context(), open(t, dir), to)
+	must(t, err)
+	if got := dump(t, to, false); got != dump(t, dir, false) {
+		t.Errorf("copy:\n%s\noriginal:\n%s", got, dump(t, dir, false))
+	}
+	if after := dump(t, dir, true); after != before {
+		t.Errorf("original became:\n%s\nwas:\n%s", after, before)
+	}
+	if result.Files != 11 || result.Bytes < 3<<20+10 || result.Bytes > 4<<20 {
+		t.Errorf("result = %+v, want 11 files, and 3 MiB and a bit", result)
+	}
+	var a, b unix.Stat_t
+	must(t, unix.Stat(filepath.Join(to, "file"), &a), unix.Stat(filepath.Join(to, "dir/link"), &b))
+	if a.Ino != b.Ino || a.Nlink != 2 {
+		t.Errorf("link in the copy: inodes %d and %d with %d links, want one with 2", a.Ino, b.Ino, a.Nlink)
+	}
+	must(t, unix.Stat(filepath.Join(to, "sparse"), &a))
+	if a.Blocks*512 > 1<<20 {
+		t.Errorf("sparse file takes %d bytes", a.Blocks*512)
+	}
+}
+
+// dump describes a tree, written with other means than the copy.
+func dump(t *testing.T, dir string, access bool) string {
+	t.Helper()
+	var s strings.Builder
+	err := filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		must(t, unix.Lstat(path, &st))
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			st.Size, st.Nlink = 0, 0
+		}
+		fmt.Fprintf(&s, "%q %o %d:%d %d %d %x %v", strings.TrimPrefix(path, dir), st.Mode, st.Uid, st.Gid, st.Size, st.Nlink, st.Rdev, st.Mtim)
+		if kind := st.Mode & unix.S_IFMT; access && kind != unix.S_IFDIR && kind != unix.S_IFLNK { // reading these can't be hidden
+			fmt.Fprintf(&s, " %v %v", st.Atim, st.Ctim)
+		}
+		target, _ := os.Readlink(path)
+		names := make([]byte, 4096)
+		n, _ := unix.Llistxattr(path, names)
+		for _, name := range slices.Sorted(strings.SplitSeq(string(names[:n]), "\x00")) {
+			value := make([]byte, 4096)
+			n, _ := unix.Lgetxattr(path, name, value)
+			fmt.Fprintf(&s, " %s=%x", name, value[:max(n, 0)])
+		}
+		fmt.Fprintf(&s, " %q\n", target)
+		return nil
+	})
+	must(t, err)
+	return s.String()
+}
+
+// Whatever is done to a copy, the comparison sees it.
+func TestComparisonSeesEveryDifference(t *testing.T) {
+	dir := original(t)
+	stamp := unix.NsecToTimespec(1)
+	for what, spoil := range map[string]func(path string) error{
+		"data": func(p string) error {
+			return keepTime(p+"/dir/program", func(p string) error { return write(p, 2<<20, "y") })
+		},
+		"data in a hole": func(p string) error {
+			return keepTime(p+"/sparse", func(p string) error { return write(p, 700<<20, "y") })
+		},
+		"data lost": func(p string) error {
+			return keepTime(p+"/sparse", func(p string) error { return write(p, 512<<20, "\x00") })
+		},
+		"size":    func(p string) error { return keepTime(p+"/file", func(p string) error { return os.Truncate(p, 3) }) },
+		"mode":    func(p string) error { return os.Chmod(p+"/pipe", 0o640) },
+		"owner":   func(p string) error { return os.Lchown(p+"/symlink", 1, 1) },
+		"time":    func(p string) error { return unix.UtimesNano(p+"/null", []unix.Timespec{stamp, stamp}) },
+		"missing": func(p string) error { return keepTime(p, func(p string) error { return os.Remove(p + "/socket") }) },
+		"more": func(p string) error {
+			return keepTime(p, func(p string) error { return os.WriteFile(p+"/new", nil, 0o600) })
+		},
+		"xattr":      func(p string) error { return unix.Lsetxattr(p+"/file", "user.note", []byte("z"), 0) },
+		"xattr more": func(p string) error { return unix.Lsetxattr(p+"/dir", "user.more", nil, 0) },
+		"xattr less": func(p string) error { return unix.Lremovexattr(p+"/dir/program", "security.capability") },
+		"link": func(p string) error {
+			return keepTime(p+"/dir", func(string) error {
+				return keepTime(p+"/file", func(f string) error { return unlink(t, f, p+"/dir/link") })
+			})
+		},
+		"target": func(p string) error { return retarget(p + "/symlink") },
+	} {
+		to := hosttest.Dir(t)
+		_, err := transfer(t.Context(), open(t, dir), to)
+		must(t, err, spoil(to))
+		v := verifier{links: map[inode]inode{}, back: map[inode]inode{}}
+		if err := v.dir(t.Context(), open(t, dir), open(t, to), "."); !errors.Is(err, errDiffers) {
+			t.Errorf("another %s: %v, want %v", what, err, errDiffers)
+		}
+	}
+}
+
+// keepTime changes a file behind the back of its time.
+func keepTime(path string, change func(string) error) error {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return errors.Join(err, change(path), unix.UtimesNano(path, []unix.Timespec{st.Atim, st.Mtim}))
+}
+
+func write(path string, at int64, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(text), at)
+	return errors.Join(err, f.Close())
+}
+
+// unlink makes link a file of its own, equal to file.
+func unlink(t *testing.T, file, link string) error {
+	t.Helper()
+	from, to := open(t, filepath.Dir(file)), open(t, filepath.Dir(link))
+	var st unix.Stat_t
+	err := errors.Join(unix.Stat(file, &st), os.Remove(link), os.WriteFile(link, []byte("text"), 0o600))
+	if err != nil {
+		return err
+	}
+	if filepath.Base(file) != "file" {
+		return errors.New("not the file that it is made for")
+	}
+	if err := os.Rename(link, filepath.Dir(link)+"/file"); err != nil {
+		return err
+	}
+	return errors.Join(copyAttributes(from, to, "file", &st), os.Rename(filepath.Dir(link)+"/file", link))
+}
+
+func retarget(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	return keepTime(dir, func(string) error {
+		return errors.Join(os.Remove(path), os.Symlink("/nowhere/../at//ALL", path), os.Lchown(path, 7, 8),
+			unix.Lsetxattr(path, "trusted.note", []byte("c"), 0),
+			unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW))
+	})
+}
+
+// A write between the first and the last look at the original is noticed, also
+// if it hides itself.
+func TestChangedOriginalIsNoticed(t *testing.T) {
+	dir := original(t)
+	before, err := fingerprint(t.Context(), open(t, dir))
+	must(t, err)
+	if again, err := fingerprint(t.Context(), open(t, dir)); err != nil || again != before {
+		t.Errorf("fingerprint changed without a cause (%v)", err)
+	}
+	must(t, keepTime(dir+"/dir/program", func(p string) error { return write(p, 5, "y") }))
+	if after, err := fingerprint(t.Context(), open(t, dir)); err != nil || after == before {
+		t.Errorf("fingerprint is the same after a write (%v)", err)
+	}
+}
+
+func TestCopyEndsWithItsContext(t *testing.T) {
+	dir := original(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := transfer(ctx, open(t, dir), hosttest.Dir(t)); !errors.Is(err, context.Canceled) {
+		t.Errorf("copy: %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestUsersAreFound(t *testing.T) {
+	dir := original(t)
+	data := open(t, dir)
+	must(t, checkUnused(t.Context(), data))
+	for what, use := range map[string][]string{
+		"open file":         {"sh", "-c", "exec 3<\"$0/dir/program\"; echo; exec sleep 1000", dir},
+		"working directory": {"sh", "-c", "cd \"$0/dir\"; echo; exec sleep 1000", dir},
+	} {
+		t.Run(what, func(t *testing.T) {
+			startUser(t, use)
+			if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) {
+				t.Errorf("%s: %v, want %v", what, err, volumes.ErrInUse)
+			}
+		})
+	}
+	must(t, checkUnused(t.Context(), data))
+	point := hosttest.Subdir(t, hosttest.Dir(t), "bind")
+	must(t, unix.Mount(dir+"/dir", point, "", unix.MS_BIND, ""))
+	if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) || !strings.Contains(err.Error(), point) {
+		t.Errorf("bind mount: %v, want %v and its place", err, volumes.ErrInUse)
+	}
+	must(t, unix.Unmount(point, 0))
+	must(t, unix.Mount("tmpfs", dir+"/dir/empty", "tmpfs", 0, ""))
+	if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) {
+		t.Errorf("mount within: %v, want %v", err, volumes.ErrInUse)
+	}
+}

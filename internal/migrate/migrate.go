@@ -1,0 +1,149 @@
+// Package migrate brings volumes of Docker's own local driver to dvol.
+//
+// The original is a directory, NAME/_data below Docker's volumes/. Copying
+// leaves it as it is; moving renames it, and so can be undone. Neither touches
+// what Docker itself knows of it, and neither works on data that is in use.
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// Request says what to migrate.
+type Request struct {
+	Name       string // of the volume, in Docker and in dvol
+	DockerRoot string // Docker's data root
+	Pool       string // to migrate to; empty means the default pool
+	Move       bool   // instead of copying
+}
+
+// Result is what came of it.
+type Result struct {
+	Name  string `json:"name"`
+	ID    string `json:"id"`
+	Pool  string `json:"pool"`
+	Moved bool   `json:"moved"`
+	Files int64  `json:"files"` // copied: files of all kinds, directories included
+	Bytes int64  `json:"bytes"` // copied: data in them, without holes
+}
+
+// Migrator migrates to the volumes of one host.
+type Migrator struct {
+	volumes *volumes.Manager
+	log     *slog.Logger
+}
+
+// New makes a Migrator.
+func New(v *volumes.Manager, log *slog.Logger) *Migrator { return &Migrator{v, log} }
+
+// Migrate makes a volume of the same name out of a volume of Docker's local
+// driver. It returns volumes.ErrNotFound if there is none, ErrInvalid for one
+// that is not a plain directory, ErrInUse while somebody uses it or if it
+// changes meanwhile, or ErrExists if dvol has a volume of that name. After an
+// error the original is as it was, and dvol's volume does not exist. What a
+// crash left, a repeat clears or finishes.
+func (m *Migrator) Migrate(ctx context.Context, r Request) (Result, error) {
+	result, err := m.migrate(ctx, r)
+	if err != nil {
+		return Result{}, fmt.Errorf("migrate %q: %w", r.Name, err)
+	}
+	v, err := m.volumes.Get(ctx, r.Name)
+	if err != nil {
+		return Result{}, fmt.Errorf("migrate %q: %w", r.Name, err)
+	}
+	result.Name, result.ID, result.Pool = v.Name, v.ID, v.Pool
+	m.log.Info("volume migrated", "volume", v.Name, "pool", v.Pool, "id", v.ID, "moved", r.Move, "files", result.Files, "bytes", result.Bytes)
+	return result, nil
+}
+
+func (m *Migrator) migrate(ctx context.Context, r Request) (Result, error) {
+	_, err := m.volumes.Get(ctx, r.Name)
+	if err == nil {
+		return Result{}, fmt.Errorf("in dvol: %w; it was left alone", volumes.ErrExists)
+	}
+	if !errors.Is(err, volumes.ErrNotFound) {
+		return Result{}, err
+	}
+	if r.Move {
+		return Result{Moved: true}, m.move(ctx, r)
+	}
+	return m.copy(ctx, r)
+}
+
+func (m *Migrator) copy(ctx context.Context, r Request) (Result, error) {
+	from, err := openLocal(r.DockerRoot, r.Name)
+	if err != nil {
+		return Result{}, err
+	}
+	defer from.Close()
+	if err := checkUnused(ctx, from); err != nil {
+		return Result{}, err
+	}
+	options := map[string]string{}
+	if r.Pool != "" {
+		options["pool"] = r.Pool
+	}
+	var copied Result
+	err = m.volumes.Import(ctx, r.Name, options, func(ctx context.Context, dir string) error {
+		copied, err = transfer(ctx, from, dir)
+		return err
+	})
+	return copied, err
+}
+
+// Local describes a volume of Docker's local driver.
+type Local struct {
+	Name      string `json:"name"`
+	Path      string `json:"path"`      // of its data
+	Anonymous bool   `json:"anonymous"` // Docker made the name up
+	Exists    bool   `json:"exists"`    // dvol has a volume of that name
+	Problem   string `json:"problem"`   // why it can't be migrated now; empty if it can
+}
+
+// List describes the volumes of Docker's local driver, ordered by name.
+func (m *Migrator) List(ctx context.Context, dockerRoot string) ([]Local, error) {
+	names, err := localNames(dockerRoot)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Local, 0, len(names))
+	for _, name := range names {
+		l := Local{Name: name, Path: localPath(dockerRoot, name), Anonymous: isAnonymous(name)}
+		_, err := m.volumes.Get(ctx, name)
+		switch {
+		case err == nil:
+			l.Exists = true
+			l.Problem = "in dvol: " + volumes.ErrExists.Error()
+		case !errors.Is(err, volumes.ErrNotFound):
+			return nil, err
+		default:
+			err = m.problem(ctx, dockerRoot, name)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				l.Problem = err.Error()
+			}
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (m *Migrator) problem(ctx context.Context, dockerRoot, name string) error {
+	from, err := openLocal(dockerRoot, name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return checkUnused(ctx, from)
+}
+
+// undoTimeout bounds the way back of a move that failed.
+const undoTimeout = time.Minute

@@ -1,0 +1,237 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+func startUser(t *testing.T, argv []string) {
+	t.Helper()
+	hosttest.Start(t, exec.Command(argv[0], argv[1:]...))
+}
+
+// world is a Docker data root and a daemon with one pool beside it.
+type world struct {
+	t       *testing.T
+	dir     string
+	manager *volumes.Manager
+	*Migrator
+}
+
+func newWorld(t *testing.T, c local.Config) *world {
+	t.Helper()
+	hosttest.Root(t)
+	w := &world{t: t, dir: hosttest.Dir(t)}
+	if c.Path == "" {
+		c.Path = filepath.Join(w.dir, "pool")
+	}
+	ctx, log := context.WithoutCancel(t.Context()), slog.New(slog.NewTextHandler(t.Output(), nil))
+	backend, err := local.Open(c, log)
+	must(t, err)
+	coord, err := embedded.Open(ctx, embedded.Config{Path: filepath.Join(w.dir, "cluster.db")}, log)
+	must(t, err)
+	w.manager, err = volumes.Open(ctx, volumes.Config{
+		Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "p",
+		Pools: []volumes.Pool{{Name: "p", Type: "local", Location: c.Path, Backend: backend, TrashTTL: time.Hour}},
+	}, coord, log)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		if err := errors.Join(w.manager.Close(ctx), coord.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	w.Migrator = New(w.manager, log)
+	return w
+}
+
+// local makes a volume of Docker's local driver with one file in it.
+func (w *world) local(name string) (data string) {
+	w.t.Helper()
+	data = hosttest.Subdir(w.t, w.dir, "docker/volumes/"+name+"/_data")
+	must(w.t, os.WriteFile(filepath.Join(data, "file"), []byte(name), 0o600))
+	return data
+}
+
+func (w *world) run(name string, move bool) error {
+	_, err := w.Migrate(w.t.Context(), Request{Name: name, DockerRoot: filepath.Join(w.dir, "docker"), Move: move})
+	return err
+}
+
+// wantData checks what dvol has under a name.
+func (w *world) wantData(name string) {
+	w.t.Helper()
+	d, err := w.manager.Inspect(w.t.Context(), name)
+	must(w.t, err)
+	text, err := os.ReadFile(filepath.Join(d.Location, "file"))
+	if err != nil || string(text) != name {
+		w.t.Errorf("data of %s = %q (%v), want its name", name, text, err)
+	}
+}
+
+func (w *world) wantNone(name string) {
+	w.t.Helper()
+	if _, err := w.manager.Get(w.t.Context(), name); !errors.Is(err, volumes.ErrNotFound) {
+		w.t.Errorf("dvol has a volume %s: %v", name, err)
+	}
+}
+
+func TestMigrateByCopy(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	w.local("data")
+	must(t, w.run("data", false))
+	w.wantData("data")
+	if err := w.run("data", false); !errors.Is(err, volumes.ErrExists) {
+		t.Errorf("repeat: %v, want %v", err, volumes.ErrExists)
+	}
+}
+
+func TestMigrateRefuses(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	root := filepath.Join(w.dir, "docker/volumes")
+	options := func(name, text string) {
+		w.local(name)
+		must(t, os.WriteFile(filepath.Join(root, name, "opts.json"), []byte(text), 0o600))
+	}
+	options("nfs", `{"MountType":"nfs","MountOpts":"addr=nas","MountDevice":":/x","Quota":{"Size":0}}`)
+	options("quota", `{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":1048576}}`)
+	options("damaged", `{`)
+	must(t, os.Mkdir(filepath.Join(root, "empty"), 0o700))
+	must(t, os.Mkdir(filepath.Join(root, "elsewhere"), 0o700))
+	must(t, os.Symlink(w.local("real"), filepath.Join(root, "elsewhere/_data")))
+	for name, want := range map[string]error{
+		"nfs": volumes.ErrInvalid, "quota": volumes.ErrInvalid, "damaged": volumes.ErrInvalid, "elsewhere": volumes.ErrInvalid,
+		"empty": volumes.ErrNotFound, "nobody": volumes.ErrNotFound, "..": volumes.ErrInvalid, "a/b": volumes.ErrInvalid, "": volumes.ErrInvalid,
+	} {
+		for _, move := range []bool{false, true} {
+			if err := w.run(name, move); !errors.Is(err, want) && !(name == ".." || name == "") {
+				t.Errorf("%q, move %t: %v, want %v", name, move, err, want)
+			} else if err == nil {
+				t.Errorf("%q, move %t: no error", name, move)
+			}
+			w.wantNone(name)
+		}
+	}
+	options("plain", `{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":0}}`)
+	must(t, w.run("plain", false))
+}
+
+func TestMigrateByMove(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	data := w.local("data")
+	must(t, w.run("data", true))
+	w.wantData("data")
+	if _, err := os.Lstat(data); !os.IsNotExist(err) {
+		t.Errorf("original after the move: %v", err)
+	}
+	// A later volume of that name must not fall together with the data of
+	// the first.
+	must(t, w.manager.Remove(t.Context(), "data", nil))
+	w.local("data")
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrExists) {
+		t.Errorf("move onto other data: %v, want %v", err, volumes.ErrExists)
+	}
+	w.wantNone("data")
+	must(t, w.run("data", false))
+	w.wantData("data")
+}
+
+func TestInterruptedMoveIsFinished(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	data := w.local("data")
+	moved := filepath.Join(hosttest.Subdir(t, w.dir, "pool/migrated"), "data")
+	must(t, os.Rename(data, moved)) // and a crash
+	if err := w.run("data", false); !errors.Is(err, volumes.ErrNotFound) || !strings.Contains(err.Error(), "--move") {
+		t.Errorf("copy after half a move: %v, want %v and what to do", err, volumes.ErrNotFound)
+	}
+	must(t, w.run("data", true))
+	w.wantData("data")
+}
+
+// The volume can't be made, for another has adopted the directory around its
+// data: the data has to go back.
+func TestFailedMoveIsUndone(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	data := w.local("data")
+	hosttest.Subdir(t, w.dir, "pool/migrated")
+	must(t, w.manager.Create(t.Context(), "all", map[string]string{"adopt": "migrated"}))
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrInUse) {
+		t.Errorf("move: %v, want %v", err, volumes.ErrInUse)
+	}
+	if text, err := os.ReadFile(filepath.Join(data, "file")); err != nil || string(text) != "data" {
+		t.Errorf("original after the failure: %q, %v", text, err)
+	}
+}
+
+// Data must not vanish below a mountpoint whose file system is missing.
+func TestMoveNeedsThePoolMounted(t *testing.T) {
+	pool := hosttest.Subdir(t, hosttest.Dir(t), "pool")
+	w := newWorld(t, local.Config{Path: pool, RequireMount: true})
+	data := w.local("data")
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrUnavailable) {
+		t.Errorf("move: %v, want %v", err, volumes.ErrUnavailable)
+	}
+	if _, err := os.Stat(filepath.Join(data, "file")); err != nil {
+		t.Error(err)
+	}
+	if made, err := os.ReadDir(pool); err != nil || len(made) > 0 {
+		t.Errorf("made below the mountpoint: %v (%v)", made, err)
+	}
+}
+
+func TestMoveToAnotherFileSystemIsRefused(t *testing.T) {
+	w := newWorld(t, local.Config{Path: hosttest.Tmpfs(t, "size=1m")})
+	w.local("data")
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrInvalid) || !strings.Contains(err.Error(), "leave out --move") {
+		t.Errorf("move: %v, want %v and what to do", err, volumes.ErrInvalid)
+	}
+	must(t, w.run("data", false))
+	w.wantData("data")
+}
+
+func TestFullPoolLeavesNothing(t *testing.T) {
+	pool := hosttest.Tmpfs(t, "size=1m")
+	w := newWorld(t, local.Config{Path: pool})
+	data := w.local("data")
+	must(t, os.WriteFile(filepath.Join(data, "large"), make([]byte, 2<<20), 0o600))
+	must(t, write(filepath.Join(data, "large"), 1<<20, strings.Repeat("x", 1<<20)))
+	if err := w.run("data", false); err == nil {
+		t.Error("2 MiB fit into 1")
+	}
+	w.wantNone("data")
+	if left, _ := filepath.Glob(pool + "/*/*"); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func TestList(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	w.local("there")
+	w.local("busy")
+	w.local(strings.Repeat("0a", 32))
+	must(t, w.run("there", false))
+	startUser(t, []string{"sh", "-c", "cd \"$0\"; echo; exec sleep 1000", filepath.Join(w.dir, "docker/volumes/busy/_data")})
+	all, err := w.List(t.Context(), filepath.Join(w.dir, "docker"))
+	must(t, err)
+	var got []string
+	for _, l := range all {
+		got = append(got, fmt.Sprintf("%.5s %t %t %t", l.Name, l.Anonymous, l.Exists, l.Problem != ""))
+	}
+	if want := "0a0a0 true false false, busy false false true, there false true true"; strings.Join(got, ", ") != want {
+		t.Errorf("list = %v, want %s", got, want)
+	}
+}

@@ -1,0 +1,149 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// movedDir is where moved data lies in its pool, as data to be adopted.
+const movedDir = "migrated"
+
+// move renames the data into the pool and has the volume adopt it there.
+// Adopted data is never deleted by dvold, so there is no moment, crashes
+// included, at which it could be lost: it is in the one place or the other,
+// and a repeat goes on from there.
+func (m *Migrator) move(ctx context.Context, r Request) error {
+	pool, err := m.movablePool(r.Pool)
+	if err != nil {
+		return err
+	}
+	local, err := openVolume(r.DockerRoot, r.Name)
+	if err != nil {
+		return err
+	}
+	defer local.Close()
+	moved, err := openMoved(ctx, pool)
+	if err != nil {
+		return fmt.Errorf("pool %q: %w", pool.Name, err)
+	}
+	defer moved.Close()
+	there, err := exists(moved, r.Name)
+	if err != nil {
+		return err
+	}
+	data, err := openLocal(r.DockerRoot, r.Name)
+	if errors.Is(err, volumes.ErrNotFound) && there {
+		return m.adopt(ctx, pool, r.Name) // an earlier call was cut short
+	}
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	if there {
+		return fmt.Errorf("%s/%s is in the way, of an earlier volume: %w", moved.Name(), r.Name, volumes.ErrExists)
+	}
+	if err := checkUnused(ctx, data); err != nil {
+		return err
+	}
+	if err := rename(local, dataDir, moved, r.Name); err != nil {
+		return err
+	}
+	err = checkUnused(ctx, data) // again: a container may have come in between
+	if err == nil {
+		err = m.adopt(ctx, pool, r.Name)
+	}
+	if err != nil {
+		return errors.Join(err, m.moveBack(ctx, local, moved, r.Name))
+	}
+	return nil
+}
+
+// movablePool returns the pool asked for, if it is a directory.
+func (m *Migrator) movablePool(name string) (volumes.Pool, error) {
+	name = cmp.Or(name, m.volumes.DefaultPool())
+	for _, p := range m.volumes.Pools() {
+		if p.Name != name {
+			continue
+		}
+		if p.Type != "local" {
+			return p, fmt.Errorf("pool %q is of type %s: only a local pool can be moved to: leave out --move: %w", name, p.Type, volumes.ErrInvalid)
+		}
+		return p, nil
+	}
+	return volumes.Pool{}, fmt.Errorf("pool %q is not configured on this host: %w", name, volumes.ErrInvalid)
+}
+
+// openMoved opens the directory of moved data, in a pool that is available:
+// where a mount is required and missing, nothing must be put below it.
+func openMoved(ctx context.Context, pool volumes.Pool) (*os.File, error) {
+	if err := os.MkdirAll(pool.Location, 0o711); err != nil {
+		return nil, err
+	}
+	_, err := pool.Backend.Plan(ctx, backends.Request{ID: movedDir, Adopt: movedDir})
+	if err != nil && !errors.Is(err, backends.ErrNotFound) {
+		return nil, err
+	}
+	root, err := os.OpenFile(pool.Location, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	err = unix.Mkdirat(int(root.Fd()), movedDir, 0o711)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdir", Path: root.Name() + "/" + movedDir, Err: err}
+	}
+	if err := root.Sync(); err != nil {
+		return nil, err
+	}
+	return host.OpenWithin(root, movedDir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+func exists(dir *os.File, name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (m *Migrator) adopt(ctx context.Context, pool volumes.Pool, name string) error {
+	return m.volumes.Create(ctx, name, map[string]string{"pool": pool.Name, "adopt": movedDir + "/" + name})
+}
+
+// rename moves a directory for good. It replaces nothing.
+func rename(from *os.File, name string, to *os.File, newName string) error {
+	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), newName, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("%s and %s are not on one mount of one file system: leave out --move: %w", from.Name(), to.Name(), volumes.ErrInvalid)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: filepath.Join(from.Name(), name), New: filepath.Join(to.Name(), newName), Err: err}
+	}
+	return errors.Join(to.Sync(), from.Sync())
+}
+
+// moveBack undoes the rename, unless the volume exists after all.
+func (m *Migrator) moveBack(ctx context.Context, local, moved *os.File, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	_, err := m.volumes.Get(ctx, name)
+	if errors.Is(err, volumes.ErrNotFound) {
+		err = rename(moved, name, local, dataDir)
+	}
+	if err != nil {
+		return fmt.Errorf("its data is at %s/%s now, repeat the migration: %w", moved.Name(), name, err)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/volumes"
+)
+
+// checkUnused returns ErrInUse if dir, or anything in it, is mounted
+// somewhere, is a mountpoint, or is open in a process other than this one.
+func checkUnused(ctx context.Context, dir *os.File) error {
+	source, err := host.Source(dir)
+	if err != nil {
+		return err
+	}
+	users, err := host.OtherUsers(ctx, source)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		return fmt.Errorf("process %d (%s) has it mounted: stop the containers that use it: %w", u.PID, u.Command, volumes.ErrInUse)
+	}
+	mounts, err := host.MountsOf(source)
+	if err != nil {
+		return err
+	}
+	within, err := host.MountsBelow(source.Mountpoint)
+	if err != nil {
+		return err
+	}
+	for _, m := range append(mounts, within...) {
+		return fmt.Errorf("there is a mount of it or in it at %s: unmount that: %w", m.Mountpoint, volumes.ErrInUse)
+	}
+	return checkClosed(ctx, source.Mountpoint)
+}
+
+// checkClosed returns ErrInUse if a process has a file below path open or
+// mapped, or its working or root directory there. One that sees path under
+// another name is found if that ends alike. One that even root may not look
+// into is passed over; what it writes meanwhile, the fingerprint tells.
+func checkClosed(ctx context.Context, path string) error {
+	tail := strings.TrimPrefix(path, filepath.Dir(filepath.Dir(path)))
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, p := range processes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		found, err := opened(filepath.Join("/proc", p.Name()), tail)
+		over := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) // it ended
+		if err != nil && !over && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("look for open files of process %d: %w", pid, err)
+		}
+		if found != "" {
+			return fmt.Errorf("process %d has %s open: end it: %w", pid, found, volumes.ErrInUse)
+		}
+	}
+	return nil
+}
+
+// opened returns a file with tail in its path that a process has, or "".
+func opened(process, tail string) (string, error) {
+	files, err := os.ReadDir(process + "/fd")
+	if err != nil {
+		return "", err
+	}
+	links := []string{"cwd", "root", "exe"}
+	for _, f := range files {
+		links = append(links, "fd/"+f.Name())
+	}
+	for _, l := range links {
+		target, err := os.Readlink(filepath.Join(process, l))
+		if err == nil && lies(target, tail) {
+			return target, nil
+		}
+	}
+	maps, err := os.ReadFile(process + "/maps")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(maps)) {
+		if _, target, ok := strings.Cut(line, "/"); ok && lies("/"+strings.TrimSuffix(target, "\n"), tail) {
+			return "/" + strings.TrimSuffix(target, "\n"), nil
+		}
+	}
+	return "", nil
+}
+
+// lies tells whether path has tail in it, as whole names.
+func lies(path, tail string) bool {
+	return strings.Contains(strings.TrimSuffix(path, " (deleted)")+"/", tail+"/")
+}
