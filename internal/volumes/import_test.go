@@ -70,7 +70,7 @@ func TestFailedImportLeavesNothing(t *testing.T) {
 // leftovers lists what there is of volumes.
 func (w *world) leftovers() (left []string) {
 	w.t.Helper()
-	for _, pattern := range []string{"pools/*/volumes/*", "pools/*/work/*", "run/mnt/*"} {
+	for _, pattern := range []string{"pools/*/volumes/*", filepath.Join("pools/*", "work", "*"), "run/mnt/*"} {
 		found, err := filepath.Glob(filepath.Join(w.dir, pattern))
 		w.must(err)
 		left = append(left, found...)
