@@ -87,7 +87,10 @@ func operations() []operation {
 		}},
 		{starting, func(w *world) {
 			made(w)
-			w.mount("data", "gone", host.Process{PID: os.Getpid(), Start: 1}) // by an engine that ended
+			w.mount("data", "gone", me(w.t))
+			_, err := w.locks.acquire(w.t.Context(), "data") // for good: from the sweeper
+			w.must(err)
+			w.engineEnds("data")
 			w.halfCreate("half")
 		}, func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.swept(ctx, "half")

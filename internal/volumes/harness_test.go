@@ -95,6 +95,17 @@ func (w *world) mount(name, id string, engine host.Process) string {
 	return target
 }
 
+// engineEnds makes the uses of a volume those of an engine that has ended. The
+// sweeper may act on it at once.
+func (w *world) engineEnds(name string) {
+	w.t.Helper()
+	e, _ := w.entry(name)
+	for id := range e.Uses {
+		e = e.drop(id).add(id, host.Process{PID: os.Getpid(), Start: 1}, time.Now()) // another start: not alive
+	}
+	w.must(w.record(e))
+}
+
 // mounted says what the kernel says.
 func (w *world) mounted(target string) bool {
 	w.t.Helper()

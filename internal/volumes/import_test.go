@@ -82,11 +82,7 @@ func (w *world) leftovers() (left []string) {
 // import before the sweeper has come round.
 func TestInterruptedImportStartsOver(t *testing.T) {
 	w := newWorld(t).start()
-	r, v, err := w.plan(t.Context(), "data", nil, settings{access: AccessShared})
-	w.must(err)
-	r, err = w.intend(t.Context(), r)
-	w.must(err)
-	w.must(w.pools["a"].Backend.Create(t.Context(), v))
+	r, _ := w.halfCreate("data")
 	e := entry{Name: "data", ID: r.ID, Pool: "a", Handle: r.Handle}
 	w.must(w.record(e))
 	w.must(w.attach(t.Context(), w.pools["a"], e))
@@ -94,7 +90,7 @@ func TestInterruptedImportStartsOver(t *testing.T) {
 	w.stop()
 	w.start()
 	defer w.stop()
-	err = w.Import(t.Context(), "data", nil, func(_ context.Context, dir string) error {
+	err := w.Import(t.Context(), "data", nil, func(_ context.Context, dir string) error {
 		if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
 			t.Errorf("import begins with %v (%v), want nothing", names, err)
 		}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -153,9 +152,9 @@ func TestContainerKeepsVolume(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
 	w.must(w.Create(t.Context(), "data", nil))
-	old := host.Process{PID: os.Getpid(), Start: 1} // not alive: another start
-	target := w.mount("data", "c1", old)
+	target := w.mount("data", "c1", me(t))
 	stop := container(t, target)
+	w.engineEnds("data")
 	w.mount("data", "c1", me(t))
 	w.must(w.Unmount(t.Context(), "data", "c1"))
 	if !w.mounted(target) {
@@ -181,8 +180,9 @@ func TestDeadEngine(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
 	w.must(w.Create(t.Context(), "data", nil))
-	target := w.mount("data", "c1", host.Process{PID: os.Getpid(), Start: 1})
+	target := w.mount("data", "c1", me(t))
 	stop := container(t, target)
+	w.engineEnds("data")
 	w.sweepMounts(t.Context())
 	if !w.mounted(target) {
 		t.Fatal("unmounted under a container that outlived its engine")
@@ -199,7 +199,6 @@ func TestDeadEngine(t *testing.T) {
 func TestEngineEndsWithManyVolumes(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
-	gone := host.Process{PID: os.Getpid(), Start: 1}
 	var held string
 	for i := range 3 * sweepChunk {
 		name := fmt.Sprint("data", i)
@@ -209,8 +208,7 @@ func TestEngineEndsWithManyVolumes(t *testing.T) {
 			held = target
 			defer container(t, target)()
 		}
-		e, _ := w.entry(name)
-		w.remember(e.drop("c1").add("c1", gone, time.Now()))
+		w.engineEnds(name)
 	}
 	w.eventually("all but one are unmounted", func() bool {
 		w.sweepMounts(t.Context())

@@ -141,12 +141,11 @@ func TestInterruptedMount(t *testing.T) {
 }
 
 // halfCreate does what Create does before a crash between the intent and the
-// result.
-func (w *world) halfCreate(name string) record {
+// result. It keeps the volume's lock, so that the sweeper leaves that alone.
+func (w *world) halfCreate(name string) (r record, release func()) {
 	w.t.Helper()
 	release, err := w.locks.acquire(w.t.Context(), name)
 	w.must(err)
-	defer release()
 	s, err := parseOptions(nil)
 	w.must(err)
 	r, v, err := w.plan(w.t.Context(), name, nil, s)
@@ -154,7 +153,7 @@ func (w *world) halfCreate(name string) record {
 	r, err = w.intend(w.t.Context(), r)
 	w.must(err)
 	w.must(w.gates["a"].Create(w.t.Context(), v))
-	return r
+	return r, release
 }
 
 func TestInterruptedCreate(t *testing.T) {
@@ -177,7 +176,8 @@ func TestInterruptedCreate(t *testing.T) {
 func TestInterruptedCreateIsReplaced(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
-	r := w.halfCreate("data")
+	r, release := w.halfCreate("data")
+	release()
 	w.must(w.Create(t.Context(), "data", map[string]string{"uid": "7"}))
 	got, err := w.Get(t.Context(), "data")
 	if err != nil || got.ID == r.ID {
