@@ -73,8 +73,11 @@ func New(v Volumes, log *slog.Logger) *Server {
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// No IdleTimeout: the engine would find out by a lost connection.
 	}
+	// A connection for each call. On an idle one that a drain closes, the next
+	// call would be lost with its body; a connection that is refused the engine
+	// tries again, and has the body still.
+	s.http.SetKeepAlivesEnabled(false)
 	return s
 }
 

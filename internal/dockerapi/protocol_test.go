@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -254,6 +255,25 @@ func TestFaults(t *testing.T) {
 		t.Errorf("error of several lines: %s", text)
 	}
 	d.call("VolumeDriver.List", map[string]any{})
+}
+
+// TestNoIdleConnections that a drain could close under the engine's next call.
+func TestNoIdleConnections(t *testing.T) {
+	d := start(t, nil)
+	dialed := 0
+	dial := func(context.Context, string, string) (net.Conn, error) { dialed++; return net.Dial("unix", d.socket) }
+	client := http.Client{Transport: &http.Transport{DialContext: dial}}
+	for range 3 {
+		resp, err := client.Post("http://x/Plugin.Activate", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	if dialed != 3 {
+		t.Errorf("3 calls on %d connections, want one each", dialed)
+	}
 }
 
 // TestDrain: a call under way is answered, no other is accepted, and the
