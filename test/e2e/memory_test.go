@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -71,22 +70,16 @@ type pluginClient struct {
 // dialPlugin connects to the dvold of a host.
 func dialPlugin(t *testing.T, h *lab.Host) *pluginClient {
 	t.Helper()
-	conn, err := net.Dial("unix", h.Path("run/docker/plugins/dvol.sock"))
+	socket := h.Path("run/docker/plugins/dvol.sock")
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer conn.Close()
 	p := &pluginClient{t: t, pid: listener(t, conn.(*net.UnixConn))}
-	unused := make(chan net.Conn, 1)
-	unused <- conn
-	p.http.Transport = &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		select {
-		case conn := <-unused:
-			return conn, nil
-		default:
-			return nil, errors.New("dvold closed the connection")
-		}
+	p.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	t.Cleanup(p.http.CloseIdleConnections)
 	return p
 }
 
