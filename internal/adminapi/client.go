@@ -30,11 +30,6 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
-// Version asks for the daemon's version.
-func (c *Client) Version(ctx context.Context) (v Version, err error) {
-	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
-}
-
 // Volumes lists all volumes by name.
 func (c *Client) Volumes(ctx context.Context) (all []volumes.Volume, err error) {
 	return all, c.do(ctx, http.MethodGet, "/v1/volumes", nil, &all)

@@ -143,7 +143,7 @@ func (m *Manager) vacate(ctx context.Context, name string, engine *host.Process)
 		return err
 	}
 	m.step("remove: stale uses dropped")
-	return m.detach(ctx, e)
+	return m.dismount(ctx, e)
 }
 
 // gone says whether an engine is known to have ended.
