@@ -77,7 +77,20 @@ type Backend interface {
 	// the directory. What is not mounted is no error. It returns ErrInUse,
 	// and leaves the mount, while a process of this host uses it.
 	Unmount(ctx context.Context, handle, target string) error
+
+	// Describe keeps text, at most MaxDescription bytes, with the pool's
+	// volumes, under id, in place of what was there: at once and durably, or
+	// not at all. Empty text takes it away. It is for the day on which the
+	// cluster's records are lost; containers can't see it.
+	Describe(ctx context.Context, id string, text []byte) error
+
+	// Descriptions returns what Describe was given, by id. One that can't be
+	// read is left out and joined to the error, beside which the others stand.
+	Descriptions(ctx context.Context) (map[string][]byte, error)
 }
+
+// MaxDescription is the limit of what Describe takes.
+const MaxDescription = 64 << 10
 
 // Request is what a user asks for.
 type Request struct {

@@ -37,8 +37,9 @@ var (
 // Limits that every Coordinator keeps; Consul up to 1.12 allows 64 operations
 // and, by default, 512 KiB in base64 for a whole transaction.
 const (
-	MaxOps   = 60
-	MaxBytes = 256 << 10
+	MaxOps   = 60        // in a transaction
+	MaxBytes = 256 << 10 // of all values of a transaction
+	MaxKey   = 512       // bytes of a key
 )
 
 // Coordinator is a store that all hosts of a cluster share. Its methods may be
@@ -54,8 +55,9 @@ type Coordinator interface {
 	// be empty.
 	Join(ctx context.Context, h Host) (Session, error)
 
-	// Hosts lists the hosts that ever joined, ordered by name. One that is
-	// not Live stopped reporting; it may well still write to its volumes.
+	// Hosts lists the hosts that ever joined and were not forgotten, ordered
+	// by name. One that is not Live stopped reporting; it may well still write
+	// to its volumes.
 	Hosts(ctx context.Context) ([]Host, error)
 
 	// Close frees what the Coordinator holds. Sessions must be closed first.
@@ -64,8 +66,9 @@ type Coordinator interface {
 
 // Reader reads records.
 //
-// Keys are slash-separated words without spaces. Get and List see every
-// transaction that was committed before they began.
+// Keys are slash-separated words without spaces, in UTF-8 and at most MaxKey
+// bytes; a word is not empty, "." or "..". Get and List see every
+// transaction that was committed before they began, on whichever host.
 type Reader interface {
 	// Get returns the record at key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Record, error)
@@ -73,7 +76,8 @@ type Reader interface {
 	// List returns the records whose keys begin with prefix, ordered by key.
 	List(ctx context.Context, prefix string) ([]Record, error)
 
-	// Keys is List without the values: cheap, and perhaps a moment out of date.
+	// Keys is List without the values: cheap, and perhaps a moment out of
+	// date, but never as to what this Coordinator's own sessions committed.
 	Keys(ctx context.Context, prefix string) ([]string, error)
 
 	// Watch yields what List would return, now and after each change, until
@@ -97,6 +101,11 @@ type Session interface {
 	// Context ends with the session: with cause ErrSessionLost before other
 	// hosts can take this one for dead.
 	Context() context.Context
+
+	// Forget takes a host out of Hosts until it joins again; its incarnations
+	// go on counting. It returns ErrConflict if h.Version is not its last, or
+	// it is live; and otherwise what Commit does.
+	Forget(ctx context.Context, h Host) error
 
 	// Close ends the session at once. A closed session is closed again
 	// without error.

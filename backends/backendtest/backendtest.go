@@ -32,6 +32,9 @@ type Fixture struct {
 
 	// Sizes says that the pool can limit what a volume holds.
 	Sizes bool
+
+	// TakeAway makes the storage unavailable for the rest of the test.
+	TakeAway func(t *testing.T)
 }
 
 // Run runs the suite. It calls prepare once for each test. It needs root.
@@ -66,6 +69,12 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"SizeAgain", testSizeAgain},
 		{"SizeAdopt", testSizeAdopt},
 		{"SizeRefused", testSizeRefused},
+		{"Describe", testDescribe},
+		{"DescribeRefused", testDescribeRefused},
+		{"DescribeHidden", testDescribeHidden},
+		{"DescribeConcurrent", testDescribeConcurrent},
+		{"DescribeCutShort", testDescribeCutShort},
+		{"DescribeUnavailable", testDescribeUnavailable},
 		{"Reopen", testReopen},
 		{"Concurrent", testConcurrent},
 		{"Cancelled", testCancelled},

@@ -13,6 +13,9 @@ type Config struct {
 	// it is not, the pool is unavailable; without this volumes would then be
 	// made in whatever lies beneath.
 	RequireMount bool `yaml:"require_mount"`
+	// Shared says that Path is one file system that every host of the cluster
+	// has mounted. Nothing here depends on it.
+	Shared bool `yaml:"shared"`
 }
 
 // DefaultConfig returns what holds where a configuration says nothing else.

@@ -214,9 +214,9 @@ func makeDir(parent *os.File, name string, mode fs.FileMode) (*os.File, error) {
 	return dir, nil
 }
 
-// move renames the directory name in from. It replaces nothing but an empty
-// directory, as rename(2) promises, so it does without RENAME_NOREPLACE, which
-// not every file system has.
+// move renames name in from. A file replaces a file, and a directory nothing but
+// an empty directory, as rename(2) promises, so it does without
+// RENAME_NOREPLACE, which not every file system has.
 func move(from *os.File, name string, to *os.File, newName string) error {
 	err := unix.Renameat(int(from.Fd()), name, int(to.Fd()), newName)
 	if err != nil {

@@ -53,8 +53,10 @@ func adoptedHandle(adopt string) (string, error) {
 	}
 	// A file system may ignore case.
 	first, _, _ := strings.Cut(adopt, "/")
-	if strings.EqualFold(first, volumesDir) || strings.EqualFold(first, workDir) {
-		return "", fmt.Errorf("adopt: %q lies where dvold keeps volumes of its own: %w", adopt, backends.ErrInvalid)
+	for _, own := range []string{volumesDir, workDir, descriptionsDir} {
+		if strings.EqualFold(first, own) {
+			return "", fmt.Errorf("adopt: %q lies where dvold keeps what is its own: %w", adopt, backends.ErrInvalid)
+		}
 	}
 	return adopt, nil
 }

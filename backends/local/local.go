@@ -2,9 +2,11 @@
 //
 // Below the path of the pool lie
 //
-//	volumes/<name>   a volume, for as long as it exists
-//	work/<name>      a volume while Remove deletes it
-//	work/<name>.new  a volume while Create makes it
+//	volumes/<name>           a volume, for as long as it exists
+//	work/<name>              a volume while Remove deletes it
+//	work/<name>.new          a volume while Create makes it
+//	descriptions/<ID>.json   what Describe was given
+//	work/description-<word>  the same while Describe writes it
 //
 // and directories to adopt anywhere else. A handle is the path of the volume
 // relative to that of the pool, so that a volume was made by Create exactly if

@@ -20,9 +20,9 @@ import (
 const id = "db.0123456789ab"
 
 func TestBackend(t *testing.T) {
-	for name, dir := range map[string]func(*testing.T) string{
-		"Directory":  func(t *testing.T) string { return hosttest.Dir(t) },
-		"FileSystem": func(t *testing.T) string { return hosttest.Tmpfs(t, "") },
+	for name, dir := range map[string]func(testing.TB) string{
+		"Directory":  hosttest.Dir,
+		"FileSystem": func(t testing.TB) string { return hosttest.Tmpfs(t, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.Run(t, func(t *testing.T) backendtest.Fixture {
@@ -36,9 +36,36 @@ func TestBackend(t *testing.T) {
 						return "old data/größe"
 					},
 					Sizes: limits(t, path),
+					TakeAway: func(t *testing.T) {
+						if name == "FileSystem" {
+							unmount(t, path)
+						} else {
+							moveAway(t, path)
+						}
+					},
 				}
 			})
 		})
+	}
+}
+
+// moveAway renames a pool's directory until the test ends.
+func moveAway(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func unmount(t *testing.T, path string) {
+	t.Helper()
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -128,7 +155,7 @@ func TestRequireMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, p, v)
-	if err := unix.Unmount(path, 0); err != nil {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
 	check("unmounted")
@@ -151,7 +178,7 @@ func TestPlanInvalid(t *testing.T) {
 	}
 	for _, adopt := range []string{
 		".", "/", path, "..", "../x", "data/..", "data/../data", "./data", "data/", "data//sub", "/data", "a\x00b", "\xff",
-		"volumes", "volumes/" + id, "Volumes/" + id, "volumes/..", "work", "work/x", "WORK",
+		"volumes", "volumes/" + id, "Volumes/" + id, "volumes/..", "work", "work/x", "WORK", "descriptions", "descriptions/x", "Descriptions",
 		"link", "link/x", "data/link", "file", "file/x",
 	} {
 		expectPlanError(t, p, backends.Request{ID: id, Adopt: adopt}, backends.ErrInvalid)
@@ -185,7 +212,7 @@ func TestForeignHandles(t *testing.T) {
 	path := hosttest.Dir(t)
 	p := openPool(t, local.Config{Path: path})
 	create(t, p, plan(t, p, backends.Request{ID: id}))
-	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "work/" + id, "work", "/etc", "../x"} {
+	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "work/" + id, "work", "descriptions", "descriptions/" + id + ".json", "/etc", "../x"} {
 		_, err := p.Stat(t.Context(), handle)
 		for what, err := range map[string]error{
 			"stat":   err,

@@ -65,7 +65,8 @@ func testBackend(t *testing.T, dir string) {
 				hosttest.Subdir(t, path, "old@40000000")
 				return "old@40000000"
 			},
-			Sizes: true,
+			Sizes:    true,
+			TakeAway: func(t *testing.T) { moveAway(t, path) },
 		}
 	})
 }

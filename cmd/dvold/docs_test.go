@@ -58,8 +58,9 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	}
 	printed := map[string]any{
 		"volume": volumes.Volume{}, "volume details": adminapi.Details{}, "use": volumes.Use{}, "process": host.Process{},
-		"user": host.User{}, "holder": adminapi.Holder{}, "when removed": adminapi.WhenRemoved{}, "removed volume": volumes.Trashed{},
-		"pool": adminapi.Pool{}, "host": volumes.Host{}, "migrated volume": migrate.Result{}, "local volume": migrate.Local{},
+		"user": host.User{}, "holder": volumes.Holder{}, "when removed": adminapi.WhenRemoved{}, "removed volume": volumes.Trashed{},
+		"pool": volumes.PoolInfo{}, "host": volumes.Host{}, "cluster": volumes.Cluster{},
+		"findings": adminapi.Findings{}, "finding": volumes.Finding{}, "migrated volume": migrate.Result{}, "local volume": migrate.Local{},
 	}
 	for heading, value := range printed {
 		want := fields(reflect.TypeOf(value), reflect.TypeFor[volumes.Volume]())

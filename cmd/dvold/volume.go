@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dvol/dvold/internal/adminapi"
+	"github.com/dvol/dvold/internal/volumes"
 )
 
 func volumeCommand() *cobra.Command {
@@ -18,10 +20,11 @@ mounted, and what becomes of its data when it is removed.`
 	rm := operator("rm NAME", "Remove a volume; its data goes to the trash", cobra.ExactArgs(1), volumeRemove)
 	rm.Long = `Remove a volume; its data goes to the trash. Refused while it is in use.
 Adopted data stays where it is.`
-	return group("volume", "List, inspect, create and remove volumes",
+	return group("volume", "List, inspect, create, change and remove volumes",
 		operator("ls", "List volumes", cobra.NoArgs, volumeList),
 		completeOne(inspect, volumeNames),
 		volumeCreateCommand(),
+		completeOne(volumeSetCommand(), volumeNames),
 		completeOne(rm, volumeNames),
 	)
 }
@@ -47,7 +50,10 @@ func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {
 	return print(c, v, func(row func(...any)) {
 		row("Name:", v.Name)
 		row("ID:", v.ID)
-		row("Pool:", fmt.Sprintf("%s (%s)", v.Pool, or(v.Type, "not configured on this host")))
+		row("Pool:", fmt.Sprintf("%s (%s)", v.Pool, or(v.Type, "not on this host")))
+		if v.Home != "" {
+			row("Home:", "host "+v.Home+" alone")
+		}
 		row("Data:", or(v.Location, "unknown"))
 		row("Size:", sizeOr(v.Size, v.Size > 0, "no limit"))
 		row("Used:", sizeOr(v.Used, v.Used >= 0, "unknown"))
@@ -58,13 +64,16 @@ func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {
 		row("Mountpoint:", v.Mountpoint)
 		row("Mounted:", yesNo(v.Mounted))
 		for _, h := range v.Holders {
-			row("Holder:", fmt.Sprintf("host %s%s, since %s", h.Host, mark(h.ThisHost, " (this host)"), localTime(h.Since)))
+			row("Holder:", fmt.Sprintf("host %s%s%s, since %s", h.Host, mark(h.ThisHost, " (this host)"), mark(!h.Live, " (silent)"), localTime(h.Since)))
 		}
 		for _, u := range v.Uses {
 			row("Use:", fmt.Sprintf("mount ID %.12s, %s, since %s, engine process %d", u.MountID, times(u.Count), localTime(u.Since), u.Engine.PID))
 		}
 		for _, u := range v.Users {
 			row("Process:", fmt.Sprintf("%d (%s) at %s", u.PID, u.Command, u.Target))
+		}
+		if v.AsOf != nil {
+			row("As of:", localTime(*v.AsOf)+", as the coordinator is away")
 		}
 		if v.Problem != "" {
 			row("Problem:", v.Problem)
@@ -120,6 +129,30 @@ func volumeCreateCommand() *cobra.Command {
   dvold volume create site -o adopt=www/site`
 	c.Flags().StringArrayP("opt", "o", nil, "`option` of the volume, such as pool=fast; may be repeated")
 	completeFlag(c, "opt", lister(volumeOptions).from)
+	return c
+}
+
+func volumeSetCommand() *cobra.Command {
+	c := operator("set NAME --access ACCESS", "Change who may have a volume mounted", cobra.ExactArgs(1), func(c *cobra.Command, d *adminapi.Client, args []string) error {
+		access, err := c.Flags().GetString("access")
+		if err != nil {
+			return err
+		}
+		if access == "" {
+			return misuse(c, errors.New("--access is not given"))
+		}
+		v, err := d.SetAccess(c.Context(), args[0], volumes.Access(access))
+		if err != nil {
+			return err
+		}
+		return print(c, v, func(row func(...any)) { row(v.Name) })
+	})
+	c.Long = `Change who may have a volume mounted: shared, many hosts read and write; or
+readonly, many hosts read and nobody writes. Refused while a host has it
+mounted.`
+	c.Example = `  dvold volume set site --access readonly`
+	c.Flags().String("access", "", "shared or readonly: who may have it `mounted`")
+	completeFlag(c, "access", cobra.FixedCompletions([]string{"shared", "readonly"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 

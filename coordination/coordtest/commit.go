@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/dvol/dvold/coordination"
@@ -200,6 +201,15 @@ func testLimits(t *testing.T, s *state) {
 	if got := s.list(""); len(got) != 0 {
 		t.Fatalf("refused transactions left %v", got)
 	}
+	// All limits at once, with keys that are long in any encoding.
+	var full []coordination.Op
+	for i := range coordination.MaxOps {
+		key := strings.Repeat("<", coordination.MaxKey-3) + fmt.Sprintf("%03d", i)
+		full = append(full, coordination.Put(coordination.Record{Key: key, Value: make([]byte, coordination.MaxBytes/coordination.MaxOps)}))
+	}
+	for _, r := range commit(t, session, full...) {
+		commit(t, session, coordination.Delete(r))
+	}
 	if put := commit(t, session, ops[:coordination.MaxOps]...); len(put) != coordination.MaxOps {
 		t.Errorf("got %d records, want %d", len(put), coordination.MaxOps)
 	}
@@ -220,6 +230,12 @@ func testMalformed(t *testing.T, s *state) {
 		"a key put and deleted":  {coordination.Put(r), coordination.Delete(r)},
 		"no key":                 {coordination.Put(r), coordination.Put(coordination.Record{})},
 		"a key with a space":     {coordination.Put(r), coordination.Put(coordination.Record{Key: "b c"})},
+		"a key with a slash":     {coordination.Put(r), coordination.Put(coordination.Record{Key: "/b"})},
+		"a key of two slashes":   {coordination.Put(r), coordination.Put(coordination.Record{Key: "b//c"})},
+		"a key that ends in one": {coordination.Put(r), coordination.Put(coordination.Record{Key: "b/"})},
+		"a key with dots":        {coordination.Put(r), coordination.Put(coordination.Record{Key: "b/../c"})},
+		"a key not in UTF-8":     {coordination.Put(r), coordination.Put(coordination.Record{Key: "b\xff"})},
+		"a key too long":         {coordination.Put(r), coordination.Put(coordination.Record{Key: strings.Repeat("b", coordination.MaxKey+1)})},
 		"an operation not known": {coordination.Put(r), {Kind: -1, Record: coordination.Record{Key: "b"}}},
 	} {
 		if put, err := session.Commit(t.Context(), ops...); err == nil {

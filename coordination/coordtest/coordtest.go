@@ -19,7 +19,7 @@ const patience = 30 * time.Second
 // likes, but never while it is open already. The test closes what it opens.
 func Run(t *testing.T, fresh func(t *testing.T) (open func() coordination.Coordinator)) {
 	t.Helper()
-	for _, group := range [][]test{recordTests(), commitTests(), sessionTests(), watchTests(), concurrencyTests()} {
+	for _, group := range [][]test{recordTests(), commitTests(), sessionTests(), forgetTests(), watchTests(), concurrencyTests()} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				s := &state{t: t, open: fresh(t)}
@@ -91,7 +91,7 @@ func commit(t *testing.T, session coordination.Session, ops ...coordination.Op) 
 	t.Helper()
 	put, err := session.Commit(t.Context(), ops...)
 	if err != nil {
-		t.Fatalf("Commit(%v): %v", ops, err)
+		t.Fatalf("Commit of %d operations: %v", len(ops), err)
 	}
 	return put
 }

@@ -17,6 +17,7 @@ func recordTests() []test {
 		{"Empty", testEmpty},
 		{"Get", testGet},
 		{"ListByPrefix", testListByPrefix},
+		{"KeysShowOwnCommits", testKeysShowOwnCommits},
 		{"Values", testValues},
 		{"ValuesAreCopies", testValuesAreCopies},
 		{"Durable", testDurable},
@@ -84,28 +85,38 @@ func testListByPrefix(t *testing.T, s *state) {
 		if !slices.Equal(got, want) {
 			t.Errorf("List(%q): got %q, want %q", prefix, got, want)
 		}
-		s.wantKeys(prefix, want)
+		s.wantKeys(prefix, want...)
 	}
 }
 
-// wantKeys waits for Keys to return want, since it may be out of date.
-func (s *state) wantKeys(prefix string, want []string) {
+// wantKeys compares Keys with what the state's own sessions committed last.
+func (s *state) wantKeys(prefix string, want ...string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
-	for {
-		got, err := s.Keys(ctx, prefix)
+	if got, err := s.Keys(s.t.Context(), prefix); err != nil || !slices.Equal(got, want) {
+		s.t.Fatalf("Keys(%q): got %q, %v, want %q", prefix, got, err, want)
+	}
+}
+
+// Keys shows each commit at once, also where the commit before was elsewhere.
+func testKeysShowOwnCommits(t *testing.T, s *state) {
+	sessions := []coordination.Session{s.join(host("h1")), s.join(host("h2"))}
+	for i := range 20 {
+		session := sessions[i%2]
+		a := create(t, session, "a/1", "1")
+		s.wantKeys("a/", "a/1")
+		b := create(t, session, "b/1", "1")
+		s.wantKeys("a/", "a/1")
+		s.wantKeys("b/", "b/1")
+		s.wantKeys("", "a/1", "b/1")
+		commit(t, session, coordination.Delete(a), coordination.Put(coordination.Record{Key: "a/2", Value: []byte("1")}))
+		s.wantKeys("a/", "a/2")
+		last, err := s.Get(t.Context(), "a/2")
 		if err != nil {
-			s.t.Fatalf("Keys(%q): %v", prefix, err)
+			t.Fatal(err)
 		}
-		if slices.Equal(got, want) {
-			return
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			s.t.Fatalf("Keys(%q): got %q, want %q", prefix, got, want)
-		}
+		commit(t, session, coordination.Delete(last), coordination.Delete(b))
+		s.wantKeys("a/")
+		s.wantKeys("")
 	}
 }
 

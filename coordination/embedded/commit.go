@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -16,7 +15,7 @@ import (
 // Commit does all of ops or none of them. Without ops it tells whether the
 // session is live.
 func (e *session) Commit(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
-	if err := check(ops); err != nil {
+	if err := coordination.Validate(ops); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	s := e.store
@@ -55,36 +54,7 @@ func (e *session) Commit(ctx context.Context, ops ...coordination.Op) ([]coordin
 	return put, nil
 }
 
-// check returns an error if no state of the records could make ops right.
-func check(ops []coordination.Op) error {
-	if len(ops) > coordination.MaxOps {
-		return fmt.Errorf("%d operations: %w", len(ops), coordination.ErrTooLarge)
-	}
-	seen := make(map[string]bool, len(ops))
-	size := 0
-	for _, op := range ops {
-		key := op.Record.Key
-		if key == "" || len(key) > bbolt.MaxKeySize || strings.ContainsAny(key, " \t\r\n\x00") {
-			return fmt.Errorf("key %.100q is not made of words and slashes", key)
-		}
-		if seen[key] {
-			return fmt.Errorf("%s: two operations on one record", key)
-		}
-		if op.Kind != coordination.OpPut && op.Kind != coordination.OpDelete && op.Kind != coordination.OpCheck {
-			return fmt.Errorf("%s: unknown operation %d", key, op.Kind)
-		}
-		if op.Kind == coordination.OpPut {
-			size += len(op.Record.Value)
-		}
-		seen[key] = true
-	}
-	if size > coordination.MaxBytes {
-		return fmt.Errorf("values of %d bytes: %w", size, coordination.ErrTooLarge)
-	}
-	return nil
-}
-
-// apply does op, which check found right, or returns ErrConflict.
+// apply does op, which Validate found right, or returns ErrConflict.
 func apply(records *bbolt.Bucket, op coordination.Op, version uint64) error {
 	key := []byte(op.Record.Key)
 	var have uint64

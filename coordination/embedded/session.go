@@ -30,6 +30,7 @@ type hostEntry struct {
 	Incarnation uint64    `json:"incarnation"`
 	Since       time.Time `json:"since"`
 	Version     uint64    `json:"version"`
+	Forgotten   bool      `json:"forgotten,omitempty"` // kept for Incarnation alone
 }
 
 // Join announces h as live, with the incarnation after its last.
@@ -89,7 +90,7 @@ func (s *Store) enter(h coordination.Host) (uint64, error) {
 	return entry.Incarnation, err
 }
 
-// Hosts lists the hosts that ever joined, ordered by name.
+// Hosts lists the hosts that ever joined and were not forgotten, by name.
 func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list hosts: %w", err)
@@ -100,6 +101,9 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 			var entry hostEntry
 			if err := json.Unmarshal(stored, &entry); err != nil {
 				return fmt.Errorf("host %s: %w", name, err)
+			}
+			if entry.Forgotten {
+				return nil
 			}
 			hosts = append(hosts, coordination.Host{
 				Name:        string(name),

@@ -25,13 +25,9 @@ type Restore struct {
 	As string `json:"as,omitempty"`
 }
 
-// Pool describes a pool of this host.
-type Pool struct {
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Location string `json:"location"`
-	Default  bool   `json:"default"`
-	TrashTTL string `json:"trash_ttl"`
+// Change says what is to become of a volume.
+type Change struct {
+	Access volumes.Access `json:"access"`
 }
 
 func (s *Server) getVersion(context.Context, *http.Request) (any, error) {
@@ -63,15 +59,12 @@ func (s *Server) removeVolume(ctx context.Context, r *http.Request) (any, error)
 	return v, s.volumes.Remove(ctx, v.Name, nil)
 }
 
-func (s *Server) listPools(context.Context, *http.Request) (any, error) {
-	pools := []Pool{}
-	for _, p := range s.volumes.Pools() {
-		pools = append(pools, Pool{
-			Name: p.Name, Type: p.Type, Location: p.Location,
-			Default: p.Name == s.volumes.DefaultPool(), TrashTTL: p.TrashTTL.String(),
-		})
+func (s *Server) changeVolume(ctx context.Context, r *http.Request) (any, error) {
+	var c Change
+	if err := decode(r, &c); err != nil {
+		return nil, err
 	}
-	return pools, nil
+	return s.volumes.SetAccess(ctx, r.PathValue("name"), c.Access)
 }
 
 func (s *Server) listTrash(ctx context.Context, _ *http.Request) (any, error) {

@@ -56,8 +56,42 @@ func (c *Client) Hosts(ctx context.Context) (all []volumes.Host, err error) {
 }
 
 // Pools lists the pools of the daemon's host.
-func (c *Client) Pools(ctx context.Context) (all []Pool, err error) {
+func (c *Client) Pools(ctx context.Context) (all []volumes.PoolInfo, err error) {
 	return all, c.do(ctx, http.MethodGet, "/v1/pools", nil, &all)
+}
+
+// SetAccess changes who may have a volume mounted.
+func (c *Client) SetAccess(ctx context.Context, name string, access volumes.Access) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodPatch, "/v1/volumes/"+url.PathEscape(name), Change{access}, &v)
+}
+
+// ScanPool compares what lies in a pool of this host with the records.
+func (c *Client) ScanPool(ctx context.Context, name string, o Scan) (f Findings, err error) {
+	return f, c.ask(ctx, http.MethodPost, "/v1/pools/"+url.PathEscape(name)+"/scan", o, &f)
+}
+
+// ForgetHost removes all traces of a host that is gone for good.
+func (c *Client) ForgetHost(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/v1/hosts/"+url.PathEscape(name)+"/forget", nil, &struct{}{})
+}
+
+// DrainHost has a host mount no more volumes, or mount again.
+func (c *Client) DrainHost(ctx context.Context, name string, drain bool) error {
+	what := "/undrain"
+	if drain {
+		what = "/drain"
+	}
+	return c.do(ctx, http.MethodPost, "/v1/hosts/"+url.PathEscape(name)+what, nil, &struct{}{})
+}
+
+// Cluster describes the cluster as this host knows it.
+func (c *Client) Cluster(ctx context.Context) (d volumes.Cluster, err error) {
+	return d, c.do(ctx, http.MethodGet, "/v1/cluster", nil, &d)
+}
+
+// AcceptCluster has all hosts believe the coordinator's records as they are.
+func (c *Client) AcceptCluster(ctx context.Context) (d volumes.Cluster, err error) {
+	return d, c.do(ctx, http.MethodPost, "/v1/cluster/accept", nil, &d)
 }
 
 // Trash lists removed volumes, the last removed first.

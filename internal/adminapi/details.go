@@ -2,9 +2,7 @@ package adminapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/dvol/dvold/internal/volumes"
 )
@@ -12,15 +10,7 @@ import (
 // Details is all there is to know about a volume.
 type Details struct {
 	volumes.Details
-	Holders     []Holder    `json:"holders"`
 	WhenRemoved WhenRemoved `json:"when_removed"`
-}
-
-// Holder is a host that has the volume mounted.
-type Holder struct {
-	Host     string    `json:"host"`
-	ThisHost bool      `json:"this_host"` // uses and users tell more about it
-	Since    time.Time `json:"since"`
 }
 
 // WhenRemoved says what a removal does with the data: "released", it stays
@@ -36,35 +26,7 @@ func (s *Server) inspectVolume(ctx context.Context, r *http.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
-	holders, err := s.holders(ctx, v)
-	if err != nil {
-		return nil, err
-	}
-	return Details{Details: v, Holders: holders, WhenRemoved: s.whenRemoved(v.Volume)}, nil
-}
-
-// holders knows of this host only.
-func (s *Server) holders(ctx context.Context, v volumes.Details) ([]Holder, error) {
-	holders := []Holder{}
-	if !v.Mounted || len(v.Uses) == 0 {
-		return holders, nil
-	}
-	since := v.Uses[0].Since
-	for _, u := range v.Uses {
-		if u.Since.Before(since) {
-			since = u.Since
-		}
-	}
-	hosts, err := s.volumes.Hosts(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("volume %q: %w", v.Name, err)
-	}
-	for _, h := range hosts {
-		if h.ThisHost {
-			holders = append(holders, Holder{Host: h.Name, ThisHost: true, Since: since})
-		}
-	}
-	return holders, nil
+	return Details{Details: v, WhenRemoved: s.whenRemoved(v.Volume)}, nil
 }
 
 func (s *Server) whenRemoved(v volumes.Volume) WhenRemoved {
@@ -80,8 +42,4 @@ func (s *Server) whenRemoved(v volumes.Volume) WhenRemoved {
 		}
 	}
 	return WhenRemoved{Data: "trashed"}
-}
-
-func (s *Server) listHosts(ctx context.Context, _ *http.Request) (any, error) {
-	return s.volumes.Hosts(ctx)
 }

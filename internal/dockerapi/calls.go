@@ -45,36 +45,37 @@ func (s *Server) path(ctx context.Context, r volume.PathRequest) (any, error) {
 // get answers with the truth or not at all. Whatever error the engine is
 // given, it takes for "does not exist", and forgets the volume's labels and
 // which containers refer to it; only a lost connection means "don't know" to it
-// (moby volume/service/store.go).
+// (moby volume/service/store.go), but it waits 15 s for that. Of a volume that
+// this host never saw the engine has nothing to forget.
 func (s *Server) get(ctx context.Context, r volume.GetRequest) (any, error) {
 	v, err := s.volumes.Get(ctx, r.Name)
-	if err != nil && !errors.Is(err, volumes.ErrNotFound) {
+	if err != nil && !errors.Is(err, volumes.ErrNotFound) && !errors.Is(err, volumes.ErrUnseen) {
 		return nil, errors.Join(errUnanswerable, err)
 	}
-	return volume.GetResponse{Volume: describe(v, true)}, err
+	return volume.GetResponse{Volume: describe(v)}, err
 }
 
+// list answers with names alone: all that docker volume ls shows.
 func (s *Server) list(ctx context.Context, _ struct{}) (any, error) {
-	all, err := s.volumes.List(ctx)
+	names, err := s.volumes.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	described := make([]*volume.Volume, len(all)) // never null, which the engine takes for an error
-	for i, v := range all {
-		described[i] = describe(v, false)
+	all := make([]volume.Volume, len(names))
+	pointers := make([]*volume.Volume, len(names)) // never null, which the engine takes for an error
+	for i, name := range names {
+		all[i].Name = name
+		pointers[i] = &all[i]
 	}
-	return volume.ListResponse{Volumes: described}, nil
+	return volume.ListResponse{Volumes: pointers}, nil
 }
 
 // describe is a volume in the engine's form. CreatedAt must be RFC 3339, or
 // the engine can't read the answer and takes the volume for gone; Status is
 // shown by docker volume inspect alone. The mountpoint is told before anything
 // is mounted there: the engine keeps it as the container's Mounts[].Source.
-func describe(v volumes.Volume, status bool) *volume.Volume {
+func describe(v volumes.Volume) *volume.Volume {
 	d := &volume.Volume{Name: v.Name, Mountpoint: v.Mountpoint, CreatedAt: v.CreatedAt.UTC().Format(time.RFC3339)}
-	if !status {
-		return d
-	}
 	d.Status = map[string]any{
 		"id":         v.ID,
 		"pool":       v.Pool,
@@ -90,6 +91,12 @@ func describe(v volumes.Volume, status bool) *volume.Volume {
 	}
 	if v.Size > 0 {
 		d.Status["size"] = v.Size
+	}
+	if v.Home != "" {
+		d.Status["home"] = v.Home
+	}
+	if v.AsOf != nil {
+		d.Status["degraded"] = "the coordinator is away; this was true at " + v.AsOf.UTC().Format(time.RFC3339)
 	}
 	return d
 }

@@ -33,7 +33,7 @@ const (
 type Volumes interface {
 	Create(ctx context.Context, name string, options map[string]string) error
 	Get(ctx context.Context, name string) (volumes.Volume, error)
-	List(ctx context.Context) ([]volumes.Volume, error)
+	Names(ctx context.Context) ([]string, error)
 	Remove(ctx context.Context, name string, engine *host.Process) error
 	Mount(ctx context.Context, name, id string, engine host.Process) (string, error)
 	Unmount(ctx context.Context, name, id string) error

@@ -57,7 +57,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("path after the mount: %v, want %s", got, target)
 	}
 	listed := d.call("VolumeDriver.List", map[string]any{})["Volumes"].([]any)
-	if len(listed) != 1 || listed[0].(map[string]any)["Mountpoint"] != target {
+	if len(listed) != 1 || listed[0].(map[string]any)["Name"] != "data" {
 		t.Errorf("list: %v", listed)
 	}
 	d.call("VolumeDriver.Unmount", mount)

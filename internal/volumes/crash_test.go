@@ -102,7 +102,7 @@ func operations() []operation {
 // of half.
 func (m *Manager) swept(ctx context.Context, half string) error {
 	for range 2000 {
-		_, err := m.load(ctx, volumeKey(half))
+		_, err := m.loadIntent(ctx, half)
 		if errors.Is(err, ErrNotFound) && len(m.idle()) == 0 {
 			return nil
 		}
@@ -203,17 +203,21 @@ func (w *world) whole() {
 	w.eventually("the sweeper is done", func() bool {
 		stored, err := w.coord.List(w.t.Context(), "")
 		w.must(err)
-		return len(w.idle()) == 0 && !slices.ContainsFunc(stored, func(s coordination.Record) bool {
+		return len(w.idle()) == 0 && !w.unsettled.Load() && !slices.ContainsFunc(stored, func(s coordination.Record) bool {
 			r, err := decode(s)
-			return err == nil && r.State != stateReady && r.State != stateTrashed
+			return strings.HasPrefix(s.Key, "intents/") || strings.HasPrefix(s.Key, "trash/") && err == nil && r.State != stateTrashed
 		})
 	})
+	w.eventually("the records say what is mounted", func() bool {
+		return slices.Equal(w.heldBy("h1"), slices.Sorted(maps.Keys(w.mountsNow())))
+	})
 	data := make(map[string]bool) // of volumes and the trash
+	descriptions := make(map[string]bool)
 	mounts := make(map[string]bool)
 	stored, err := w.coord.List(w.t.Context(), "")
 	w.must(err)
 	for _, s := range stored {
-		if strings.HasPrefix(s.Key, "adopt") {
+		if !strings.HasPrefix(s.Key, "volumes/") && !strings.HasPrefix(s.Key, "trash/") {
 			continue
 		}
 		r, err := decode(s)
@@ -228,22 +232,45 @@ func (w *world) whole() {
 		if !r.Adopted {
 			data[r.ID] = true
 		}
+		descriptions[r.ID+".json"] = true
 	}
-	w.mu.RLock()
-	entries := slices.Collect(maps.Values(w.mounts))
-	w.mu.RUnlock()
-	for _, e := range entries {
+	for _, e := range w.mountsNow() {
 		mounts[e.ID] = true
 		if len(e.Uses) == 0 || !w.mounted(w.target(e.ID)) {
 			w.t.Errorf("journal entry %+v was left over", e)
 		}
 	}
-	w.holds("pools/a/volumes", data)
-	w.holds("pools/a/work", nil)
-	w.holds("run/mnt", mounts)
+	w.dirHolds("pools/a/volumes", data)
+	w.dirHolds("pools/a/descriptions", descriptions)
+	w.dirHolds("pools/a/work", nil)
+	w.dirHolds("run/mnt", mounts)
 	if _, err := os.Stat(w.adoptable()); err == nil && w.read(w.adoptable(), "f") != "precious" {
 		w.t.Error("adopted data was changed")
 	}
+}
+
+func (w *world) mountsNow() map[string]entry {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return maps.Clone(w.mounts)
+}
+
+// heldBy lists the volumes that a host holds, as both kinds of records say.
+func (w *world) heldBy(host string) []string {
+	w.t.Helper()
+	reverse, err := w.coord.List(w.t.Context(), "holdings/"+host+"/")
+	w.must(err)
+	holders, err := w.coord.List(w.t.Context(), "holders/")
+	w.must(err)
+	var names []string
+	for _, s := range reverse {
+		name := filepath.Base(s.Key)
+		if slices.ContainsFunc(holders, func(h coordination.Record) bool { return h.Key == holderKey(name, host) }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func fileIn(dir string) string {
@@ -254,7 +281,7 @@ func fileIn(dir string) string {
 }
 
 // holds fails the test unless a directory holds just what it should.
-func (w *world) holds(dir string, want map[string]bool) {
+func (w *world) dirHolds(dir string, want map[string]bool) {
 	w.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(w.dir, dir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

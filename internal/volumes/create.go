@@ -31,59 +31,60 @@ func (m *Manager) Create(ctx context.Context, name string, options map[string]st
 }
 
 func (m *Manager) create(ctx context.Context, name string, options map[string]string, s settings) error {
-	err := m.makeWay(ctx, name)
+	err := m.make(ctx, name, options, s, nil)
 	if errors.Is(err, ErrExists) {
 		return m.agree(ctx, name, options)
 	}
-	if err != nil {
-		return err
-	}
-	return m.build(ctx, name, options, s, nil)
+	return err
 }
 
-// makeWay clears what an interrupted call left of that name, or returns
-// ErrExists.
-func (m *Manager) makeWay(ctx context.Context, name string) error {
-	old, err := m.load(ctx, volumeKey(name))
-	if errors.Is(err, ErrNotFound) {
-		return nil
+// make makes a volume, and has fill put data into it before anyone sees it,
+// unless it is nil. It returns ErrExists if there is one of that name, perhaps
+// made just now by another host. If it fails, or the caller left, it undoes
+// itself.
+func (m *Manager) make(ctx context.Context, name string, options map[string]string, s settings, fill filler) error {
+	for {
+		_, err := m.existing(ctx, name)
+		if err == nil {
+			return ErrExists
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err := m.clear(ctx, name); err != nil {
+			return err
+		}
+		err = m.build(ctx, name, options, s, fill)
+		if !errors.Is(err, errOvertaken) {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if old.State != stateCreating {
-		return ErrExists
-	}
-	// Left by a call that was cut short, as the volume's lock is ours.
-	if err := m.abandon(ctx, old); err != nil {
-		return fmt.Errorf("clear what an interrupted call left: %w", err)
-	}
-	return nil
 }
 
-// build makes a volume, and has fill put data into it before anyone sees it,
-// unless it is nil. If it fails, or the caller left, it undoes itself.
+// errOvertaken means that another host, or another adopter, was quicker.
+var errOvertaken = errors.New("another host was quicker")
+
 func (m *Manager) build(ctx context.Context, name string, options map[string]string, s settings, fill filler) error {
 	r, v, err := m.plan(ctx, name, options, s)
 	if err != nil {
 		return err
 	}
-	p, err := m.pool(r.Pool)
+	p, err := m.pool(ctx, r.Pool)
 	if err != nil {
 		return err
 	}
-	r, err = m.intend(ctx, r)
+	in, err := m.intend(ctx, r)
 	if err != nil {
 		return err
 	}
 	m.step("create: intent written")
 	_, _, err = guard(ctx, m, name, func(ctx context.Context) (struct{}, func(context.Context), error) {
-		return struct{}{}, nil, m.provide(ctx, p, r, v, fill)
+		return struct{}{}, nil, m.provide(ctx, p, in, v, fill)
 	})
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		if undo := m.abandon(ctx, r); undo != nil {
+		if undo := m.abandon(ctx, in); undo != nil {
 			m.log.Warn("create was not undone yet", "volume", name, "pool", r.Pool, "err", undo)
 			m.unfinished.Store(true)
 			m.poke()
@@ -96,7 +97,8 @@ func (m *Manager) build(ctx context.Context, name string, options map[string]str
 }
 
 // provide does what the intent says.
-func (m *Manager) provide(ctx context.Context, p *pool, r record, v backends.Volume, fill filler) error {
+func (m *Manager) provide(ctx context.Context, p *pool, in intent, v backends.Volume, fill filler) error {
+	r := *in.Record
 	if err := p.do(ctx, func(b backends.Backend) error { return b.Create(ctx, v) }); err != nil {
 		return err
 	}
@@ -106,11 +108,26 @@ func (m *Manager) provide(ctx context.Context, p *pool, r record, v backends.Vol
 			return err
 		}
 	}
+	r.State = stateReady
+	if err := m.describe(ctx, r); err != nil {
+		return err
+	}
+	m.step("create: described")
 	if err := ctx.Err(); err != nil {
 		return err // the caller left: it must not find a volume it was told had failed
 	}
-	r.State = stateReady
-	return m.put(ctx, r)
+	stored, err := r.fresh(volumeKey(r.Name))
+	if err != nil {
+		return err
+	}
+	written, err := m.commit(ctx, coordination.Put(stored), in.done())
+	if err != nil {
+		return fmt.Errorf("write the record: %w", err)
+	}
+	r.version, r.stored = written[0].Version, stored.Value
+	m.known.saw(r)
+	m.names.changed()
+	return nil
 }
 
 // agree returns ErrMismatch if options ask for another volume than there is.
@@ -131,10 +148,13 @@ func (m *Manager) agree(ctx context.Context, name string, options map[string]str
 
 // plan has the backend say what it would make.
 func (m *Manager) plan(ctx context.Context, name string, options map[string]string, s settings) (record, backends.Volume, error) {
+	if s.access == AccessReadOnly && s.adopt == "" {
+		return record{}, backends.Volume{}, fmt.Errorf("option access=readonly: a new volume is empty: make it shared, fill it, then dvold volume set --access readonly: %w", ErrInvalid)
+	}
 	if s.pool == "" {
 		s.pool = m.cfg.DefaultPool
 	}
-	p, err := m.pool(s.pool)
+	p, err := m.pool(ctx, s.pool)
 	if err != nil {
 		return record{}, backends.Volume{}, err
 	}
@@ -154,99 +174,105 @@ func (m *Manager) plan(ctx context.Context, name string, options map[string]stri
 		Name:      name,
 		Pool:      s.pool,
 		Handle:    v.Handle,
+		Home:      m.homeOf(p),
 		Adopted:   v.Adopted,
 		Access:    s.access,
 		Size:      v.Size,
 		Retain:    s.retain,
 		Options:   options,
-		State:     stateCreating,
+		Schema:    recordSchema,
 		CreatedAt: time.Now().UTC(),
 		CreatedBy: m.cfg.Host,
 	}, v, nil
 }
 
 // intend writes the intent to create r down, and for adopted data the claim to
-// it, so that it never belongs to two volumes.
-func (m *Manager) intend(ctx context.Context, r record) (record, error) {
-	stored, err := r.fresh(volumeKey(r.Name))
-	if err != nil {
-		return r, err
-	}
-	ops := []coordination.Op{coordination.Put(stored)}
+// it, so that it never belongs to two volumes. It returns errOvertaken if
+// another host came first.
+func (m *Manager) intend(ctx context.Context, r record) (intent, error) {
+	ops := []coordination.Op{coordination.Check(coordination.Record{Key: volumeKey(r.Name)})}
 	if r.Adopted {
 		claim, err := m.claim(ctx, r)
 		if err != nil {
-			return r, err
+			return intent{}, err
 		}
 		ops = append(ops, claim...)
 	}
-	written, err := m.session.Commit(ctx, ops...)
+	in, err := m.announce(ctx, creating, r.Name, &r, ops...)
 	if errors.Is(err, coordination.ErrConflict) {
-		return r, fmt.Errorf("another host is creating it: try again: %w", ErrUnavailable)
+		return intent{}, errOvertaken
 	}
 	if err != nil {
-		return r, fmt.Errorf("write the intent: %w", unavailable(err))
+		return intent{}, fmt.Errorf("write the intent: %w", err)
 	}
-	r.version = written[0].Version
-	return r, nil
-}
-
-// put writes r over the version it was read at.
-func (m *Manager) put(ctx context.Context, r record) error {
-	stored, err := r.at(volumeKey(r.Name))
-	if err != nil {
-		return err
-	}
-	if _, err := m.session.Commit(ctx, coordination.Put(stored)); err != nil {
-		return fmt.Errorf("write the record: %w", unavailable(err))
-	}
-	return nil
+	return in, nil
 }
 
 // abandon undoes a create that did not get ready: first the storage, then the
-// record that points to it. Nobody has ever seen the volume.
-func (m *Manager) abandon(ctx context.Context, r record) error {
-	current, err := m.load(ctx, volumeKey(r.Name))
-	if errors.Is(err, ErrNotFound) || err == nil && (current.ID != r.ID || current.State != stateCreating) {
-		return nil // gone, or ready after all: the answer to the last write was lost
+// intent that points to it. Nobody has ever seen the volume.
+func (m *Manager) abandon(ctx context.Context, in intent) error {
+	current, err := m.loadIntent(ctx, in.Name)
+	if errors.Is(err, ErrNotFound) || err == nil && current.version != in.version {
+		return m.obsolete(ctx, in) // ready after all: the answer to the last write was lost
 	}
 	if err != nil {
 		return err
+	}
+	r := *in.Record
+	if !m.ours(r) {
+		return fmt.Errorf("its data is on host %q alone: start dvold there, or dvold host forget %s: %w", r.Home.Host, r.Home.Host, ErrUnavailable)
 	}
 	if e, ok := m.entry(r.Name); ok && e.ID == r.ID { // it was being filled
 		if err := m.detach(ctx, e); err != nil {
 			return err
 		}
 	}
-	if err := m.erase(ctx, current); err != nil {
+	if err := m.erase(ctx, r); err != nil {
 		return err
 	}
 	m.step("undo create: storage removed")
-	ops, err := m.unclaim(ctx, current)
+	ops, err := m.unclaim(ctx, r)
 	if err != nil {
 		return err
 	}
-	if err := m.commit(ctx, append(ops, current.deleted(volumeKey(current.Name)))...); err != nil {
-		return err
+	if _, err := m.commit(ctx, append(ops, in.done())...); err != nil {
+		return ignoreConflict(err)
 	}
 	m.step("undo create: record removed")
 	return nil
 }
 
-// erase deletes a volume's data for good, if it is dvold's to delete.
-func (m *Manager) erase(ctx context.Context, r record) error {
-	if r.Adopted {
+// obsolete removes what an intent that is gone may have left in the storage,
+// unless it came true.
+func (m *Manager) obsolete(ctx context.Context, in intent) error {
+	for _, key := range []string{volumeKey(in.Name), trashKey(in.Record.ID)} {
+		r, err := m.load(ctx, key)
+		if err == nil && r.ID == in.Record.ID {
+			return nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	if !m.ours(*in.Record) {
 		return nil
 	}
-	p, err := m.pool(r.Pool)
+	return m.erase(ctx, *in.Record)
+}
+
+// erase deletes a volume's data for good, if it is dvold's to delete, and its
+// description.
+func (m *Manager) erase(ctx context.Context, r record) error {
+	p, err := m.pool(ctx, r.Pool)
 	if err != nil {
 		return err
 	}
-	return p.do(ctx, func(b backends.Backend) error { return b.Remove(ctx, r.Handle) })
-}
-
-// commit writes without need of the new versions.
-func (m *Manager) commit(ctx context.Context, ops ...coordination.Op) error {
-	_, err := m.session.Commit(ctx, ops...)
-	return unavailable(err)
+	return p.do(ctx, func(b backends.Backend) error {
+		if !r.Adopted {
+			if err := b.Remove(ctx, r.Handle); err != nil {
+				return err
+			}
+		}
+		return b.Describe(ctx, r.ID, nil)
+	})
 }

@@ -67,7 +67,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	stored, err := w.coord.Get(t.Context(), volumeKey("data"))
 	w.must(err)
 	stored.Value = bytes.Replace(stored.Value, []byte(`{`), []byte(`{"labels":{"a":"b"},`), 1)
-	_, err = w.session.Commit(t.Context(), coordination.Put(stored))
+	_, err = w.commit(t.Context(), coordination.Put(stored))
 	w.must(err)
 	w.must(w.Remove(t.Context(), "data", nil))
 	_, err = w.Restore(t.Context(), "data", "back")

@@ -90,7 +90,7 @@ func FuzzOptions(f *testing.F) {
 		checkAgreement(t, options, s)
 		without := maps.Clone(options)
 		delete(without, name1)
-		if difference, err := disagreement(without, record{Pool: s.pool, Options: options}); err != nil || difference != "" {
+		if difference, err := disagreement(without, record{Pool: s.pool, Access: s.access, Options: options}); err != nil || difference != "" {
 			t.Errorf("%q was not asked for and still disagrees: %q, %v", name1, difference, err)
 		}
 	})
@@ -127,7 +127,7 @@ func checkSettings(t *testing.T, options map[string]string, s settings) {
 			t.Errorf("owner %q:%q was read as %d", options["uid"], options["gid"], *id)
 		}
 	}
-	if s.access != AccessShared {
+	if access, given := options["access"]; s.access != AccessShared && !given || given && string(s.access) != access {
 		t.Errorf("access %q was read as %q", options["access"], s.access)
 	}
 }
@@ -163,7 +163,7 @@ func checkAgreement(t *testing.T, options map[string]string, s settings) {
 			t.Errorf("%s=%q is shown as %q, and that as %q", name, options[name], value, got)
 		}
 	}
-	made := record{Pool: s.pool, Options: options}
+	made := record{Pool: s.pool, Access: s.access, Options: options}
 	for _, asked := range []map[string]string{nil, options, shown} {
 		if difference, err := disagreement(asked, made); err != nil || difference != "" {
 			t.Errorf("a volume made with %q does not agree with %q: %q, %v", options, asked, difference, err)

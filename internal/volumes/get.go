@@ -25,7 +25,9 @@ type Volume struct {
 	Options    map[string]string `json:"options,omitempty"`
 	CreatedAt  time.Time         `json:"created_at"`
 	CreatedBy  string            `json:"created_by"`
-	Mountpoint string            `json:"mountpoint"` // where it is mounted on this host when it is
+	Home       string            `json:"home,omitempty"`  // the host whose pool alone has it
+	AsOf       *time.Time        `json:"as_of,omitempty"` // when this was true; none means now
+	Mountpoint string            `json:"mountpoint"`      // where it is mounted on this host when it is
 	Mounted    bool              `json:"mounted"`
 	Uses       []Use             `json:"uses,omitempty"`
 }
@@ -44,35 +46,45 @@ type Details struct {
 	Location string      `json:"location,omitempty"`
 	Used     int64       `json:"used"`              // bytes; -1 means unknown
 	Problem  string      `json:"problem,omitempty"` // why the storage could not be asked
-	Users    []host.User `json:"users,omitempty"`   // processes that have it, one for each container
+	Users    []host.User `json:"users,omitempty"`   // processes of this host that have it, one for each container
+	Holders  []Holder    `json:"holders"`           // hosts that have it mounted
 }
 
-// Get describes a volume, or returns ErrNotFound. It asks no storage.
+// Get describes a volume, or returns ErrNotFound. While the coordinator is away
+// it describes what this host knows, and returns ErrUnavailable for a volume
+// that it never saw. It asks no storage.
 func (m *Manager) Get(ctx context.Context, name string) (Volume, error) {
-	r, err := m.existing(ctx, name)
+	r, seen, err := m.recall(ctx, name)
 	if err != nil {
-		return Volume{}, err
+		return Volume{}, fmt.Errorf("volume %.60q: %w", name, err)
 	}
-	return m.view(r), nil
+	return m.viewAsOf(r, seen), nil
 }
 
-// List describes all volumes, ordered by name. It asks no storage. A record
-// that can't be read is left out and logged.
+// List describes all volumes, ordered by name; while the coordinator is away,
+// those that this host knows. It asks no storage. A record that can't be read
+// is left out and logged. Where names will do, Names is cheaper.
 func (m *Manager) List(ctx context.Context) ([]Volume, error) {
+	all := []Volume{}
+	if m.reach.err() != nil {
+		err := m.known.all(func(name string, _ time.Time) {
+			if r, seen, ok := m.known.recall(name); ok {
+				all = append(all, m.viewAsOf(r, seen))
+			}
+		})
+		return all, err
+	}
 	stored, err := m.coord.List(ctx, "volumes/")
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", unavailable(err))
 	}
-	all := make([]Volume, 0, len(stored))
 	for _, s := range stored {
 		r, err := decode(s)
 		if err != nil {
 			m.log.Error("volume was left out of a list", "err", err)
 			continue
 		}
-		if r.State != stateCreating {
-			all = append(all, m.view(r))
-		}
+		all = append(all, m.view(r))
 	}
 	slices.SortFunc(all, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
@@ -81,13 +93,14 @@ func (m *Manager) List(ctx context.Context) ([]Volume, error) {
 // Inspect is Get, with what the storage and the kernel say. A storage that
 // does not answer before ctx ends is a Problem, not an error.
 func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
-	v, err := m.Get(ctx, name)
+	r, seen, err := m.recall(ctx, name)
 	if err != nil {
-		return Details{}, err
+		return Details{}, fmt.Errorf("volume %.60q: %w", name, err)
 	}
+	v := m.viewAsOf(r, seen)
 	d := Details{Volume: v, Used: -1}
 	info, err := call(ctx, m, name, func(ctx context.Context) (backends.Info, func(context.Context), error) {
-		info, err := m.stat(ctx, v.Pool, v.Handle)
+		info, err := m.stat(ctx, r)
 		return info, nil, err
 	})
 	if err != nil {
@@ -98,6 +111,10 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 			d.Problem = "its size is not enforced: the pool's file system has its quotas switched off"
 		}
 	}
+	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.Holders(ctx, name) })
+	if err != nil {
+		d.Holders, d.Problem = []Holder{}, err.Error()
+	}
 	if e, ok := m.entry(name); ok {
 		if d.Users, err = m.users(ctx, e); err != nil {
 			d.Problem = err.Error()
@@ -107,16 +124,24 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 }
 
 // stat asks the storage about a volume.
-func (m *Manager) stat(ctx context.Context, poolName, handle string) (info backends.Info, err error) {
-	p, err := m.pool(poolName)
+func (m *Manager) stat(ctx context.Context, r record) (info backends.Info, err error) {
+	p, err := m.here(ctx, r)
 	if err != nil {
 		return info, err
 	}
 	err = p.do(ctx, func(b backends.Backend) error {
-		info, err = b.Stat(ctx, handle)
+		info, err = b.Stat(ctx, r.Handle)
 		return err
 	})
 	return info, err
+}
+
+func (m *Manager) viewAsOf(r record, seen time.Time) Volume {
+	v := m.view(r)
+	if !seen.IsZero() {
+		v.AsOf = &seen
+	}
+	return v
 }
 
 // view is a record as users see it, with this host's mount of it.
@@ -135,8 +160,11 @@ func (m *Manager) view(r record) Volume {
 		CreatedBy:  r.CreatedBy,
 		Mountpoint: m.target(r.ID),
 	}
-	if p := m.pools[r.Pool]; p != nil {
+	if p := m.pools[r.Pool]; p != nil && m.ours(r) {
 		v.Type = p.Type
+	}
+	if r.Home != nil {
+		v.Home = r.Home.Host
 	}
 	e, ok := m.entry(r.Name)
 	if !ok || e.ID != r.ID {

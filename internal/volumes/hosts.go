@@ -2,8 +2,13 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"time"
+
+	"github.com/dvol/dvold/coordination"
 )
 
 // Host describes a machine that runs dvold, or once did.
@@ -13,12 +18,28 @@ type Host struct {
 	ThisHost    bool      `json:"this_host"`
 	Since       time.Time `json:"since"` // of this incarnation
 	Incarnation uint64    `json:"incarnation"`
+	Draining    bool      `json:"draining"` // mounts no more volumes
+	Holds       int       `json:"holds"`    // volumes
 }
 
 // Hosts lists the hosts that ever joined the cluster, ordered by name, or
 // returns ErrUnavailable. It asks no storage.
-func (m *Manager) Hosts(ctx context.Context) ([]Host, error) {
+func (m *Manager) Hosts(ctx context.Context) ([]Host, error) { return ask(ctx, m, m.hosts) }
+
+func (m *Manager) hosts(ctx context.Context) ([]Host, error) {
 	joined, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list hosts: %w", unavailable(err))
+	}
+	holdings, err := m.coord.Keys(ctx, "holdings/")
+	if err != nil {
+		return nil, fmt.Errorf("list hosts: %w", unavailable(err))
+	}
+	holds := make(map[string]int)
+	for _, key := range holdings {
+		holds[path.Base(path.Dir(key))]++
+	}
+	drains, err := m.coord.Keys(ctx, drainKey(""))
 	if err != nil {
 		return nil, fmt.Errorf("list hosts: %w", unavailable(err))
 	}
@@ -26,7 +47,146 @@ func (m *Manager) Hosts(ctx context.Context) ([]Host, error) {
 	for _, h := range joined {
 		all = append(all, Host{
 			Name: h.Name, Live: h.Live, ThisHost: h.Name == m.cfg.Host, Since: h.Since, Incarnation: h.Incarnation,
+			Draining: slices.Contains(drains, drainKey(h.Name)), Holds: holds[h.Name],
 		})
 	}
 	return all, nil
+}
+
+// hostNamed returns the host of that name, or ErrInvalid.
+func (m *Manager) hostNamed(ctx context.Context, name string) (coordination.Host, error) {
+	hosts, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return coordination.Host{}, unavailable(err)
+	}
+	for _, h := range hosts {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	return coordination.Host{}, fmt.Errorf("there is no such host in the cluster, see dvold host ls: %w", ErrInvalid)
+}
+
+// Drain has a host mount no more volumes that it has not mounted, or has it
+// mount again. What is mounted there stays. It returns ErrInvalid if there is no
+// such host, or ErrUnavailable.
+func (m *Manager) Drain(ctx context.Context, name string, drain bool) error {
+	if err := m.drain(ctx, name, drain); err != nil {
+		return fmt.Errorf("host %.64q: %w", name, err)
+	}
+	return nil
+}
+
+func (m *Manager) drain(ctx context.Context, name string, drain bool) error {
+	if _, err := m.hostNamed(ctx, name); err != nil {
+		return err
+	}
+	stored, err := m.coord.Get(ctx, drainKey(name))
+	drained := err == nil
+	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
+		return unavailable(err)
+	}
+	if drained == drain {
+		return nil
+	}
+	op := coordination.Delete(stored)
+	if drain {
+		op = coordination.Put(coordination.Record{Key: drainKey(name), Value: []byte(newOp())})
+	}
+	if _, err := m.commit(ctx, op); err != nil {
+		return ignoreConflict(err)
+	}
+	m.log.Info("host is drained, or not any more", "host", name, "drained", drain)
+	return nil
+}
+
+// undrained returns ErrUnavailable if this host is being drained.
+func (m *Manager) undrained(ctx context.Context) error {
+	_, err := m.coord.Get(ctx, drainKey(m.cfg.Host))
+	if errors.Is(err, coordination.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	return fmt.Errorf("host %q is being drained: use the volume on another, or dvold host undrain %s: %w", m.cfg.Host, m.cfg.Host, ErrUnavailable)
+}
+
+// Forget removes all traces of a host that is gone for good: that it holds
+// volumes, that it has pools, and what it was in the middle of. The caller
+// vouches for it: a host that is only silent may still write. It returns
+// ErrInvalid if there is no such host, ErrInUse if it is live, or
+// ErrUnavailable, and may be repeated.
+func (m *Manager) Forget(ctx context.Context, name string) error {
+	if err := m.forgetHost(ctx, name); err != nil {
+		return fmt.Errorf("forget host %.64q: %w", name, err)
+	}
+	m.log.Warn("host was forgotten", "host", name)
+	return nil
+}
+
+func (m *Manager) forgetHost(ctx context.Context, name string) error {
+	h, err := m.hostNamed(ctx, name)
+	if err != nil {
+		return err
+	}
+	if h.Live {
+		return fmt.Errorf("it is live: stop dvold there, or drain it instead: %w", ErrInUse)
+	}
+	holdings, err := m.coord.List(ctx, holdingKey(name, ""))
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, s := range holdings {
+		volume := path.Base(s.Key)
+		held, err := m.holdingOf(ctx, name, volume)
+		if err != nil {
+			return err
+		}
+		if _, err := m.commit(ctx, held.delete(name, volume)...); err != nil {
+			return fmt.Errorf("let go of volume %q: %w", volume, err)
+		}
+	}
+	if err := m.dropIntents(ctx, name); err != nil {
+		return err
+	}
+	if err := m.hidePools(ctx, name); err != nil {
+		return err
+	}
+	session, err := m.session()
+	if err != nil {
+		return err
+	}
+	err = session.Forget(ctx, h)
+	if errors.Is(err, coordination.ErrConflict) {
+		return fmt.Errorf("it has come back: %w", ErrInUse)
+	}
+	return unavailable(err)
+}
+
+// dropIntents takes back what a host that is gone was in the middle of. What
+// that left on a disk of its own is left there.
+func (m *Manager) dropIntents(ctx context.Context, host string) error {
+	stored, err := m.coord.List(ctx, "intents/")
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, s := range stored {
+		in, err := decodeIntent(s)
+		if err != nil || in.By.Host != host {
+			continue
+		}
+		if in.Kind == creating && !m.ours(*in.Record) {
+			var ops []coordination.Op
+			if ops, err = m.unclaim(ctx, *in.Record); err == nil {
+				_, err = m.commit(ctx, append(ops, in.done())...)
+			}
+		} else {
+			err = m.takeBack(ctx, in)
+		}
+		if err := ignoreConflict(err); err != nil {
+			return fmt.Errorf("volume %q: %w", in.Name, err)
+		}
+	}
+	return nil
 }

@@ -20,7 +20,7 @@ func TestHosts(t *testing.T) {
 	if h := all[0]; h.Live || h.ThisHost {
 		t.Errorf("host that left = %+v, want neither live nor this one", h)
 	}
-	if h := all[1]; !h.Live || !h.ThisHost || h.Incarnation != w.session.Incarnation() || h.Since.IsZero() {
-		t.Errorf("this host = %+v, want it live, since a time, with incarnation %d", h, w.session.Incarnation())
+	if h := all[1]; !h.Live || !h.ThisHost || h.Incarnation != w.current.Incarnation() || h.Since.IsZero() {
+		t.Errorf("this host = %+v, want it live, since a time, with incarnation %d", h, w.current.Incarnation())
 	}
 }

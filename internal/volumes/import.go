@@ -33,10 +33,7 @@ func (m *Manager) Import(ctx context.Context, name string, options map[string]st
 		return fmt.Errorf("volume %q is busy, an earlier call for it has not ended: %w: %w", name, err, ErrUnavailable)
 	}
 	_, err = callLocked(context.WithoutCancel(ctx), m, name, release, func(context.Context) (struct{}, func(context.Context), error) {
-		if err := m.makeWay(ctx, name); err != nil {
-			return struct{}{}, nil, err
-		}
-		return struct{}{}, nil, m.build(ctx, name, options, s, fill)
+		return struct{}{}, nil, m.make(ctx, name, options, s, fill)
 	})
 	if err != nil {
 		return fmt.Errorf("volume %q: %w", name, err)
@@ -62,7 +59,7 @@ func (m *Manager) fill(ctx context.Context, p *pool, r record, fill filler) (err
 			err = errors.Join(err, late)
 		}
 	}()
-	if err := m.attach(ctx, p, e); err != nil {
+	if err := m.attach(ctx, p, e, AccessShared); err != nil {
 		return fmt.Errorf("pool %q: %w", r.Pool, err)
 	}
 	m.step("import: mounted")

@@ -83,10 +83,10 @@ func (w *world) leftovers() (left []string) {
 func TestInterruptedImportStartsOver(t *testing.T) {
 	w := newWorld(t).start()
 	r, _ := w.halfCreate("data")
-	e := entry{Name: "data", ID: r.ID, Pool: "a", Handle: r.Handle}
+	e := entry{Name: "data", ID: r.Record.ID, Pool: "a", Handle: r.Record.Handle}
 	w.must(w.record(e))
-	w.must(w.attach(t.Context(), w.pools["a"], e))
-	w.write(w.target(r.ID), "old", "half")
+	w.must(w.attach(t.Context(), w.pools["a"], e, AccessShared))
+	w.write(w.target(r.Record.ID), "old", "half")
 	w.stop()
 	w.start()
 	defer w.stop()

@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -30,40 +32,78 @@ func (m *Manager) Mount(ctx context.Context, name, id string, engine host.Proces
 }
 
 func (m *Manager) mount(ctx context.Context, name, id string, engine host.Process) (string, error) {
-	r, err := m.existing(ctx, name)
+	target, err := m.mountFor(ctx, name, id, engine)
+	if err != nil {
+		return "", fmt.Errorf("volume %q: %w", name, err)
+	}
+	return target, nil
+}
+
+func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Process) (string, error) {
+	r, seen, err := m.recall(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	p, err := m.pool(r.Pool)
+	p, err := m.here(ctx, r)
 	if err != nil {
-		return "", fmt.Errorf("volume %q: %w", name, err)
+		return "", err
 	}
 	if err := m.expel(ctx, name, r.ID); err != nil {
-		return "", fmt.Errorf("volume %q: %w", name, err)
+		return "", err
 	}
 	e, known := m.entry(name)
 	if !known {
 		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle}
 		if err := m.record(e); err != nil { // the intent
-			return "", fmt.Errorf("volume %q: %w", name, err)
+			return "", err
 		}
 		m.step("mount: intent written")
 	}
-	if err := m.attach(ctx, p, e); err != nil {
-		m.retreat(ctx, e)
-		return "", fmt.Errorf("volume %q in pool %q: %w", name, r.Pool, err)
+	if r, err = m.holdOrKnow(ctx, r, seen, len(e.Uses) > 0); err == nil && r.ID != e.ID {
+		err = fmt.Errorf("it was replaced by another of that name just now: try again: %w", ErrUnavailable)
 	}
-	if ctx.Err() != nil {
+	if err == nil {
+		m.step("mount: held")
+		err = m.attach(ctx, p, e, r.Access)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		m.retreat(ctx, e)
-		return "", fmt.Errorf("volume %q: %w", name, ctx.Err())
+		return "", fmt.Errorf("mount from pool %q: %w", r.Pool, err)
 	}
 	e.mounted = true
 	if err := m.record(e.add(id, engine, time.Now())); err != nil {
 		m.retreat(ctx, e)
-		return "", fmt.Errorf("volume %q: %w", name, err)
+		return "", err
 	}
 	m.step("mount: use written")
 	return m.target(e.ID), nil
+}
+
+// holdOrKnow has the records say that this host holds the volume. While the
+// coordinator is away a volume that is mounted here already, or that the host
+// asked after not long ago (seen, if it isn't zero), can be mounted all the
+// same, for all may write to it at once; the records are told later.
+func (m *Manager) holdOrKnow(ctx context.Context, r record, seen time.Time, mounted bool) (record, error) {
+	var err error
+	if seen.IsZero() {
+		var held record
+		held, err = m.hold(ctx, r)
+		if err == nil || m.reach.err() == nil && !errors.Is(err, coordination.ErrSessionLost) {
+			return held, err
+		}
+		seen = time.Now() // it went away just now, or this host did
+	} else {
+		err = m.reach.err()
+	}
+	if !mounted && time.Since(seen) > knownFor {
+		return r, fmt.Errorf("it was asked after last on %s, too long ago to be mounted without the coordinator: %w", seen.Local().Format(time.DateTime), cmp.Or(err, ErrUnavailable))
+	}
+	m.unsettled.Store(true)
+	m.log.Warn("volume is mounted without the coordinator's knowledge", "volume", r.Name, "pool", r.Pool)
+	return r, nil
 }
 
 // expel makes sure that no earlier volume of that name is mounted.
@@ -80,14 +120,14 @@ func (m *Manager) expel(ctx context.Context, name, id string) error {
 
 // attach makes the volume's files appear at its mountpoint. Only the kernel is
 // believed: a bare directory must never reach Docker.
-func (m *Manager) attach(ctx context.Context, p *pool, e entry) error {
+func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) error {
 	target := m.target(e.ID)
 	if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make mountpoint: %w", err)
 	}
 	m.step("mount: mountpoint made")
 	err := p.do(ctx, func(b backends.Backend) error {
-		return b.Mount(ctx, e.Handle, target, backends.MountOptions{})
+		return b.Mount(ctx, e.Handle, target, backends.MountOptions{ReadOnly: access == AccessReadOnly})
 	})
 	if err != nil {
 		return err

@@ -77,10 +77,11 @@ func (s *settings) set(name, value string) (err error) {
 }
 
 func parseAccess(value string) (Access, error) {
-	if Access(value) != AccessShared {
-		return "", fmt.Errorf("want %s, the only access that this version knows", AccessShared)
+	switch a := Access(value); a {
+	case AccessShared, AccessReadOnly:
+		return a, nil
 	}
-	return AccessShared, nil
+	return "", fmt.Errorf("want %s or %s, all that this version knows", AccessShared, AccessReadOnly)
 }
 
 func parseBool(value string) (bool, error) {
@@ -159,7 +160,7 @@ func disagreement(asked map[string]string, r record) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("stored options: %w", err)
 	}
-	have.pool = r.Pool
+	have.pool, have.access = r.Pool, r.Access
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		wanted, _ := want.show(name)
 		value, given := have.show(name)

@@ -71,7 +71,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestDisagreement(t *testing.T) {
-	have := record{Pool: "fast", Options: map[string]string{"size": "1G", "uid": "100", "mode": "1770", "vers": "4.1"}}
+	have := record{Pool: "fast", Access: AccessShared, Options: map[string]string{"size": "1G", "uid": "100", "mode": "1770", "vers": "4.1"}}
 	for _, tt := range []struct {
 		asked map[string]string
 		want  string

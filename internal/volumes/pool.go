@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/dvol/dvold/backends"
 )
@@ -21,9 +22,15 @@ func newPool(p Pool) *pool { return &pool{Pool: p, slots: make(chan struct{}, po
 
 // enter waits for a slot. Each call to the backend holds one.
 func (p *pool) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-p.slots }
 	select {
 	case p.slots <- struct{}{}:
-		return func() { <-p.slots }, nil
+		return leave, nil
+	default:
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return leave, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("pool %q has %d calls waiting for its storage already: %w", p.Name, poolSlots, ErrUnavailable)
 	}
@@ -39,12 +46,37 @@ func (p *pool) do(ctx context.Context, call func(backends.Backend) error) error 
 	return call(p.Backend)
 }
 
-// pool returns the pool of that name. ErrUnavailable: another host may have
+// pool returns the pool of that name, or ErrUnavailable: another host may have
 // it, or a later configuration.
-func (m *Manager) pool(name string) (*pool, error) {
-	p := m.pools[name]
-	if p == nil {
-		return nil, fmt.Errorf("pool %q is not configured on host %q: %w", name, m.cfg.Host, ErrUnavailable)
+func (m *Manager) pool(ctx context.Context, name string) (*pool, error) {
+	if p := m.pools[name]; p != nil {
+		return p, nil
 	}
-	return p, nil
+	err := fmt.Errorf("pool %q is not configured on host %q", name, m.cfg.Host)
+	if hosts, _ := m.hostsOf(ctx, name); len(hosts) > 0 {
+		err = fmt.Errorf("%w, but on %s", err, strings.Join(hosts, ", "))
+	}
+	return nil, fmt.Errorf("%w: %w", err, ErrUnavailable)
+}
+
+// homeOf is what a new volume's record says of the pool: the host, if it is
+// that host's alone.
+func (m *Manager) homeOf(p *pool) *home {
+	if p.Shared {
+		return nil
+	}
+	return &home{Host: m.cfg.Host, HostID: m.me.ID}
+}
+
+// ours says whether this host's pool of that name is the one that has the
+// volume.
+func (m *Manager) ours(r record) bool { return r.Home == nil || r.Home.HostID == m.me.ID }
+
+// here returns the pool that has the volume, or ErrUnavailable if that is not
+// on this host.
+func (m *Manager) here(ctx context.Context, r record) (*pool, error) {
+	if !m.ours(r) {
+		return nil, fmt.Errorf("its data is in pool %q of host %q alone, and this is host %q: use it there, or make it in a pool that is shared: %w", r.Pool, r.Home.Host, m.cfg.Host, ErrUnavailable)
+	}
+	return m.pool(ctx, r.Pool)
 }

@@ -17,17 +17,18 @@ const recordSchema = 1
 // Access says who may have a volume mounted.
 type Access string
 
-// AccessShared lets many hosts read and write.
-const AccessShared Access = "shared"
+const (
+	AccessShared   Access = "shared"   // many hosts read and write
+	AccessReadOnly Access = "readonly" // many hosts read, nobody writes
+)
 
 // state is how far a volume has come.
 type state string
 
 const (
-	stateCreating state = "creating" // intent written, the storage may or may not have it
-	stateReady    state = "ready"
-	stateTrashed  state = "trashed" // removed; data and handle as they were
-	statePurging  state = "purging" // intent to delete the data for good
+	stateReady   state = "ready"
+	stateTrashed state = "trashed" // removed; data and handle as they were
+	statePurging state = "purging" // intent to delete the data for good
 )
 
 // record is what the coordinator knows of a volume, at volumes/<shard>/<name>
@@ -39,6 +40,7 @@ type record struct {
 	Name      string            `json:"name"`
 	Pool      string            `json:"pool"`
 	Handle    string            `json:"handle"`
+	Home      *home             `json:"home,omitempty"` // the host whose disk has it; none: all that have the pool
 	Adopted   bool              `json:"adopted,omitempty"`
 	Access    Access            `json:"access"`
 	Size      int64             `json:"size,omitempty"`
@@ -50,10 +52,23 @@ type record struct {
 	CreatedBy string            `json:"created_by"`
 	RemovedAt *time.Time        `json:"removed_at,omitempty"`
 	RemovedBy string            `json:"removed_by,omitempty"`
-	PurgeAt   *time.Time        `json:"purge_at,omitempty"` // none: kept until an operator purges it
+	PurgeAt   *time.Time        `json:"purge_at,omitempty"`  // none: kept until an operator purges it
+	PurgedBy  *caller           `json:"purged_by,omitempty"` // once purging
 
 	version uint64
 	stored  []byte // what it was read from; may have fields of a newer dvold
+}
+
+// home is the host that a pool of its own belongs to.
+type home struct {
+	Host   string `json:"host"`
+	HostID string `json:"host_id"` // tells it from another that was given its name
+}
+
+// caller is a host in one of its stays in the cluster.
+type caller struct {
+	Host        string `json:"host"`
+	Incarnation uint64 `json:"incarnation"`
 }
 
 // volumeKey spreads volumes over 256 shards, so that a list of many can be
@@ -70,7 +85,7 @@ func trashKey(id string) string { return "trash/" + id }
 func (r record) at(key string) (coordination.Record, error) {
 	r.Schema = recordSchema
 	r.Op = newOp()
-	value, err := r.marshal()
+	value, err := marshal(r, r.stored)
 	if err != nil {
 		return coordination.Record{}, fmt.Errorf("encode record of volume %q: %w", r.Name, err)
 	}
@@ -114,19 +129,43 @@ func (m *Manager) load(ctx context.Context, key string) (record, error) {
 	return decode(stored)
 }
 
-// existing returns the record of a volume that users may see, or ErrNotFound.
+// existing returns the record of a volume, or ErrNotFound.
 func (m *Manager) existing(ctx context.Context, name string) (record, error) {
 	if checkName(name) != nil {
-		return record{}, fmt.Errorf("volume %.60q: %w", name, ErrNotFound)
+		return record{}, ErrNotFound
+	}
+	if err := m.reach.err(); err != nil {
+		return record{}, err
 	}
 	r, err := m.load(ctx, volumeKey(name))
-	if err == nil && r.State == stateCreating {
-		err = ErrNotFound
+	switch {
+	case errors.Is(err, ErrNotFound):
+		m.known.gone(name)
+	case err == nil && r.State != stateReady:
+		err = fmt.Errorf("its record has the state %q, which this dvold does not know: upgrade this host: %w", r.State, ErrUnavailable)
+	case err == nil:
+		m.known.saw(r)
 	}
-	if err != nil {
-		return record{}, fmt.Errorf("volume %q: %w", name, err)
+	return r, err
+}
+
+// look is existing for those who don't wait long.
+func (m *Manager) look(ctx context.Context, name string) (record, error) {
+	return ask(ctx, m, func(ctx context.Context) (record, error) { return m.existing(ctx, name) })
+}
+
+// recall is look, but falls back on what this host knows when the coordinator
+// can't be asked: then seen tells when the record was true, and is otherwise
+// zero. Of volumes that it never saw it knows nothing: ErrUnseen.
+func (m *Manager) recall(ctx context.Context, name string) (r record, seen time.Time, err error) {
+	r, err = m.look(ctx, name)
+	if err == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, errNewer) {
+		return r, time.Time{}, err
 	}
-	return r, nil
+	if r, seen, ok := m.known.recall(name); ok {
+		return r, seen, nil
+	}
+	return record{}, time.Time{}, fmt.Errorf("%w: %w", ErrUnseen, err)
 }
 
 // unavailable marks a coordinator's passing failure as ErrUnavailable.

@@ -31,10 +31,10 @@ func newer(t *testing.T, value []byte) []byte {
 		}
 	}
 	fields["schema"] = json.RawMessage("2")
-	return marshal(t, fields)
+	return toJSON(t, fields)
 }
 
-func marshal(t *testing.T, v any) []byte {
+func toJSON(t *testing.T, v any) []byte {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -83,7 +83,7 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("two writes have the same op %q", r.Op)
 		}
 		again.Op = r.Op
-		if err != nil || again.version != r.version || !bytes.Equal(marshal(t, again), marshal(t, r)) {
+		if err != nil || again.version != r.version || !bytes.Equal(toJSON(t, again), toJSON(t, r)) {
 			t.Errorf("accepted %+v, written again it is %+v, %v", r, again, err)
 		}
 		if _, err := decode(coordination.Record{Value: newer(t, value)}); !errors.Is(err, ErrUnavailable) {
@@ -133,7 +133,7 @@ func FuzzEntry(f *testing.F) {
 		}
 		again, err := j.entries()
 		all[0].Schema = journalSchema
-		if err != nil || !bytes.Equal(marshal(t, all), marshal(t, again)) {
+		if err != nil || !bytes.Equal(toJSON(t, all), toJSON(t, again)) {
 			t.Errorf("accepted %+v, written again it is %+v, %v", all, again, err)
 		}
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/dvol/dvold/internal/host"
@@ -78,32 +80,90 @@ func (m *Manager) tidy() error {
 	return nil
 }
 
-// resume undoes the creates that this host's calls, or its last run, left half
-// done.
+// resume takes back the intents that this host's calls, or its last run, left.
 func (m *Manager) resume(ctx context.Context) error {
-	stored, err := m.coord.List(ctx, "volumes/")
+	stored, err := m.coord.List(ctx, "intents/")
 	if err != nil {
 		return unavailable(err)
 	}
 	var errs []error
 	for _, s := range stored {
-		r, err := decode(s)
-		if err != nil || r.State != stateCreating || r.CreatedBy != m.cfg.Host {
+		in, err := decodeIntent(s)
+		if err != nil || in.By.Host != m.cfg.Host {
 			continue
 		}
-		release, ok := m.locks.try(r.Name)
+		release, ok := m.locks.try(in.Name)
 		if !ok {
-			m.unfinished.Store(true) // a create is under way: look again
+			m.unfinished.Store(true) // a call is under way: look again
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		_, err = callLocked(ctx, m, r.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
-			return struct{}{}, nil, m.abandon(ctx, r)
+		_, err = callLocked(ctx, m, in.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+			return struct{}{}, nil, m.takeBack(ctx, in)
 		})
 		cancel()
 		if err != nil {
-			errs = append(errs, fmt.Errorf("volume %q in pool %q: %w", r.Name, r.Pool, err))
+			errs = append(errs, fmt.Errorf("volume %q: %w", in.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// reconcile has the records say what this host has and holds: after a start, a
+// new session, or a time without the coordinator.
+func (m *Manager) reconcile(ctx context.Context) error {
+	if err := m.showPools(ctx); err != nil {
+		return err
+	}
+	stored, err := m.coord.List(ctx, holdingKey(m.cfg.Host, ""))
+	if err != nil {
+		return unavailable(err)
+	}
+	written := make(map[string]bool)
+	for _, s := range stored {
+		written[path.Base(s.Key)] = true
+	}
+	m.mu.RLock()
+	held := maps.Clone(m.mounts)
+	m.mu.RUnlock()
+	for name := range held {
+		written[name] = true
+	}
+	var errs []error
+	for name := range written {
+		release, ok := m.locks.try(name)
+		if !ok {
+			m.unsettled.Store(true) // a call is under way: look again
+			continue
+		}
+		if err := m.reconcileOne(ctx, name); err != nil {
+			errs = append(errs, fmt.Errorf("volume %q: %w", name, err))
+		}
+		release()
+	}
+	return errors.Join(errs...)
+}
+
+// reconcileOne has the records say whether this host holds a volume. The caller
+// holds the volume's lock.
+func (m *Manager) reconcileOne(ctx context.Context, name string) error {
+	e, mounted := m.entry(name)
+	mounted = mounted && (e.mounted || len(e.Uses) > 0)
+	if !mounted {
+		h, err := m.holdingOf(ctx, m.cfg.Host, name)
+		if err != nil || h.holder == 0 && h.reverse == 0 {
+			return err
+		}
+		_, err = m.commit(ctx, h.delete(m.cfg.Host, name)...)
+		return err
+	}
+	r, err := m.existing(ctx, name)
+	if errors.Is(err, ErrNotFound) || err == nil && r.ID != e.ID {
+		m.log.Error("a volume that is mounted here was removed by another host, which could not know: stop its containers; dvold trash ls may still have it", "volume", name, "id", e.ID)
+		return nil
+	}
+	if err == nil {
+		_, err = m.hold(ctx, r)
+	}
+	return err
 }

@@ -142,7 +142,7 @@ func TestInterruptedMount(t *testing.T) {
 
 // halfCreate does what Create does before a crash between the intent and the
 // result. It keeps the volume's lock, so that the sweeper leaves that alone.
-func (w *world) halfCreate(name string) (r record, release func()) {
+func (w *world) halfCreate(name string) (in intent, release func()) {
 	w.t.Helper()
 	release, err := w.locks.acquire(w.t.Context(), name)
 	w.must(err)
@@ -150,10 +150,10 @@ func (w *world) halfCreate(name string) (r record, release func()) {
 	w.must(err)
 	r, v, err := w.plan(w.t.Context(), name, nil, s)
 	w.must(err)
-	r, err = w.intend(w.t.Context(), r)
+	in, err = w.intend(w.t.Context(), r)
 	w.must(err)
 	w.must(w.gates["a"].Create(w.t.Context(), v))
-	return r, release
+	return in, release
 }
 
 func TestInterruptedCreate(t *testing.T) {
@@ -180,7 +180,7 @@ func TestInterruptedCreateIsReplaced(t *testing.T) {
 	release()
 	w.must(w.Create(t.Context(), "data", map[string]string{"uid": "7"}))
 	got, err := w.Get(t.Context(), "data")
-	if err != nil || got.ID == r.ID {
+	if err != nil || got.ID == r.Record.ID {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	left, err := os.ReadDir(filepath.Join(w.dir, "pools", "a", "volumes"))
@@ -234,7 +234,7 @@ func TestNewerRecord(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()
 	value := []byte(`{"schema":2,"id":"data.0","name":"data","pool":"a","handle":"x","state":"frozen"}`)
-	_, err := w.session.Commit(t.Context(), coordination.Put(coordination.Record{Key: volumeKey("data"), Value: value}))
+	_, err := w.commit(t.Context(), coordination.Put(coordination.Record{Key: volumeKey("data"), Value: value}))
 	w.must(err)
 	if _, err := w.Get(t.Context(), "data"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("get: %v, want ErrUnavailable", err)

@@ -27,26 +27,92 @@ func (m *Manager) remove(ctx context.Context, name string, engine *host.Process)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
+	if err == nil {
+		err = m.vacate(ctx, name, engine)
+	}
+	if err == nil {
+		m.step("remove: nobody here uses it")
+		err = m.takeAway(ctx, r)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil // another host did it meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: %w", name, err)
+	}
+	return nil
+}
+
+// takeAway moves a volume that nobody on this host uses to the trash. There is
+// no asking "does anybody hold it" within a transaction, so there are two: from
+// the first on nobody can start to hold it, and the second comes when nobody
+// does.
+func (m *Manager) takeAway(ctx context.Context, r record) error {
+	r, in, err := m.reserve(ctx, removing, r)
 	if err != nil {
 		return err
 	}
-	if err := m.vacate(ctx, name, engine); err != nil {
-		return fmt.Errorf("volume %q: %w", name, err)
+	m.step("remove: intent written")
+	err = m.unheld(ctx, r.Name)
+	var after record
+	if err == nil {
+		m.step("remove: nobody elsewhere uses it")
+		var ops []coordination.Op
+		after, ops, err = m.discard(ctx, r)
+		if err == nil {
+			_, err = m.commit(ctx, append(ops, in.done())...)
+		}
 	}
-	m.step("remove: nobody uses it")
-	r, ops, err := m.discard(ctx, r)
 	if err != nil {
-		return fmt.Errorf("volume %q: %w", name, err)
+		m.giveUp(ctx, in)
+		return err
 	}
-	if err := m.commit(ctx, ops...); err != nil {
-		return fmt.Errorf("volume %q: write its removal: %w", name, err)
-	}
+	m.known.gone(r.Name)
+	m.names.changed()
 	m.step("remove: record moved to the trash")
-	m.log.Info("volume removed", "volume", name, "pool", r.Pool, "id", r.ID, "adopted", r.Adopted)
-	if r.due(time.Now()) {
+	if r.Adopted {
+		m.undescribe(ctx, r)
+	} else {
+		m.redescribe(ctx, after)
+	}
+	m.step("remove: described")
+	m.log.Info("volume removed", "volume", r.Name, "pool", r.Pool, "id", r.ID, "adopted", r.Adopted)
+	if after.due(time.Now()) {
 		m.poke()
 	}
 	return nil
+}
+
+// reserve announces what is to become of a volume, so that nobody can change
+// it, or start to hold it, meanwhile. It returns the record as it is by then.
+func (m *Manager) reserve(ctx context.Context, kind intentKind, r record) (record, intent, error) {
+	for {
+		check := coordination.Check(coordination.Record{Key: volumeKey(r.Name), Version: r.version})
+		in, err := m.announce(ctx, kind, r.Name, nil, check)
+		if err == nil {
+			return r, in, nil
+		}
+		if !errors.Is(err, coordination.ErrConflict) {
+			return r, in, fmt.Errorf("write the intent: %w", err)
+		}
+		if err := m.clear(ctx, r.Name); err != nil {
+			return r, in, err
+		}
+		if r, err = m.existing(ctx, r.Name); err != nil {
+			return r, in, err
+		}
+	}
+}
+
+// giveUp takes an intent back that has led to nothing. What fails is taken back
+// by the sweeper.
+func (m *Manager) giveUp(ctx context.Context, in intent) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := m.takeBack(ctx, in); err != nil {
+		m.log.Warn("intent was not taken back yet", "volume", in.Name, "intent", in.Kind, "err", err)
+		m.unfinished.Store(true)
+	}
 }
 
 // discard returns r as it will be, and the operations that make it so.

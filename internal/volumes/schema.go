@@ -2,10 +2,14 @@ package volumes
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 )
+
+// errNewer is of what a newer dvold wrote. It comes with ErrUnavailable.
+var errNewer = errors.New("written by a newer dvold")
 
 // unmarshal reads a stored value, which what names in errors. What a newer dvold
 // wrote may differ in everything but its schema number, so that has the say
@@ -24,7 +28,7 @@ func unmarshal(what string, value []byte, newest int, into any) error {
 	}
 	switch {
 	case schema > int64(newest):
-		return fmt.Errorf("%s was written by a newer dvold (schema %d, this one knows %d): upgrade this host: %w", what, schema, newest, ErrUnavailable)
+		return fmt.Errorf("%s was %w (schema %d, this one knows %d): upgrade this host: %w", what, errNewer, schema, newest, ErrUnavailable)
 	case err != nil:
 		return fmt.Errorf("%s is damaged: %w", what, err)
 	case schema < 1:
@@ -33,18 +37,17 @@ func unmarshal(what string, value []byte, newest int, into any) error {
 	return nil
 }
 
-// unknownFields returns the fields of a stored record that this dvold does not
-// know, or nil. A newer one may add some without a new schema number, and they
+// unknownFields returns the fields of a stored value that its type does not
+// know, or nil. A newer dvold may add some without a new schema number, and they
 // must outlive what this one writes.
-func unknownFields(value []byte) (map[string]json.RawMessage, error) {
-	if value == nil {
+func unknownFields(known reflect.Type, stored []byte) (map[string]json.RawMessage, error) {
+	if stored == nil {
 		return nil, nil
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(value, &fields); err != nil {
+	if err := json.Unmarshal(stored, &fields); err != nil {
 		return nil, err
 	}
-	known := reflect.TypeFor[record]()
 	for i := range known.NumField() {
 		name, _, _ := strings.Cut(known.Field(i).Tag.Get("json"), ",")
 		delete(fields, name)
@@ -55,13 +58,14 @@ func unknownFields(value []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// marshal is a record as it is stored, with the unknown fields of what it was read from.
-func (r record) marshal() ([]byte, error) {
-	unknown, err := unknownFields(r.stored)
+// marshal is a value as it is stored, with the unknown fields of what it was
+// read from, if that is not nil.
+func marshal[T any](value T, stored []byte) ([]byte, error) {
+	unknown, err := unknownFields(reflect.TypeFor[T](), stored)
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(r)
+	text, err := json.Marshal(value)
 	if err != nil || unknown == nil {
 		return text, err
 	}

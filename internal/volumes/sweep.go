@@ -17,23 +17,35 @@ import (
 // creates are looked at when something asks for it, and otherwise seldom.
 const (
 	mountInterval = 5 * time.Second
-	trashInterval = time.Minute
+	trashInterval = time.Minute // times the number of hosts, who share the work,
+	maxTrashPause = time.Hour   // but at most this
+	knownInterval = 10 * time.Minute
 	sweepTimeout  = 30 * time.Second // of one volume's unmount
 	sweepChunk    = 16               // volumes that are unmounted at a time
 	purgeTimeout  = 10 * time.Minute // of one volume's data; the next round goes on
 )
 
-func (m *Manager) sweep(ctx context.Context) {
+func (m *Manager) sweep() {
 	defer m.calls.Done()
+	ctx := m.background
 	var purging busy
-	var next time.Time // of the trash
+	var next, nextKnown time.Time
 	tick := time.NewTicker(mountInterval)
 	defer tick.Stop()
 	for {
 		m.sweepMounts(ctx)
-		if now := time.Now(); !now.Before(next) {
-			m.sweepRecords(ctx, now, &purging)
-			next = now.Add(trashInterval)
+		if err := m.known.flush(); err != nil {
+			m.log.Warn("what this host knows was not kept", "err", err)
+		}
+		now := time.Now()
+		if !now.Before(next) && m.reach.err() == nil {
+			next = now.Add(m.sweepRecords(ctx, now, &purging))
+		}
+		if !now.Before(nextKnown) && m.reach.err() == nil {
+			if err := m.refresh(ctx); err != nil {
+				m.log.Debug("volumes were not asked after", "err", err)
+			}
+			nextKnown = now.Add(knownInterval)
 		}
 		select {
 		case <-ctx.Done():
@@ -140,15 +152,36 @@ func (m *Manager) settle(ctx context.Context, found entry, release func()) {
 	}
 }
 
-// sweepRecords undoes interrupted creates and purges what is due, each pool by
-// itself: one may hang.
-func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy) {
+// sweepRecords mends this host's records, takes back interrupted calls and
+// purges what is due, each pool by itself: one may hang. It returns how long it
+// need not be done again: any host may purge what is due in a pool that all
+// have, so the more there are, the less each looks.
+func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy) time.Duration {
+	if m.unsettled.Swap(false) {
+		if err := m.reconcile(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("the records may not say what this host holds", "err", err)
+			m.unsettled.Store(true)
+		}
+	}
 	if m.unfinished.Swap(false) {
 		if err := m.resume(ctx); err != nil && ctx.Err() == nil {
-			m.log.Warn("interrupted creates were not undone yet", "err", err)
+			m.log.Warn("interrupted calls were not undone yet", "err", err)
 			m.unfinished.Store(true)
 		}
 	}
+	if m.unsettled.Load() || m.unfinished.Load() {
+		return mountInterval
+	}
+	m.purgeAll(ctx, now, purging)
+	hosts, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return trashInterval
+	}
+	return min(trashInterval*time.Duration(max(len(hosts), 1)), maxTrashPause)
+}
+
+// purgeAll starts to purge what is due.
+func (m *Manager) purgeAll(ctx context.Context, now time.Time, purging *busy) {
 	due, err := m.due(ctx, now)
 	if ctx.Err() != nil {
 		return

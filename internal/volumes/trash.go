@@ -99,7 +99,7 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	if r.State != stateTrashed {
 		return Volume{}, fmt.Errorf("its data is being deleted: %w", ErrUnavailable)
 	}
-	_, err = m.stat(ctx, r.Pool, r.Handle)
+	_, err = m.stat(ctx, r)
 	if err != nil {
 		return Volume{}, fmt.Errorf("look for its data: %w", err)
 	}
@@ -110,14 +110,16 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	if err != nil {
 		return Volume{}, err
 	}
-	err = m.commit(ctx, gone, coordination.Put(back))
+	_, err = m.commit(ctx, gone, coordination.Put(back), noIntent(as))
 	if errors.Is(err, coordination.ErrConflict) {
-		return Volume{}, fmt.Errorf("a volume of that name exists, give it another: %w", ErrMismatch)
+		return Volume{}, fmt.Errorf("a volume of that name exists or is being made, give it another: %w", ErrMismatch)
 	}
 	if err != nil {
 		return Volume{}, err
 	}
 	m.step("restore: record moved back")
+	m.names.changed()
+	m.redescribe(ctx, r)
 	m.log.Info("volume restored", "volume", as, "pool", r.Pool, "id", id)
 	return m.view(r), nil
 }
@@ -147,18 +149,35 @@ func (m *Manager) Purge(ctx context.Context, which string) (Trashed, error) {
 }
 
 // purge may be repeated: the intent is in the record before the data is
-// touched, and the record goes last.
+// touched, and the record goes last. Two hosts don't purge one volume at once.
 func (m *Manager) purge(ctx context.Context, r record) error {
 	key := trashKey(r.ID)
-	if r.State != statePurging {
-		r.State = statePurging
+	if !m.ours(r) {
+		return m.disown(ctx, r)
+	}
+	session, err := m.session()
+	if err != nil {
+		return err
+	}
+	by := caller{m.cfg.Host, session.Incarnation()}
+	if r.State != statePurging || r.PurgedBy == nil || *r.PurgedBy != by {
+		if r.PurgedBy != nil && r.PurgedBy.Host != by.Host {
+			alive, err := m.alive(ctx, *r.PurgedBy)
+			if err == nil && alive {
+				err = fmt.Errorf("host %q is deleting its data: %w", r.PurgedBy.Host, ErrUnavailable)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		r.State, r.PurgedBy = statePurging, &by
 		stored, err := r.at(key)
 		if err != nil {
 			return err
 		}
-		written, err := m.session.Commit(ctx, coordination.Put(stored))
+		written, err := m.commit(ctx, coordination.Put(stored))
 		if err != nil {
-			return fmt.Errorf("write the intent: %w", unavailable(err))
+			return fmt.Errorf("write the intent: %w", err)
 		}
 		r.version = written[0].Version
 		m.step("purge: intent written")
@@ -167,12 +186,23 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 		return err
 	}
 	m.step("purge: data removed")
-	if err := m.commit(ctx, r.deleted(key)); err != nil {
+	if _, err := m.commit(ctx, r.deleted(key)); err != nil {
 		return fmt.Errorf("delete the record: %w", err)
 	}
 	m.step("purge: record removed")
 	m.log.Info("volume purged", "volume", r.Name, "pool", r.Pool, "id", r.ID)
 	return nil
+}
+
+// disown drops the record of a removed volume whose data only a host had that
+// was forgotten.
+func (m *Manager) disown(ctx context.Context, r record) error {
+	if _, err := m.hostNamed(ctx, r.Home.Host); !errors.Is(err, ErrInvalid) {
+		_, err = m.here(ctx, r)
+		return err
+	}
+	_, err := m.commit(ctx, r.deleted(trashKey(r.ID)))
+	return ignoreConflict(err)
 }
 
 // find returns the removed volume of that ID, or those of that name, the last
@@ -210,7 +240,7 @@ func (m *Manager) due(ctx context.Context, now time.Time) (map[string][]string, 
 	}
 	ids := make(map[string][]string)
 	for _, r := range all {
-		if m.pools[r.Pool] != nil && r.due(now) {
+		if m.pools[r.Pool] != nil && m.ours(r) && r.due(now) {
 			ids[r.Pool] = append(ids[r.Pool], r.ID)
 		}
 	}

@@ -169,7 +169,7 @@ func TestInterruptedPurge(t *testing.T) {
 	found[0].State = statePurging
 	stored, err := found[0].at(trashKey(found[0].ID))
 	w.must(err)
-	_, err = w.session.Commit(t.Context(), coordination.Put(stored))
+	_, err = w.commit(t.Context(), coordination.Put(stored))
 	w.must(err)
 	if _, err := w.Restore(t.Context(), "data", ""); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("restore during the purge: %v, want ErrUnavailable", err)

@@ -74,14 +74,16 @@ func (m *Manager) dismount(ctx context.Context, e entry) error {
 	}
 	m.forget(e.Name)
 	m.step("unmount: entry removed")
+	m.letGo(ctx, e.Name)
+	m.step("unmount: not held any more")
 	return nil
 }
 
 // release has the backend undo its mount. Where the pool is no longer
 // configured, a plain unmount must do.
 func (m *Manager) release(ctx context.Context, e entry, target string) error {
-	p, err := m.pool(e.Pool)
-	if err != nil {
+	p := m.pools[e.Pool]
+	if p == nil {
 		return host.Unmount(target)
 	}
 	return p.do(ctx, func(b backends.Backend) error { return b.Unmount(ctx, e.Handle, target) })

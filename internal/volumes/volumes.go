@@ -38,6 +38,9 @@ var (
 	ErrUnavailable = backends.ErrUnavailable
 	ErrNotFound    = errors.New("no such volume")
 	ErrMismatch    = errors.New("volume exists with other options")
+	// ErrUnseen comes with ErrUnavailable: the coordinator can't be asked
+	// about a volume that this host knows nothing of.
+	ErrUnseen = errors.New("this host has not seen it before")
 )
 
 // Config is what a Manager is made of.
@@ -59,6 +62,7 @@ type Pool struct {
 	Type     string // of its Backend, such as local
 	Location string // where it lies, for people
 	Backend  backends.Backend
+	Shared   bool          // it is the same place on every host that has it
 	TrashTTL time.Duration // how long removed data is kept; 0 means not at all
 }
 
@@ -67,33 +71,45 @@ type Pool struct {
 // scenes, if it must, until the storage answers, and then undoes itself.
 type Manager struct {
 	cfg     Config
+	me      coordination.Host
 	pools   map[string]*pool
 	coord   coordination.Coordinator
-	session coordination.Session
 	journal *journal
+	known   *known
 	log     *slog.Logger
 	locks   locks
-	calls   sync.WaitGroup     // the calls under way, and the sweepers
-	stop    context.CancelFunc // ends the sweepers
-	wake    chan struct{}      // asks for a sweep now; holds one
+	reach   reach
+	names   names
 
-	unfinished atomic.Bool // interrupted creates may be left
+	calls      sync.WaitGroup // the calls under way, and what goes on in the background
+	background context.Context
+	stop       context.CancelFunc // ends the background
+	wake       chan struct{}      // asks for a sweep now; holds one
 
-	mu     sync.RWMutex // guards mounts
-	mounts map[string]entry
+	unfinished atomic.Bool // intents of interrupted calls may be left
+	unsettled  atomic.Bool // the records may not say what this host holds and has
+
+	mu       sync.RWMutex // guards the fields below
+	mounts   map[string]entry
+	holdings map[string]holding
+	cluster  cluster
+	current  coordination.Session // nil while this host is not in the cluster,
+	absent   error                // for this reason
 }
 
-// Open joins the cluster, reads the journal and brings it into line with the
-// kernel's mount table, then sweeps in the background until Close. It asks
-// nothing of the storage, which may hang.
+// Open reads the journal and brings it into line with the kernel's mount table,
+// joins the cluster, then works in the background until Close. It asks nothing
+// of the storage, which may hang, and does not wait long for a coordinator that
+// is away. It fails if another machine of this name is in the cluster.
 func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *slog.Logger) (*Manager, error) {
 	m := &Manager{
-		cfg:    cfg,
-		pools:  make(map[string]*pool),
-		coord:  coord,
-		log:    log,
-		wake:   make(chan struct{}, 1),
-		mounts: make(map[string]entry),
+		cfg:      cfg,
+		pools:    make(map[string]*pool),
+		coord:    coord,
+		log:      log,
+		wake:     make(chan struct{}, 1),
+		mounts:   make(map[string]entry),
+		holdings: make(map[string]holding),
 	}
 	for _, p := range cfg.Pools {
 		m.pools[p.Name] = newPool(p)
@@ -116,25 +132,31 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err != nil {
 		return nil, err
 	}
+	m.me = coordination.Host{Name: cfg.Host, ID: id.HostID, Boot: boot}
 	m.step("start: identity known")
+	if err := m.loadCluster(); err != nil {
+		return nil, err
+	}
+	if m.known, err = openKnown(filepath.Join(cfg.StateDir, "known.db")); err != nil {
+		return nil, err
+	}
 	m.journal, err = openJournal(filepath.Join(cfg.RunDir, "mounts.db"))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, m.known.close())
 	}
 	m.step("start: journal opened")
 	if err := m.recover(boot); err != nil {
-		return nil, errors.Join(err, m.journal.close())
+		return nil, errors.Join(err, m.journal.close(), m.known.close())
 	}
-	m.session, err = coord.Join(ctx, coordination.Host{Name: cfg.Host, ID: id.HostID, Boot: boot})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("join the cluster as %q: %w", cfg.Host, err), m.journal.close())
+	m.background, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := m.enter(ctx); err != nil {
+		return nil, errors.Join(err, m.leave(ctx))
 	}
 	m.step("start: cluster joined")
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	m.stop = stop
-	m.unfinished.Store(true)
-	m.calls.Add(1)
-	go m.sweep(background)
+	for _, work := range []func(){m.stay, m.follow, m.sweep} {
+		m.calls.Add(1)
+		go work()
+	}
 	return m, nil
 }
 
@@ -152,7 +174,20 @@ func (m *Manager) Close(ctx context.Context) error {
 		// journal, and the next start undoes it.
 		late = errors.New("calls under way did not end in time")
 	}
-	return errors.Join(late, m.session.Close(context.WithoutCancel(ctx)), m.journal.close())
+	return errors.Join(late, m.leave(ctx))
+}
+
+// leave ends the session and closes the files.
+func (m *Manager) leave(ctx context.Context) error {
+	m.stop()
+	if session, err := m.session(); err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
+		defer cancel()
+		if err := session.Close(ctx); err != nil {
+			m.log.Warn("the session was left to expire", "err", err)
+		}
+	}
+	return errors.Join(m.journal.close(), m.known.close())
 }
 
 func (m *Manager) step(name string) {

@@ -1,0 +1,155 @@
+package volumes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// poolRecord is the record at pools/<pool>/<host> that a host has a pool.
+type poolRecord struct {
+	Schema   int    `json:"schema"`
+	Type     string `json:"type"`
+	Location string `json:"location"`
+	Shared   bool   `json:"shared"`
+}
+
+func poolKey(pool, host string) string { return "pools/" + pool + "/" + host }
+
+// PoolInfo describes a pool of the cluster.
+type PoolInfo struct {
+	Name     string   `json:"name"`
+	Type     string   `json:"type"`
+	Location string   `json:"location"`            // on this host, or where it is
+	Shared   bool     `json:"shared"`              // it is the same place on every host that has it
+	ThisHost bool     `json:"this_host"`           // this host has it
+	Default  bool     `json:"default"`             // here
+	Hosts    []string `json:"hosts"`               // that have it, whether live or not
+	TrashTTL string   `json:"trash_ttl,omitempty"` // here; a duration
+}
+
+// ClusterPools lists the pools that any host has, by name. While the
+// coordinator is away it lists this host's.
+func (m *Manager) ClusterPools(ctx context.Context) ([]PoolInfo, error) {
+	all := make(map[string]*PoolInfo)
+	for _, p := range m.cfg.Pools {
+		all[p.Name] = &PoolInfo{
+			Name: p.Name, Type: p.Type, Location: p.Location, Shared: p.Shared, ThisHost: true,
+			Default: p.Name == m.cfg.DefaultPool, TrashTTL: p.TrashTTL.String(), Hosts: []string{m.cfg.Host},
+		}
+	}
+	stored, err := ask(ctx, m, func(ctx context.Context) ([]coordination.Record, error) {
+		stored, err := m.coord.List(ctx, "pools/")
+		return stored, unavailable(err)
+	})
+	if err != nil && m.reach.err() == nil {
+		return nil, fmt.Errorf("list pools: %w", err)
+	}
+	for _, s := range stored {
+		name, host := path.Base(path.Dir(s.Key)), path.Base(s.Key)
+		var r poolRecord
+		if err := unmarshal("record "+s.Key, s.Value, recordSchema, &r); err != nil {
+			m.log.Warn("pool was left out of a list", "err", err)
+			continue
+		}
+		if all[name] == nil {
+			all[name] = &PoolInfo{Name: name, Type: r.Type, Location: r.Location, Shared: r.Shared}
+		}
+		if host != m.cfg.Host {
+			all[name].Hosts = append(all[name].Hosts, host)
+		}
+	}
+	list := make([]PoolInfo, 0, len(all))
+	for _, p := range all {
+		slices.Sort(p.Hosts)
+		list = append(list, *p)
+	}
+	slices.SortFunc(list, func(a, b PoolInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// hostsOf lists the hosts that have a pool, whether live or not.
+func (m *Manager) hostsOf(ctx context.Context, pool string) ([]string, error) {
+	return ask(ctx, m, func(ctx context.Context) ([]string, error) {
+		keys, err := m.coord.Keys(ctx, poolKey(pool, ""))
+		for i, key := range keys {
+			keys[i] = path.Base(key)
+		}
+		return keys, unavailable(err)
+	})
+}
+
+// showPools has the records say which pools this host has.
+func (m *Manager) showPools(ctx context.Context) error {
+	written, err := m.poolsOf(ctx, m.cfg.Host)
+	if err != nil {
+		return err
+	}
+	var ops []coordination.Op
+	for _, p := range m.cfg.Pools {
+		key := poolKey(p.Name, m.cfg.Host)
+		value, err := marshal(poolRecord{Schema: recordSchema, Type: p.Type, Location: p.Location, Shared: p.Shared}, nil)
+		if err != nil {
+			return err
+		}
+		if old := written[key]; !bytes.Equal(old.Value, value) {
+			ops = append(ops, coordination.Put(coordination.Record{Key: key, Value: value, Version: old.Version}))
+		}
+		delete(written, key)
+	}
+	for _, old := range written {
+		ops = append(ops, coordination.Delete(old))
+	}
+	return m.commitAll(ctx, ops)
+}
+
+// hidePools has the records forget which pools a host has.
+func (m *Manager) hidePools(ctx context.Context, host string) error {
+	written, err := m.poolsOf(ctx, host)
+	if err != nil {
+		return err
+	}
+	var ops []coordination.Op
+	for _, old := range written {
+		ops = append(ops, coordination.Delete(old))
+	}
+	return m.commitAll(ctx, ops)
+}
+
+// poolsOf returns the records of a host's pools by key.
+func (m *Manager) poolsOf(ctx context.Context, host string) (map[string]coordination.Record, error) {
+	keys, err := m.coord.Keys(ctx, "pools/")
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	records := make(map[string]coordination.Record)
+	for _, key := range keys {
+		if path.Base(key) != host {
+			continue
+		}
+		stored, err := m.coord.Get(ctx, key)
+		if err != nil && !errors.Is(err, coordination.ErrNotFound) {
+			return nil, unavailable(err)
+		}
+		if err == nil {
+			records[key] = stored
+		}
+	}
+	return records, nil
+}
+
+// commitAll commits operations that need not happen together.
+func (m *Manager) commitAll(ctx context.Context, ops []coordination.Op) error {
+	for some := range slices.Chunk(ops, coordination.MaxOps) {
+		if _, err := m.commit(ctx, some...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// What a caller waits for the coordinator at most where this host's own
+// knowledge would do, and how often one that is away is looked for.
+const (
+	patience      = time.Second
+	probeInterval = 500 * time.Millisecond
+)
+
+// reach tells whether the coordinator can be asked, and believed. While it
+// can't, nobody waits for it: what this host knows must do, or the call fails
+// at once and says why. The zero value is ready.
+type reach struct {
+	mu    sync.RWMutex // guards the fields below
+	away  error        // it does not answer
+	since time.Time    // of away
+	doubt error        // it answers, and must not be believed: see judge
+	newer error        // it is written by newer dvolds: see judge
+}
+
+// err is nil if the coordinator can be asked and believed, or ErrUnavailable
+// with the reason.
+func (r *reach) err() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	switch {
+	case r.doubt != nil:
+		return fmt.Errorf("%w: %w", r.doubt, ErrUnavailable)
+	case r.away != nil:
+		return fmt.Errorf("no answer from the coordinator since %s: %w: %w", r.since.Local().Format(time.DateTime), r.away, ErrUnavailable)
+	}
+	return nil
+}
+
+// writable is err for those who change records.
+func (r *reach) writable() error {
+	r.mu.RLock()
+	newer := r.newer
+	r.mu.RUnlock()
+	if newer != nil {
+		return fmt.Errorf("%w: %w", newer, ErrUnavailable)
+	}
+	return r.err()
+}
+
+// lost notes that the coordinator did not answer, if err says so, and starts
+// to look for it. It returns err as ErrUnavailable.
+func (m *Manager) lost(err error) error {
+	silent := errors.Is(err, coordination.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	if !silent {
+		return unavailable(err)
+	}
+	r := &m.reach
+	r.mu.Lock()
+	first := r.away == nil
+	if first {
+		r.away, r.since = err, time.Now()
+	}
+	r.mu.Unlock()
+	if first && m.background.Err() == nil {
+		m.log.Warn("the coordinator does not answer: shared volumes go on, nothing can be created or removed", "err", err)
+		m.calls.Add(1)
+		go m.probe()
+	}
+	return fmt.Errorf("%w: %w", err, ErrUnavailable)
+}
+
+// probe looks for a coordinator that is away until it answers.
+func (m *Manager) probe() {
+	defer m.calls.Done()
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.background.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(m.background, 4*patience)
+		err := m.check(ctx)
+		cancel()
+		if err == nil {
+			m.answered()
+			return
+		}
+	}
+}
+
+// answered notes that the coordinator answers.
+func (m *Manager) answered() {
+	r := &m.reach
+	r.mu.Lock()
+	was, since := r.away, r.since
+	r.away = nil
+	r.mu.Unlock()
+	if was != nil {
+		m.log.Info("the coordinator answers again", "after", time.Since(since).Round(time.Millisecond))
+		m.unsettled.Store(true)
+		m.poke()
+	}
+}
+
+// ask reads from the coordinator, with the patience of those who have
+// something to fall back on. Its error is ErrUnavailable if there was no answer
+// to believe.
+func ask[T any](ctx context.Context, m *Manager, read func(context.Context) (T, error)) (T, error) {
+	var none T
+	if err := m.reach.err(); err != nil {
+		return none, err
+	}
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	value, err := read(short)
+	if err != nil && ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)) {
+		return none, m.lost(err)
+	}
+	return value, err
+}

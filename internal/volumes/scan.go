@@ -1,0 +1,196 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
+)
+
+// Finding is what a scan says of one description that it found in a pool.
+type Finding struct {
+	Pool    string `json:"pool"`
+	ID      string `json:"id"`
+	Name    string `json:"name,omitempty"`
+	State   string `json:"state"`             // see the constants
+	Problem string `json:"problem,omitempty"` // why nothing was, or can be, done
+}
+
+// States of a Finding.
+const (
+	FoundKnown    = "known"    // the records have it
+	FoundMissing  = "missing"  // they don't, and an import would bring it back
+	FoundImported = "imported" // it was brought back
+	FoundTrashed  = "trashed"  // it was brought back into the trash, as it was there or its name is taken
+	FoundForeign  = "foreign"  // it is another cluster's
+	FoundDamaged  = "damaged"  // the description can't be read, or there is no data to it
+)
+
+// rescued is how long what is brought back into the trash stays there at least.
+const rescued = 24 * time.Hour
+
+// Scan compares what lies in a pool of this host with the records, and brings
+// what they miss back if bring says so: for the day on which they were lost, or
+// a host's own pool after the host lost its identity. Volumes of other clusters
+// are left alone, except those of the cluster from, unless it is empty. It
+// returns ErrUnavailable, and with it what was found by then.
+func (m *Manager) Scan(ctx context.Context, poolName string, bring bool, from string) ([]Finding, error) {
+	p, err := m.pool(ctx, poolName)
+	if err != nil {
+		return nil, err
+	}
+	var texts map[string][]byte
+	var partly error
+	err = p.do(ctx, func(b backends.Backend) error {
+		texts, partly = b.Descriptions(ctx)
+		return nil
+	})
+	if err == nil && texts == nil {
+		err = partly
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scan pool %q: %w", poolName, err)
+	}
+	findings := []Finding{}
+	for _, id := range slices.Sorted(maps.Keys(texts)) {
+		f, err := m.scanOne(ctx, p, id, texts[id], bring, from)
+		if err != nil {
+			return findings, fmt.Errorf("scan pool %q: volume %s: %w", poolName, id, err)
+		}
+		findings = append(findings, f)
+	}
+	if partly != nil {
+		return findings, fmt.Errorf("scan pool %q: %w", poolName, partly)
+	}
+	return findings, nil
+}
+
+func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, bring bool, from string) (Finding, error) {
+	f := Finding{Pool: p.Name, ID: id, State: FoundDamaged}
+	var d description
+	err := unmarshal("the description", text, recordSchema, &d)
+	r := d.Record
+	if err == nil && (r.ID != id || checkName(r.Name) != nil || r.Schema > recordSchema) {
+		err = fmt.Errorf("the description is of %.60q", r.ID)
+	}
+	if err != nil {
+		f.Problem = err.Error()
+		return f, nil
+	}
+	f.Name = r.Name
+	m.mu.RLock()
+	mine := d.Cluster == m.cluster.ID
+	m.mu.RUnlock()
+	known, err := m.recorded(ctx, r)
+	if err != nil {
+		return f, err
+	}
+	if known {
+		f.State = FoundKnown
+		return f, nil
+	}
+	if !mine && (from == "" || d.Cluster != from) {
+		f.State, f.Problem = FoundForeign, "it is of the cluster "+d.Cluster
+		return f, nil
+	}
+	r.Pool, r.Home = p.Name, m.homeOf(p)
+	if _, err := m.stat(ctx, r); errors.Is(err, backends.ErrNotFound) {
+		f.Problem = "its data is not there"
+		return f, nil
+	} else if err != nil {
+		return f, err
+	}
+	f.State = FoundMissing
+	if !bring {
+		return f, nil
+	}
+	return m.bringBack(ctx, f, r)
+}
+
+// recorded says whether the records have a volume, as this host's if it lies in a
+// pool of this host's own.
+func (m *Manager) recorded(ctx context.Context, r record) (bool, error) {
+	for _, key := range []string{volumeKey(r.Name), trashKey(r.ID)} {
+		known, err := m.load(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if known.ID == r.ID && m.ours(known) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// bringBack writes the record of a volume that the records miss.
+func (m *Manager) bringBack(ctx context.Context, f Finding, r record) (Finding, error) {
+	current, err := m.load(ctx, volumeKey(r.Name))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return f, err
+	}
+	var ops []coordination.Op
+	f.State = FoundImported
+	switch taken := err == nil; {
+	case taken && current.ID == r.ID: // of this host before it lost its identity
+		alive, err := m.named(ctx, current.Home.Host)
+		if err != nil {
+			return f, err
+		}
+		if alive && current.Home.Host != m.cfg.Host {
+			f.State, f.Problem = FoundMissing, fmt.Sprintf("host %q, which is live, says that it has it", current.Home.Host)
+			return f, nil
+		}
+		r.version = current.version
+	case taken, r.State != stateReady:
+		f.State = FoundTrashed
+		now := time.Now().UTC()
+		r.State, r.PurgedBy = stateTrashed, nil
+		if r.RemovedAt == nil {
+			r.RemovedAt, r.RemovedBy = &now, m.cfg.Host
+		} else if at := now.Add(rescued); r.PurgeAt != nil && r.PurgeAt.Before(at) {
+			r.PurgeAt = &at
+		}
+	}
+	key := volumeKey(r.Name)
+	if f.State == FoundTrashed {
+		key = trashKey(r.ID)
+	} else {
+		ops = append(ops, noIntent(r.Name))
+	}
+	if r.Adopted && r.version == 0 && f.State == FoundImported {
+		claim, err := m.claim(ctx, r)
+		if err != nil {
+			f.State, f.Problem = FoundMissing, err.Error()
+			return f, nil
+		}
+		ops = append(ops, claim...)
+	}
+	stored, err := r.at(key)
+	if err != nil {
+		return f, err
+	}
+	if _, err := m.commitInDoubt(ctx, append(ops, coordination.Put(stored))...); err != nil {
+		return f, err
+	}
+	m.names.changed()
+	m.redescribe(ctx, r)
+	m.log.Warn("volume was brought back", "volume", r.Name, "pool", r.Pool, "id", r.ID, "state", f.State)
+	return f, nil
+}
+
+// named says whether a host of that name is live.
+func (m *Manager) named(ctx context.Context, name string) (bool, error) {
+	hosts, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return false, unavailable(err)
+	}
+	return slices.ContainsFunc(hosts, func(h coordination.Host) bool { return h.Name == name && h.Live }), nil
+}

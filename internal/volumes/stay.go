@@ -1,0 +1,136 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// How long a start waits for the coordinator, and how long the pauses between
+// attempts to join are.
+const (
+	joinTimeout = 5 * time.Second
+	joinPause   = time.Second
+)
+
+// session is this host's present one, or coordination.ErrSessionLost and
+// ErrUnavailable with the reason why there is none.
+func (m *Manager) session() (coordination.Session, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.current == nil {
+		return nil, fmt.Errorf("this host is not in the cluster: %w: %w: %w", m.absent, coordination.ErrSessionLost, ErrUnavailable)
+	}
+	return m.current, nil
+}
+
+// commit changes records. Its error is coordination.ErrConflict or
+// ErrUnavailable.
+func (m *Manager) commit(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
+	if err := m.reach.writable(); err != nil {
+		return nil, err
+	}
+	return m.commitInDoubt(ctx, ops...)
+}
+
+// commitInDoubt is commit for those who mend the records.
+func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
+	session, err := m.session()
+	if err != nil {
+		return nil, err
+	}
+	written, err := session.Commit(ctx, ops...)
+	if err != nil {
+		return nil, m.lost(err)
+	}
+	return written, nil
+}
+
+// join enters the cluster.
+func (m *Manager) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	session, err := m.coord.Join(ctx, m.me)
+	m.mu.Lock()
+	m.current, m.absent = session, err
+	clear(m.holdings) // read anew
+	m.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("join the cluster as %q: %w", m.cfg.Host, unavailable(err))
+	}
+	m.unfinished.Store(true)
+	m.unsettled.Store(true)
+	if err := m.check(ctx); err != nil {
+		return m.lost(err)
+	}
+	return nil
+}
+
+// enter is the first join. Without an answer the host starts alone and goes on
+// trying; that another machine has its name, or that the records are another
+// cluster's, is for an operator to mend first.
+func (m *Manager) enter(ctx context.Context) error {
+	err := m.join(ctx)
+	m.reach.mu.RLock()
+	doubt := m.reach.doubt
+	m.reach.mu.RUnlock()
+	switch {
+	case errors.Is(doubt, errForeign):
+		return doubt
+	case err == nil:
+		return nil
+	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	m.lost(fmt.Errorf("%w: %w", err, coordination.ErrUnavailable))
+	return nil
+}
+
+// stay keeps this host in the cluster: when its session has ended, it joins
+// again. It also keeps the cluster's clock going.
+func (m *Manager) stay() {
+	defer m.calls.Done()
+	var last uint64
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	for m.background.Err() == nil {
+		session, err := m.session()
+		if err != nil {
+			m.pause(joinPause)
+			if err := m.join(m.background); err != nil && m.background.Err() == nil {
+				m.log.Warn("not in the cluster: volumes that are known go on, nothing can be created or removed", "err", err)
+			}
+			continue
+		}
+		select {
+		case <-m.background.Done():
+		case <-session.Context().Done():
+			cause := context.Cause(session.Context())
+			m.log.Warn("this host's session has ended", "err", cause)
+			m.mu.Lock()
+			m.current, m.absent = nil, cause
+			m.mu.Unlock()
+			if err := m.join(m.background); err == nil {
+				m.answered()
+				m.poke()
+			}
+		case <-tick.C:
+			ctx, cancel := context.WithTimeout(m.background, 4*patience)
+			if last, err = m.tick(ctx, last); err != nil {
+				m.log.Debug("the cluster's clock was not seen to", "err", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// pause waits, unless the Manager is closed first.
+func (m *Manager) pause(d time.Duration) {
+	select {
+	case <-m.background.Done():
+	case <-time.After(d):
+	}
+}
