@@ -19,7 +19,7 @@ func call[T any](ctx context.Context, m *Manager, name string, fn func(context.C
 	var none T
 	release, err := m.locks.acquire(ctx, name)
 	if err != nil {
-		return none, fmt.Errorf("volume %q is busy, an earlier call for it has not ended: %w: %w", name, err, ErrUnavailable)
+		return none, unavailablef("volume %q is busy, an earlier call for it has not ended: %w", name, err)
 	}
 	return callLocked(ctx, m, name, release, fn)
 }

@@ -33,7 +33,7 @@ type cluster struct {
 	MinWriter int `json:"min_writer"`
 }
 
-// What judge finds wrong with the coordinator's records.
+// What check finds wrong with the coordinator's records.
 var (
 	errRecordsLost = errors.New("the cluster's records are gone (lost, or another prefix is configured)")
 	errRecordsOld  = errors.New("the cluster's records went back in time (an old snapshot was restored)")
@@ -54,9 +54,7 @@ type Cluster struct {
 
 // Cluster describes the cluster as this host knows it. It asks nobody.
 func (m *Manager) Cluster() Cluster {
-	m.mu.RLock()
-	c := m.cluster
-	m.mu.RUnlock()
+	c := m.copyOfCluster()
 	d := Cluster{ID: c.ID, Generation: c.Generation, Tick: c.Tick, MinWriter: c.MinWriter, Schema: recordSchema}
 	if err := m.reach.writable(); err != nil {
 		d.Problem = err.Error()
@@ -64,27 +62,28 @@ func (m *Manager) Cluster() Cluster {
 	return d
 }
 
-// check compares the cluster's record with this host's copy.
+// check compares the cluster's record with this host's copy, and decides
+// whether the coordinator's records are to be believed.
 func (m *Manager) check(ctx context.Context) error {
-	stored, err := m.coord.Get(ctx, clusterKey)
-	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-		return unavailable(err)
-	}
-	return m.judge(ctx, stored)
+	m.checking.Lock()
+	defer m.checking.Unlock()
+	return m.compare(ctx)
 }
 
-// judge decides whether the coordinator's records are to be believed, by the
-// cluster's record or a zero one if there is none.
-func (m *Manager) judge(ctx context.Context, stored coordination.Record) error {
-	m.mu.RLock()
-	known := m.cluster
-	m.mu.RUnlock()
-	if stored.Version == 0 {
+// compare is check for those who hold checking. So nobody changes the copy
+// between the reading of the record and the comparison.
+func (m *Manager) compare(ctx context.Context) error {
+	known := m.copyOfCluster()
+	stored, err := m.coord.Get(ctx, clusterKey)
+	if errors.Is(err, coordination.ErrNotFound) {
 		if known.ID != "" {
 			m.doubt(errRecordsLost)
 			return nil
 		}
 		return m.establish(ctx)
+	}
+	if err != nil {
+		return unavailable(err)
 	}
 	var c cluster
 	if err := unmarshal("record "+clusterKey, stored.Value, recordSchema, &c); err != nil {
@@ -114,6 +113,12 @@ func (m *Manager) judge(ctx context.Context, stored coordination.Record) error {
 	return nil
 }
 
+func (m *Manager) copyOfCluster() cluster {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.cluster
+}
+
 // doubt has the coordinator not believed for that reason, or believed again.
 func (m *Manager) doubt(reason error) {
 	if reason != nil && !errors.Is(reason, errForeign) {
@@ -141,7 +146,7 @@ func (m *Manager) establish(ctx context.Context) error {
 	c := cluster{Schema: recordSchema, ID: newOp() + newOp(), Generation: 1, Tick: 1, MinWriter: recordSchema}
 	err := m.putCluster(ctx, c, coordination.Record{Key: clusterKey})
 	if errors.Is(err, coordination.ErrConflict) {
-		return m.check(ctx)
+		return m.compare(ctx)
 	}
 	return err
 }
@@ -165,30 +170,32 @@ func (m *Manager) putCluster(ctx context.Context, c cluster, stored coordination
 }
 
 // follow watches the cluster's record, which also tells at once when the
-// coordinator is lost, or its records are replaced.
+// coordinator is lost, or its records are replaced. What a watch yields may be
+// out of date by then, so the record is read again.
 func (m *Manager) follow() {
 	defer m.calls.Done()
-	for records, err := range m.coord.Watch(m.background, clusterKey) {
-		var stored coordination.Record
-		for _, r := range records {
-			if r.Key == clusterKey {
-				stored = r
-			}
-		}
+	for _, err := range m.coord.Watch(m.background, clusterKey) {
 		if err == nil {
-			err = m.judge(m.background, stored)
+			ctx, cancel := context.WithTimeout(m.background, 4*patience)
+			err = m.check(ctx)
+			cancel()
 		}
-		if err != nil {
+		switch {
+		case m.background.Err() != nil:
+			return
+		case err != nil:
 			m.lost(err)
-			continue
+		default:
+			m.answered()
 		}
-		m.answered()
 	}
 }
 
 // tick has the cluster's clock go on if no other host has since the last call,
 // which saw the record at version last. It returns the version it sees.
 func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
+	m.checking.Lock()
+	defer m.checking.Unlock()
 	stored, err := m.coord.Get(ctx, clusterKey)
 	if err != nil || stored.Version != last {
 		return stored.Version, err
@@ -196,9 +203,7 @@ func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
 	if err := m.reach.writable(); err != nil {
 		return last, err
 	}
-	m.mu.RLock()
-	c := m.cluster
-	m.mu.RUnlock()
+	c := m.copyOfCluster()
 	c.Tick++
 	err = m.putCluster(ctx, c, stored)
 	if errors.Is(err, coordination.ErrConflict) {
@@ -211,6 +216,8 @@ func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
 // now, although they were lost or went back in time. It returns ErrInvalid if
 // there is no such doubt, or ErrUnavailable.
 func (m *Manager) Accept(ctx context.Context) error {
+	m.checking.Lock()
+	defer m.checking.Unlock()
 	m.reach.mu.RLock()
 	doubt := m.reach.doubt
 	m.reach.mu.RUnlock()
@@ -221,16 +228,14 @@ func (m *Manager) Accept(ctx context.Context) error {
 	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
 		return fmt.Errorf("accept the cluster's records: %w", unavailable(err))
 	}
-	m.mu.RLock()
-	c := m.cluster
-	m.mu.RUnlock()
+	c := m.copyOfCluster()
 	c.Generation++
 	c.Tick++
 	if err := m.putCluster(ctx, c, stored); err != nil {
 		return fmt.Errorf("accept the cluster's records: %w", err)
 	}
 	m.log.Warn("the cluster's records were accepted as they are", "generation", c.Generation)
-	return m.check(ctx)
+	return m.compare(ctx)
 }
 
 func (m *Manager) clusterFile() string { return m.cfg.StateDir + "/cluster.json" }

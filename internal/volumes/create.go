@@ -220,7 +220,7 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	}
 	r := *in.Record
 	if !m.ours(r) {
-		return fmt.Errorf("its data is on host %q alone: start dvold there, or dvold host forget %s: %w", r.Home.Host, r.Home.Host, ErrUnavailable)
+		return unavailablef("its data is on host %q alone: start dvold there, or dvold host forget %s", r.Home.Host, r.Home.Host)
 	}
 	if e, ok := m.entry(r.Name); ok && e.ID == r.ID { // it was being filled
 		if err := m.detach(ctx, e); err != nil {

@@ -21,9 +21,7 @@ func (m *Manager) describe(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	m.mu.RLock()
-	d := description{Schema: recordSchema, Cluster: m.cluster.ID, Record: r}
-	m.mu.RUnlock()
+	d := description{Schema: recordSchema, Cluster: m.copyOfCluster().ID, Record: r}
 	d.Record.Schema = recordSchema
 	text, err := marshal(d, nil)
 	if err != nil {

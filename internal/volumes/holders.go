@@ -80,7 +80,7 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 			return r, err
 		}
 	}
-	return r, fmt.Errorf("its records change too often: try again: %w", ErrUnavailable)
+	return r, unavailablef("its records change too often: try again")
 }
 
 func (m *Manager) holdOps(r record, own holding) ([]coordination.Op, error) {

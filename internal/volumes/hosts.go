@@ -109,7 +109,7 @@ func (m *Manager) undrained(ctx context.Context) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	return fmt.Errorf("host %q is being drained: use the volume on another, or dvold host undrain %s: %w", m.cfg.Host, m.cfg.Host, ErrUnavailable)
+	return unavailablef("host %q is being drained: use the volume on another, or dvold host undrain %s", m.cfg.Host, m.cfg.Host)
 }
 
 // Forget removes all traces of a host that is gone for good: that it holds

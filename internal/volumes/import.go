@@ -30,7 +30,7 @@ func (m *Manager) Import(ctx context.Context, name string, options map[string]st
 	}
 	release, err := m.locks.acquire(ctx, name)
 	if err != nil {
-		return fmt.Errorf("volume %q is busy, an earlier call for it has not ended: %w: %w", name, err, ErrUnavailable)
+		return unavailablef("volume %q is busy, an earlier call for it has not ended: %w", name, err)
 	}
 	_, err = callLocked(context.WithoutCancel(ctx), m, name, release, func(context.Context) (struct{}, func(context.Context), error) {
 		return struct{}{}, nil, m.make(ctx, name, options, s, fill)

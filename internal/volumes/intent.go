@@ -106,7 +106,7 @@ func decodeIntent(stored coordination.Record) (intent, error) {
 			return intent{}, fmt.Errorf("%s is damaged: it does not say what is being created", what)
 		}
 		if in.Record.Schema > recordSchema {
-			return intent{}, fmt.Errorf("%s was %w: upgrade this host: %w", what, errNewer, ErrUnavailable)
+			return intent{}, unavailablef("%s was %w: upgrade this host", what, errNewer)
 		}
 	}
 	in.version = stored.Version
@@ -136,7 +136,7 @@ func (m *Manager) clear(ctx context.Context, name string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("host %q has been %s it since %s: %w", in.By.Host, in.Kind, in.Since.Local().Format(time.DateTime), ErrUnavailable)
+			return unavailablef("host %q has been %s it since %s", in.By.Host, in.Kind, in.Since.Local().Format(time.DateTime))
 		case <-time.After(pause):
 		}
 	}

@@ -60,7 +60,7 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		m.step("mount: intent written")
 	}
 	if r, err = m.holdOrKnow(ctx, r, seen, len(e.Uses) > 0); err == nil && r.ID != e.ID {
-		err = fmt.Errorf("it was replaced by another of that name just now: try again: %w", ErrUnavailable)
+		err = unavailablef("it was replaced by another of that name just now: try again")
 	}
 	if err == nil {
 		m.step("mount: held")

@@ -56,7 +56,7 @@ func (m *Manager) pool(ctx context.Context, name string) (*pool, error) {
 	if hosts, _ := m.hostsOf(ctx, name); len(hosts) > 0 {
 		err = fmt.Errorf("%w, but on %s", err, strings.Join(hosts, ", "))
 	}
-	return nil, fmt.Errorf("%w: %w", err, ErrUnavailable)
+	return nil, notNow{err}
 }
 
 // homeOf is what a new volume's record says of the pool: the host, if it is
@@ -76,7 +76,7 @@ func (m *Manager) ours(r record) bool { return r.Home == nil || r.Home.HostID ==
 // on this host.
 func (m *Manager) here(ctx context.Context, r record) (*pool, error) {
 	if !m.ours(r) {
-		return nil, fmt.Errorf("its data is in pool %q of host %q alone, and this is host %q: use it there, or make it in a pool that is shared: %w", r.Pool, r.Home.Host, m.cfg.Host, ErrUnavailable)
+		return nil, unavailablef("its data is in pool %q of host %q alone, and this is host %q: use it there, or make it in a pool that is shared", r.Pool, r.Home.Host, m.cfg.Host)
 	}
 	return m.pool(ctx, r.Pool)
 }

@@ -3,7 +3,6 @@ package volumes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -24,8 +23,8 @@ type reach struct {
 	mu    sync.RWMutex // guards the fields below
 	away  error        // it does not answer
 	since time.Time    // of away
-	doubt error        // it answers, and must not be believed: see judge
-	newer error        // it is written by newer dvolds: see judge
+	doubt error        // it answers, and must not be believed: see check
+	newer error        // it is written by newer dvolds: see check
 }
 
 // err is nil if the coordinator can be asked and believed, or ErrUnavailable
@@ -35,9 +34,9 @@ func (r *reach) err() error {
 	defer r.mu.RUnlock()
 	switch {
 	case r.doubt != nil:
-		return fmt.Errorf("%w: %w", r.doubt, ErrUnavailable)
+		return notNow{r.doubt}
 	case r.away != nil:
-		return fmt.Errorf("no answer from the coordinator since %s: %w: %w", r.since.Local().Format(time.DateTime), r.away, ErrUnavailable)
+		return unavailablef("no answer from the coordinator since %s: %w", r.since.Local().Format(time.DateTime), r.away)
 	}
 	return nil
 }
@@ -48,7 +47,7 @@ func (r *reach) writable() error {
 	newer := r.newer
 	r.mu.RUnlock()
 	if newer != nil {
-		return fmt.Errorf("%w: %w", newer, ErrUnavailable)
+		return notNow{newer}
 	}
 	return r.err()
 }
@@ -72,7 +71,7 @@ func (m *Manager) lost(err error) error {
 		m.calls.Add(1)
 		go m.probe()
 	}
-	return fmt.Errorf("%w: %w", err, ErrUnavailable)
+	return notNow{err}
 }
 
 // probe looks for a coordinator that is away until it answers.

@@ -142,7 +142,7 @@ func (m *Manager) existing(ctx context.Context, name string) (record, error) {
 	case errors.Is(err, ErrNotFound):
 		m.known.gone(name)
 	case err == nil && r.State != stateReady:
-		err = fmt.Errorf("its record has the state %q, which this dvold does not know: upgrade this host: %w", r.State, ErrUnavailable)
+		err = unavailablef("its record has the state %q, which this dvold does not know: upgrade this host", r.State)
 	case err == nil:
 		m.known.saw(r)
 	}
@@ -166,12 +166,4 @@ func (m *Manager) recall(ctx context.Context, name string) (r record, seen time.
 		return r, seen, nil
 	}
 	return record{}, time.Time{}, fmt.Errorf("%w: %w", ErrUnseen, err)
-}
-
-// unavailable marks a coordinator's passing failure as ErrUnavailable.
-func unavailable(err error) error {
-	if errors.Is(err, coordination.ErrUnavailable) || errors.Is(err, coordination.ErrUnknown) || errors.Is(err, coordination.ErrSessionLost) {
-		return fmt.Errorf("%w: %w", err, ErrUnavailable)
-	}
-	return err
 }

@@ -83,9 +83,7 @@ func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, 
 		return f, nil
 	}
 	f.Name = r.Name
-	m.mu.RLock()
-	mine := d.Cluster == m.cluster.ID
-	m.mu.RUnlock()
+	mine := d.Cluster == m.copyOfCluster().ID
 	known, err := m.recorded(ctx, r)
 	if err != nil {
 		return f, err

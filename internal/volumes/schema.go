@@ -28,7 +28,7 @@ func unmarshal(what string, value []byte, newest int, into any) error {
 	}
 	switch {
 	case schema > int64(newest):
-		return fmt.Errorf("%s was %w (schema %d, this one knows %d): upgrade this host: %w", what, errNewer, schema, newest, ErrUnavailable)
+		return unavailablef("%s was %w (schema %d, this one knows %d): upgrade this host", what, errNewer, schema, newest)
 	case err != nil:
 		return fmt.Errorf("%s is damaged: %w", what, err)
 	case schema < 1:

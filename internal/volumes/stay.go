@@ -22,7 +22,7 @@ func (m *Manager) session() (coordination.Session, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.current == nil {
-		return nil, fmt.Errorf("this host is not in the cluster: %w: %w: %w", m.absent, coordination.ErrSessionLost, ErrUnavailable)
+		return nil, unavailablef("this host is not in the cluster: %w: %w", m.absent, coordination.ErrSessionLost)
 	}
 	return m.current, nil
 }

@@ -97,7 +97,7 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 		return Volume{}, err
 	}
 	if r.State != stateTrashed {
-		return Volume{}, fmt.Errorf("its data is being deleted: %w", ErrUnavailable)
+		return Volume{}, unavailablef("its data is being deleted")
 	}
 	_, err = m.stat(ctx, r)
 	if err != nil {
@@ -164,7 +164,7 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 		if r.PurgedBy != nil && r.PurgedBy.Host != by.Host {
 			alive, err := m.alive(ctx, *r.PurgedBy)
 			if err == nil && alive {
-				err = fmt.Errorf("host %q is deleting its data: %w", r.PurgedBy.Host, ErrUnavailable)
+				err = unavailablef("host %q is deleting its data", r.PurgedBy.Host)
 			}
 			if err != nil {
 				return err
