@@ -49,13 +49,41 @@ func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]
 	return written, nil
 }
 
+// errRival means that another machine is in the cluster as this one.
+var errRival = errors.New("another machine claims to be this host")
+
+// rival returns errRival if a machine with this host's ID is live under another
+// name, or, once this one was in the cluster, under the same name after another
+// boot: then one of them is a copy of the other, and if they took each other's
+// place all the time, neither would get anything done.
+func (m *Manager) rival(ctx context.Context) error {
+	hosts, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.RLock()
+	again := m.joined
+	m.mu.RUnlock()
+	for _, h := range hosts {
+		if !h.Live || h.ID != m.me.ID || h.Name == m.me.Name && (h.Boot == m.me.Boot || !again) {
+			continue
+		}
+		return fmt.Errorf("%w: host %q (boot %s) has its ID: if this machine is a copy of that one, stop its dvold, remove %s/host.json, and give it a name of its own", errRival, h.Name, h.Boot, m.cfg.StateDir)
+	}
+	return nil
+}
+
 // join enters the cluster.
 func (m *Manager) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	session, err := m.coord.Join(ctx, m.me)
+	var session coordination.Session
+	err := m.rival(ctx)
+	if err == nil {
+		session, err = m.coord.Join(ctx, m.me)
+	}
 	m.mu.Lock()
-	m.current, m.absent = session, err
+	m.current, m.absent, m.joined = session, err, m.joined || err == nil
 	clear(m.holdings) // read anew
 	m.mu.Unlock()
 	if err != nil {
@@ -94,14 +122,17 @@ func (m *Manager) enter(ctx context.Context) error {
 func (m *Manager) stay() {
 	defer m.calls.Done()
 	var last uint64
+	var said string // of failures to join
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
 	for m.background.Err() == nil {
 		session, err := m.session()
 		if err != nil {
 			m.pause(joinPause)
-			if err := m.join(m.background); err != nil && m.background.Err() == nil {
+			err := m.join(m.background)
+			if err != nil && err.Error() != said && m.background.Err() == nil {
 				m.log.Warn("not in the cluster: volumes that are known go on, nothing can be created or removed", "err", err)
+				said = err.Error()
 			}
 			continue
 		}
@@ -110,6 +141,7 @@ func (m *Manager) stay() {
 		case <-session.Context().Done():
 			cause := context.Cause(session.Context())
 			m.log.Warn("this host's session has ended", "err", cause)
+			said = ""
 			m.mu.Lock()
 			m.current, m.absent = nil, cause
 			m.mu.Unlock()

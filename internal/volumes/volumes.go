@@ -97,6 +97,7 @@ type Manager struct {
 	cluster  cluster
 	current  coordination.Session // nil while this host is not in the cluster,
 	absent   error                // for this reason
+	joined   bool                 // it was before
 }
 
 // Open reads the journal and brings it into line with the kernel's mount table,
