@@ -6,7 +6,7 @@ DESTDIR    ?=
 export PREFIX SYSCONFDIR DESTDIR
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test bench lint fuzz fmt install uninstall clean
+.PHONY: help build image demo run lab test bench lint fuzz fmt install uninstall clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -14,11 +14,17 @@ help: ## what there is to make
 build: ## bin/dvold, a static binary
 	@hack/build
 
+image: ## the image dvol/dvold, which docker-compose.yml runs
+	@hack/image
+
 demo: ## see dvol work with real containers, in a private engine that leaves nothing behind
 	@hack/demo
 
 run: build ## serve in the foreground against this machine's own Docker (ARGS="--log-level debug")
 	@hack/run $(ARGS)
+
+lab: ## three Docker hosts and three Consul servers on this machine, to play with (hack/lab says how)
+	@hack/lab up
 
 test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
 	@hack/test

@@ -11,6 +11,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/coordination/consul"
 	"github.com/dvol/dvold/coordination/embedded"
 	"github.com/dvol/dvold/internal/config"
 	"github.com/dvol/dvold/internal/volumes"
@@ -19,6 +20,7 @@ import (
 // opener is the configuration of one pool, read and checked.
 type opener struct {
 	location string
+	shared   bool
 	open     func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
 }
 
@@ -34,7 +36,7 @@ func poolOpener(name string, p config.Pool) (opener, error) {
 		if err := c.Validate(); err != nil {
 			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
-		return opener{c.Path, func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }}, nil
+		return opener{c.Path, c.Shared, func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }}, nil
 	}
 	return opener{}, fmt.Errorf("pool %q: type %q is not one of: local", name, p.Type)
 }
@@ -64,7 +66,7 @@ func openPool(name string, c config.Pool, ttl config.Duration, log *slog.Logger)
 	if c.TrashTTL != nil {
 		ttl = *c.TrashTTL
 	}
-	return volumes.Pool{Name: name, Type: c.Type, Location: o.location, Backend: b, TrashTTL: ttl.Duration}, nil
+	return volumes.Pool{Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Backend: b, TrashTTL: ttl.Duration}, nil
 }
 
 // closePools closes the backends that hold something open.
@@ -80,9 +82,14 @@ func closePools(pools []volumes.Pool) error {
 
 // openCoordinator is the one place that knows all kinds of coordinator.
 func openCoordinator(ctx context.Context, cfg config.Config, log *slog.Logger) (coordination.Coordinator, error) {
-	switch cfg.Coordination.Type {
+	switch c := cfg.Coordination; c.Type {
 	case "embedded":
 		return embedded.Open(ctx, embedded.Config{Path: filepath.Join(cfg.StateDir, "cluster.db")}, log)
+	case "consul":
+		return consul.Open(consul.Config{
+			Addresses: c.Addresses, Prefix: c.Prefix, TokenFile: c.TokenFile, TTL: c.LeaseTTL.Duration,
+			TLS: consul.TLS{CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, ServerName: c.ServerName},
+		}, log)
 	}
-	return nil, fmt.Errorf("coordination type %q is not one of: embedded", cfg.Coordination.Type)
+	return nil, fmt.Errorf("coordination type %q is not one of: embedded, consul", cfg.Coordination.Type)
 }

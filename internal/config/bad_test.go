@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	validKeys = " (valid: admin_socket, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, run_dir, state_dir, trash_ttl)"
+	validKeys = " (valid: admin_socket, coordination.addresses, coordination.ca_file, coordination.cert_file, coordination.key_file, coordination.lease_ttl, coordination.prefix, coordination.server_name, coordination.token_file, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, run_dir, state_dir, trash_ttl)"
 	validTime = " is not a time: want numbers with units, such as 30m, 24h, 7d or 1d12h, up to 36500d"
 )
 
@@ -14,7 +14,23 @@ func TestBadFiles(t *testing.T) {
 	messages := map[string]string{
 		"alias":                      `FILE:2: anchors and aliases are not supported`,
 		"config_key":                 `FILE:1: unknown key config` + validKeys,
-		"coordination_type":          `FILE:2: coordination.type: "consul" is not one of: embedded`,
+		"coordination_type":          `FILE:2: coordination.type: "zookeeper" is not one of: embedded, consul`,
+		"consul_addresses":           `FILE:4: coordination.addresses: "node2": want host:port, http://host:port, https://host:port or unix:///path`,
+		"consul_addresses_item":      `FILE:5: coordination.addresses[1]: want a text without commas, not a mapping`,
+		"consul_addresses_none":      `FILE:3: coordination.addresses: "": want host:port, http://host:port, https://host:port or unix:///path`,
+		"consul_addresses_twice":     `FILE:3: coordination.addresses: "node1:8500" is there twice`,
+		"consul_cert_without_key":    `FILE:4: coordination.cert_file: it needs its key: set coordination.key_file, too`,
+		"consul_embedded":            `FILE:3: coordination.addresses: it is of Consul, and coordination.type is embedded: set that to consul, or leave this out`,
+		"consul_key_without_cert":    `FILE:4: coordination.key_file: it needs its certificate: set coordination.cert_file, too`,
+		"consul_lease_long":          `FILE:3: coordination.lease_ttl: "1d1s" is not between 10s and 24h, as Consul wants it`,
+		"consul_lease_short":         `FILE:3: coordination.lease_ttl: "9s" is not between 10s and 24h, as Consul wants it`,
+		"consul_lease_unit":          `FILE:3: coordination.lease_ttl: "20"` + validTime,
+		"consul_plain":               `FILE:4: coordination.ca_file: nothing would be encrypted, for no address in coordination.addresses begins with https://`,
+		"consul_prefix":              `FILE:3: coordination.prefix: "/dvol" is not a prefix of keys: want words of letters, digits, dots, dashes and underscores, with slashes between, and up to 128 bytes`,
+		"consul_prefix_list":         `FILE:3: coordination.prefix: want a single value, not a list`,
+		"consul_server_name":         `FILE:4: coordination.server_name: "a b" is not a name that a certificate can have`,
+		"consul_token_file":          `FILE:3: coordination.token_file: "token" is not an absolute path below /`,
+		"consul_without_type":        `FILE:1: coordination.token_file: it is of Consul, and coordination.type is embedded: set that to consul, or leave this out`,
 		"default_pool_missing":       `default_pool is not set, and there are several pools: set it to one of a, b`,
 		"default_pool_unknown":       `FILE:1: default_pool: there is no pool "A" (there are: a)`,
 		"default_pool_without_pools": `FILE:1: default_pool: there is no pool "gv0" (there are: local)`,

@@ -52,11 +52,6 @@ type Log struct {
 	Format string `yaml:"format"` // text or json
 }
 
-// Coordination says how the hosts agree.
-type Coordination struct {
-	Type string `yaml:"type"` // embedded
-}
-
 // Flags declares --config and a flag for each setting.
 func Flags(fs *pflag.FlagSet) {
 	fs.String("config", "", "configuration `file` (default "+DefaultFile+")")
@@ -109,6 +104,9 @@ func load(fs *pflag.FlagSet) (Config, error) {
 	}
 	if c.AdminSocket == c.DockerSocket {
 		return Config{}, fmt.Errorf("admin_socket and docker_socket are both %s", c.DockerSocket)
+	}
+	if err := c.checkCoordination(src); err != nil {
+		return Config{}, err
 	}
 	if c.Pools, err = poolsIn(src.file, src.root); err != nil {
 		return Config{}, err

@@ -56,6 +56,7 @@ func write(t *testing.T, content string) string {
 type localPool struct {
 	Path         string `yaml:"path"`
 	RequireMount bool   `yaml:"require_mount"`
+	Shared       bool   `yaml:"shared"`
 }
 
 func hostname(t *testing.T) string {
@@ -76,9 +77,15 @@ func defaults(t *testing.T) config.Config {
 		DockerSocket: "/run/docker/plugins/dvol.sock",
 		AdminSocket:  "/run/dvol/admin.sock",
 		Log:          config.Log{Level: "info", Format: "text"},
-		Coordination: config.Coordination{Type: "embedded"},
+		Coordination: coordinationDefaults(),
 		DefaultPool:  "local",
 		TrashTTL:     config.Duration{Duration: 24 * time.Hour},
+	}
+}
+
+func coordinationDefaults() config.Coordination {
+	return config.Coordination{
+		Type: "embedded", Addresses: []string{"127.0.0.1:8500"}, Prefix: "dvol", LeaseTTL: config.Duration{Duration: 20 * time.Second},
 	}
 }
 
@@ -118,23 +125,33 @@ func TestGoodFiles(t *testing.T) {
 		DockerSocket: "/tmp/docker.sock",
 		AdminSocket:  "/tmp/admin.sock",
 		Log:          config.Log{Level: "debug", Format: "json"},
-		Coordination: config.Coordination{Type: "embedded"},
+		Coordination: coordinationDefaults(),
 		DefaultPool:  "fast",
 		TrashTTL:     config.Duration{Duration: 36 * time.Hour},
 	}
 	onePool, windows := defaults(t), defaults(t)
 	onePool.Host, onePool.DefaultPool = "123", "gv0"
 	windows.Host, windows.TrashTTL = "node1", config.Duration{}
+	consul, consulText := defaults(t), defaults(t)
+	consul.Coordination = config.Coordination{
+		Type: "consul", Addresses: []string{"node1:8500", "https://[::1]:8501", "unix:///run//consul.sock"}, Prefix: "prod/dvol.1",
+		TokenFile: "/etc/dvol/token", LeaseTTL: config.Duration{Duration: 90 * time.Second},
+		CAFile: "/etc/dvol/ca.pem", CertFile: "/etc/dvol/cert.pem", KeyFile: "/etc/dvol/key.pem", ServerName: "consul.example.com",
+	}
+	consulText.Coordination.Type, consulText.Coordination.LeaseTTL.Duration = "consul", 24*time.Hour
+	consulText.Coordination.Addresses = []string{"node1:8500", "http://node2:8500"}
 	cases := map[string]struct {
 		config config.Config
 		pools  map[string]localPool
 	}{
-		"empty":    {defaults(t), defaultPools()},
-		"comments": {defaults(t), defaultPools()},
-		"nulls":    {defaults(t), defaultPools()},
-		"all":      {everything, map[string]localPool{"Fast": {Path: "/srv/Fast"}, "fast": {Path: "/srv/fast", RequireMount: true}}},
-		"one_pool": {onePool, map[string]localPool{"gv0": {Path: "/mnt/gv0"}}},
-		"windows":  {windows, defaultPools()},
+		"consul":      {consul, defaultPools()},
+		"consul_text": {consulText, defaultPools()},
+		"empty":       {defaults(t), defaultPools()},
+		"comments":    {defaults(t), defaultPools()},
+		"nulls":       {defaults(t), defaultPools()},
+		"all":         {everything, map[string]localPool{"Fast": {Path: "/srv/Fast"}, "fast": {Path: "/srv/fast", RequireMount: true}}},
+		"one_pool":    {onePool, map[string]localPool{"gv0": {Path: "/mnt/gv0"}}},
+		"windows":     {windows, defaultPools()},
 	}
 	eachFile(t, "good", func(t *testing.T, name, path string) {
 		want, ok := cases[name]

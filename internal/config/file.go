@@ -73,9 +73,13 @@ func settingsIn(file string, root *yaml.Node) (map[string]*yaml.Node, error) {
 		return found, nil
 	}
 	var sections []string // "log."
+	var lists []string
 	valid := []string{"pools"}
 	for _, s := range settings() {
 		valid = append(valid, s.key)
+		if s.isList() {
+			lists = append(lists, s.key)
+		}
 		if section, _, ok := strings.Cut(s.key, "."); ok {
 			sections = append(sections, section+".")
 		}
@@ -96,6 +100,12 @@ func settingsIn(file string, root *yaml.Node) (map[string]*yaml.Node, error) {
 				}
 			case strings.Contains(key.Value, ".") || !slices.Contains(valid, name):
 				return fmt.Errorf("%s:%d: unknown key %s (valid: %s)", file, key.Line, name, strings.Join(valid, ", "))
+			case value.Kind == yaml.SequenceNode && slices.Contains(lists, name):
+				joined, err := join(file, name, value)
+				if err != nil {
+					return err
+				}
+				found[name] = joined
 			case value.Kind != yaml.ScalarNode:
 				return fmt.Errorf("%s:%d: %s: want a single value, not %s", file, value.Line, name, kindOf(value))
 			default:
@@ -105,6 +115,18 @@ func settingsIn(file string, root *yaml.Node) (map[string]*yaml.Node, error) {
 		return nil
 	}
 	return found, walk("", root)
+}
+
+// join returns a list as the text that stands for it elsewhere.
+func join(file, name string, list *yaml.Node) (*yaml.Node, error) {
+	texts := make([]string, len(list.Content))
+	for i, item := range list.Content {
+		if item.Kind != yaml.ScalarNode || isNull(item) || strings.Contains(item.Value, ",") {
+			return nil, fmt.Errorf("%s:%d: %s[%d]: want a text without commas, not %s", file, item.Line, name, i, kindOf(item))
+		}
+		texts[i] = item.Value
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.Join(texts, ","), Line: list.Line}, nil
 }
 
 // pairs ranges over the keys and values of a mapping.

@@ -93,9 +93,7 @@ func checkConfig(t *testing.T, c config.Config) {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) || !slices.Contains([]string{"text", "json"}, c.Log.Format) {
 		t.Errorf("log %+v", c.Log)
 	}
-	if c.Coordination.Type != "embedded" {
-		t.Errorf("coordination %+v", c.Coordination)
-	}
+	checkCoordination(t, c.Coordination)
 	if _, ok := c.Pools[c.DefaultPool]; !ok {
 		t.Errorf("default pool %q is none of %v", c.DefaultPool, c.Pools)
 	}
@@ -107,6 +105,33 @@ func checkConfig(t *testing.T, c config.Config) {
 		if pool.TrashTTL != nil {
 			checkTTL(t, *pool.TrashTTL)
 		}
+	}
+}
+
+func checkCoordination(t *testing.T, c config.Coordination) {
+	t.Helper()
+	encrypted := false
+	for _, a := range c.Addresses {
+		encrypted = encrypted || strings.HasPrefix(a, "https://")
+		if !strings.Contains(a, ":") || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' }) {
+			t.Errorf("address %q", a)
+		}
+	}
+	fromConsul := c.CAFile + c.CertFile + c.KeyFile + c.ServerName
+	if len(c.Addresses) == 0 || !slices.Contains([]string{"embedded", "consul"}, c.Type) || !encrypted && fromConsul != "" ||
+		c.Type == "embedded" && !reflect.DeepEqual(c, coordinationDefaults()) || (c.CertFile == "") != (c.KeyFile == "") {
+		t.Errorf("coordination %+v", c)
+	}
+	for _, p := range []string{c.TokenFile, c.CAFile, c.CertFile, c.KeyFile} {
+		if p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) != p) {
+			t.Errorf("path %q", p)
+		}
+	}
+	if c.Prefix == "" || len(c.Prefix) > 128 || strings.Contains("/"+c.Prefix+"/", "//") || strings.ContainsAny(c.Prefix, " \n?#%") {
+		t.Errorf("prefix %q", c.Prefix)
+	}
+	if c.LeaseTTL.Duration < 10*time.Second || c.LeaseTTL.Duration > 24*time.Hour {
+		t.Errorf("lease_ttl %v", c.LeaseTTL)
 	}
 }
 

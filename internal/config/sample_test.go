@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,14 +16,16 @@ import (
 
 const sample = "../../docs/dvold.yaml"
 
-// switchedOn returns the sample with all of its settings switched on.
+// switchedOn returns the sample with all of its settings switched on, and those
+// of Consul with Consul.
 func switchedOn(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(sample)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return regexp.MustCompile(`(?m)^( *)#(\w+:)`).ReplaceAllString(string(content), "$1$2")
+	all := regexp.MustCompile(`(?m)^( *)#(\w+:)`).ReplaceAllString(string(content), "$1$2")
+	return strings.Replace(all, "type: embedded", "type: consul", 1)
 }
 
 // What the sample has switched on is what holds without any file.
@@ -34,6 +37,13 @@ func TestSampleSwitchedOn(t *testing.T) {
 	c := mustLoad(t, "--config", write(t, switchedOn(t)))
 	if c.Host != "node1" {
 		t.Errorf("got host %s, want node1", c.Host)
+	}
+	wantCoordination := config.Coordination{
+		Type: "consul", Addresses: []string{"https://127.0.0.1:8501"}, Prefix: "dvol", TokenFile: "/etc/dvol/consul.token", LeaseTTL: config.Duration{Duration: 20 * time.Second},
+		CAFile: "/etc/dvol/consul-ca.pem", CertFile: "/etc/dvol/consul-cert.pem", KeyFile: "/etc/dvol/consul-key.pem", ServerName: "server.dc1.consul",
+	}
+	if !reflect.DeepEqual(c.Coordination, wantCoordination) {
+		t.Errorf("got coordination %+v, want %+v", c.Coordination, wantCoordination)
 	}
 	if got := c.Pools["local"].TrashTTL; got == nil || got.Duration != 7*24*time.Hour {
 		t.Errorf("got trash_ttl %v of the pool, want 7 days", got)

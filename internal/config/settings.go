@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// setting is a scalar of the configuration.
+// setting is a text of the configuration.
 type setting struct {
 	key   string // in the file; a dot stands for a level
 	value string // default
@@ -21,9 +21,12 @@ func (s setting) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 }
 
+// isList says that the file may have a list instead of a text with commas.
+func (s setting) isList() bool { return s.key == coordinationAddresses }
+
 // settings is the one list of them.
 func settings() []setting {
-	return []setting{
+	return append([]setting{
 		{"host", "", "`name` of this host in the cluster (default the machine's host name)", func(c *Config, v string) error {
 			c.Host = v
 			if !matches(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, v) {
@@ -55,10 +58,6 @@ func settings() []setting {
 			c.Log.Format = v
 			return oneOf(v, "text", "json")
 		}},
-		{"coordination.type", "embedded", "how hosts agree: `type` embedded, for one host", func(c *Config, v string) error {
-			c.Coordination.Type = v
-			return oneOf(v, "embedded")
-		}},
 		{"default_pool", "", "`pool` for volumes that name none (default the only pool)", func(c *Config, v string) error {
 			c.DefaultPool = v
 			return nil // checked against the pools
@@ -66,7 +65,7 @@ func settings() []setting {
 		{"trash_ttl", "24h", "`time` to keep the data of removed volumes, such as 12h or 7d", func(c *Config, v string) error {
 			return c.TrashTTL.UnmarshalText([]byte(v))
 		}},
-	}
+	}, coordinationSettings()...)
 }
 
 func oneOf(v string, valid ...string) error {
