@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // The stages that run inside a host.

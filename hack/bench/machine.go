@@ -10,7 +10,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // facts are what one has to know of the machine and the programs to judge the

@@ -7,7 +7,7 @@
 //
 //	go run ./hack/bench [-dvold BINARY] [-dir DIRECTORY] [-write FILE]
 //
-// It needs what hack/lab needs. What it measures runs inside the host, where
+// It needs what test/lab needs. What it measures runs inside the host, where
 // bench starts itself again by the name of a stage.
 package main
 

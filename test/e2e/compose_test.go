@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 const composeFile = `

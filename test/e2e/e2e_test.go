@@ -14,7 +14,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // suite is what all tests have in common.

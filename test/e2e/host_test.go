@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // patience bounds every wait for something that should happen soon.

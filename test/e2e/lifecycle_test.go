@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 func TestAnonymousVolumesGoWithTheirContainer(t *testing.T) {

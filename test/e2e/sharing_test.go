@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 func TestWriteInOneContainerReadInAnother(t *testing.T) {

@@ -4,14 +4,32 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"syscall"
+	"os"
 	"time"
 )
 
-const dvoldLog = "dvold.log"
+// newDriver describes the host's dvold.
+func newDriver(h *Host) *Daemon {
+	answers := func(ctx context.Context) error {
+		return ask(ctx, h.Path("run/docker/plugins/dvol.sock"), http.MethodPost, "/Plugin.Activate")
+	}
+	return &Daemon{
+		name: "dvold", m: h.Machine, answers: answers, patience: 30 * time.Second,
+		argv: func(args []string) []string { return h.DvoldCommand(args...) },
+	}
+}
 
 // StateDir is dvold's state directory.
 func (h *Host) StateDir() string { return h.Path("dvol") }
+
+// Configure writes dvold's configuration file, which is read when dvold starts.
+// Inside the host it is /etc/dvol/dvold.yaml.
+func (h *Host) Configure(yaml string) error {
+	if err := os.WriteFile(h.Path("etc/dvol/dvold.yaml"), []byte(yaml), 0o644); err != nil {
+		return fmt.Errorf("configure dvold on %s: %w", h.name, err)
+	}
+	return nil
+}
 
 // DvoldCommand is the command line that StartDvold runs.
 func (h *Host) DvoldCommand(args ...string) []string {
@@ -21,54 +39,24 @@ func (h *Host) DvoldCommand(args ...string) []string {
 // StartDvold starts dvold with additional arguments and waits until it answers
 // on its plugin socket. One that runs already is an error.
 func (h *Host) StartDvold(ctx context.Context, args ...string) error {
-	if h.daemon != nil && !h.daemon.ended() {
-		return fmt.Errorf("start dvold on %s: it runs", h.name)
-	}
-	// Without ctx: the daemon is to outlive it.
-	cmd := h.command(context.WithoutCancel(ctx), h.DvoldCommand(args...)...)
-	var err error
-	h.daemon, err = startProcess(cmd, func() error { return h.start(cmd) }, h.Path(dvoldLog))
-	if err != nil {
-		return fmt.Errorf("start dvold on %s: %w", h.name, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	err = waitFor(ctx, h.daemon, func() error {
-		return ask(ctx, h.Path("run/docker/plugins/dvol.sock"), http.MethodPost, "/Plugin.Activate")
-	})
-	if err != nil {
-		return fmt.Errorf("start dvold on %s: %w", h.name, err)
-	}
-	return nil
+	return h.Driver.Start(ctx, args...)
 }
 
 // StopDvold ends dvold as an operator would. It returns an error if dvold says
 // that it did not end well.
-func (h *Host) StopDvold() error {
-	if err := h.daemon.terminate(); err != nil {
-		return fmt.Errorf("stop dvold on %s: %w", h.name, err)
-	}
-	return nil
-}
+func (h *Host) StopDvold() error { return h.Driver.Stop() }
 
 // KillDvold ends dvold, and it alone, as a crash would.
-func (h *Host) KillDvold() error {
-	if err := h.daemon.kill(); err != nil {
-		return fmt.Errorf("kill dvold on %s: %w", h.name, err)
-	}
-	return nil
-}
+func (h *Host) KillDvold() error { return h.Driver.Kill() }
+
+// FreezeDvold stops dvold, which keeps its sockets and answers nothing any
+// more. ThawDvold lets it go on, KillDvold ends it.
+func (h *Host) FreezeDvold() error { return h.Driver.Freeze() }
+
+// ThawDvold lets dvold go on.
+func (h *Host) ThawDvold() error { return h.Driver.Thaw() }
 
 // Dvold runs a dvold command, as Exec does.
 func (h *Host) Dvold(ctx context.Context, args ...string) (string, error) {
 	return h.Exec(ctx, append([]string{h.dvold}, args...)...)
-}
-
-// FreezeDvold stops dvold, which keeps its sockets and answers nothing any
-// more. KillDvold ends it.
-func (h *Host) FreezeDvold() error {
-	if err := h.daemon.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("freeze dvold on %s: %w", h.name, err)
-	}
-	return nil
 }

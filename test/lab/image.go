@@ -26,9 +26,9 @@ func (h *Host) Image(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
 	go func() { w.CloseWithError(writeRoot(w, strings.Fields(string(list)))) }()
-	cmd := h.command(ctx, "docker", "import", "-", BusyBox)
+	cmd := h.Command(ctx, "docker", "import", "-", BusyBox)
 	cmd.Stdin = r
-	if _, err := h.run(cmd); err != nil {
+	if _, err := run(cmd, h.Start); err != nil {
 		return fmt.Errorf("make image %s: %w", BusyBox, err)
 	}
 	return nil

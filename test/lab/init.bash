@@ -1,15 +1,52 @@
-# PID 1 of a test host: gives it what it must not share with the machine, then
-# reaps what is left behind by others. usage: bash init.bash DIR NAME
+# PID 1 of a machine: gives it what it must not share with this one, then reaps
+# what is left behind by others. usage: bash init.bash DIR NAME
 set -euo pipefail
 dir=$1 name=$2
 
 mount --make-rprivate /
-mount -t proc -o nosuid,nodev,noexec proc /proc
-mount --bind "$dir/run" /run
-mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
-if [[ -d /etc/dvol ]]; then
-	mount --bind "$dir/empty" /etc/dvol
+
+# A root of its own, with all that is in this machine's, so that there is room
+# for a directory that this machine has not. Few commands, for there may be many
+# machines: the mounts are made from a list.
+root=$dir/root
+mount -t tmpfs -o mode=0755 tmpfs "$root"
+made=(/.before /.etc) links=() mounts=("/etc /.etc none bind")
+for entry in /*; do
+	[[ -d $entry && ! -L $entry ]] && made+=("$entry")
+	case $entry in
+	/proc) mounts+=("proc $entry proc nosuid,nodev,noexec") ;;
+	/run) mounts+=("$dir$entry $entry none bind") ;;
+	/etc) ;; # comes below
+	*)
+		if [[ -L $entry ]]; then
+			links+=("$entry")
+		elif [[ -d $entry ]]; then
+			mounts+=("${entry// /\\040} ${entry// /\\040} none rbind")
+		fi
+		;;
+	esac
+done
+if [[ -d $dir/../shared ]]; then
+	made+=(/shared)
+	mounts+=("$dir/../shared /shared none bind")
 fi
+mounts+=("$dir/boot_id /proc/sys/kernel/random/boot_id none bind")
+mkdir "${made[@]/#/$root}"
+cp -a "${links[@]}" "$root"
+# Its /etc is this machine's, but for what its disk has in etc.
+etc=(/etc/*)
+ln -s "${etc[@]/#"/etc/"/"/.etc/"}" "$root/etc"
+ln -sfn "$dir"/etc/* "$root/etc"
+printf "%s\n" "${mounts[@]}" | sed "s: /: $root/:" >"$dir/fstab"
+mount --all --fstab "$dir/fstab"
+
+cd "$root"
+pivot_root . .before
+cd /
+umount -l /.before
+rmdir /.before
+umount -l "$root" # which came along with the directory that it's in
+
 mount --make-rshared / # as systemd does
 echo "$name" >/proc/sys/kernel/hostname
 ip link set lo up

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dvol/dvold/hack/lab"
+	"github.com/dvol/dvold/test/lab"
 )
 
 func TestRunsContainers(t *testing.T) {
@@ -167,6 +167,16 @@ func TestHostEndsWithItsMaker(t *testing.T) {
 	maker.Process.Kill()
 	maker.Wait()
 	eventually(t, "processes end", func() bool { return len(processes(string(namespace))) == 0 })
+	hosts, err := filepath.Glob(filepath.Join(dir, "lab*"))
+	if err != nil || len(hosts) != 1 {
+		t.Fatalf("hosts in %s: %v (%v), want one", dir, hosts, err)
+	}
+	if err := lab.Clean(dir); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(hosts[0])); left != nil {
+		t.Errorf("left over: %v", left)
+	}
 }
 
 func makeHostAndWait(t *testing.T, dir string) {

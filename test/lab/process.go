@@ -56,6 +56,11 @@ func (p *process) terminate() error {
 	}
 }
 
+// freeze stops the process, which keeps its sockets and answers nothing any
+// more; thaw lets it go on.
+func (p *process) freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *process) thaw() error   { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // kill ends the process at once and waits until the kernel is through with it.
 func (p *process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -2,6 +2,9 @@ package lab
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +18,7 @@ func Require(t testing.TB) {
 	if missing == "" {
 		return
 	}
-	if slices.Contains(strings.Split(os.Getenv("DVOLD_TEST_REQUIRE"), ","), "docker") {
+	if required("docker") {
 		t.Fatalf("test hosts are required, but can't run here: %s", missing)
 	}
 	t.Skipf("test hosts can't run here: %s", missing)
@@ -40,11 +43,66 @@ func ForTest(t testing.TB, o Options) *Host {
 }
 
 // LogIfFailed shows what the host's daemons log from now on if the test fails.
-func (h *Host) LogIfFailed(t testing.TB) {
-	before := h.logSizes()
+func (h *Host) LogIfFailed(t testing.TB) { logIfFailed(t, h.daemons) }
+
+func logIfFailed(t testing.TB, daemons []*Daemon) {
+	before := make([]int64, len(daemons))
+	for i, d := range daemons {
+		before[i] = d.logSize()
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(h.logsSince(before))
+			t.Log(logs(daemons, before))
 		}
 	})
+}
+
+// ClusterForTest boots a cluster that is closed when the test ends, and shows
+// its logs if the test failed. It starts no daemon, and skips or fails as
+// Require does. If there are Consul servers and no binary is named, it is built
+// by the script hack/consul/build, in minutes, or taken from its cache.
+func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
+	t.Helper()
+	Require(t)
+	if o.Servers > 0 && o.Consul == "" {
+		o.Consul = ConsulForTest(t)
+	}
+	c, err := NewCluster(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var daemons []*Daemon
+	for _, m := range c.Machines() {
+		daemons = append(daemons, m.daemons...)
+	}
+	logIfFailed(t, daemons)
+	return c
+}
+
+// ConsulForTest returns the path of the consul binary. If it can't be built, the
+// test is skipped, or fails if "consul" is among the words of
+// DVOLD_TEST_REQUIRE.
+func ConsulForTest(t testing.TB) string {
+	t.Helper()
+	_, file, _, _ := runtime.Caller(0)
+	build := exec.Command(filepath.Join(filepath.Dir(file), "../../hack/consul/build"))
+	out, err := build.Output()
+	if err == nil {
+		return strings.TrimSpace(string(out))
+	}
+	if required("consul") {
+		t.Fatalf("Consul is required, but can't be built: %v", err)
+	}
+	t.Skipf("Consul can't be built: %v", err)
+	return ""
+}
+
+// required tells whether a word is among those of DVOLD_TEST_REQUIRE.
+func required(word string) bool {
+	return slices.Contains(strings.Split(os.Getenv("DVOLD_TEST_REQUIRE"), ","), word)
 }

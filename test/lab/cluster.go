@@ -1,0 +1,278 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// ClusterOptions say what a Cluster is to be.
+type ClusterOptions struct {
+	Hosts   int    // up to 9; 0 means 3
+	Servers int    // Consul servers: 0, 1 or 3
+	Consul  string // the consul binary, if there are servers
+	Dvold   string // the dvold binary; without it, Start starts none
+	// Configure returns the configuration of dvold on a host of that name. If
+	// it is nil, there is no file.
+	Configure func(host string) string
+	// Dir is the cluster's directory, which must be empty or not exist. It is
+	// gone after Close. If it is "", one is made among the temporary files.
+	Dir string
+}
+
+// Cluster is hosts h1, h2… and Consul servers s1, s2… on a network of their
+// own: h1 has the address 10.99.0.11, s1 has 10.99.0.21. A directory of all
+// hosts, /shared, stands for a file system that is mounted everywhere. Each
+// host has a Consul agent if there are servers.
+//
+// Its methods must not be called concurrently, nor with those of its machines;
+// but different machines may be changed at once.
+type Cluster struct {
+	dir     string
+	id      string // what the names of all its cgroups begin with
+	network *network
+	hosts   []*Host
+	servers []*Server
+	storage []*Machine
+	names   string // of the hosts and servers, for /etc/hosts
+}
+
+// NewCluster boots the machines of a cluster, and starts no daemon. Close it,
+// also if ctx ended.
+func NewCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
+	if o.Hosts == 0 {
+		o.Hosts = 3
+	}
+	if o.Hosts < 1 || o.Hosts > 9 {
+		return nil, fmt.Errorf("make cluster: %d hosts, not 1 to 9", o.Hosts)
+	}
+	if !slices.Contains([]int{0, 1, 3}, o.Servers) {
+		return nil, fmt.Errorf("make cluster: %d Consul servers, not 0, 1 or 3", o.Servers)
+	}
+	if o.Servers > 0 && o.Consul == "" {
+		return nil, errors.New("make cluster: Consul servers without a consul binary")
+	}
+	dir, err := clusterDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("make cluster: %w", err)
+	}
+	c := &Cluster{dir: dir, id: fmt.Sprintf("lab%x", random(5))}
+	if err := c.build(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("make cluster: %w", err), c.Close())
+	}
+	if err := c.boot(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func clusterDir(dir string) (string, error) {
+	if dir == "" {
+		return os.MkdirTemp("", "lab")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+// build puts onto disks what the machines need.
+func (c *Cluster) build(o ClusterOptions) error {
+	if err := os.Mkdir(c.Path("shared"), 0o755); err != nil {
+		return err
+	}
+	var servers []netip.Addr
+	for i := range o.Servers {
+		servers = append(servers, address(21+i))
+	}
+	c.network = &network{c.machine("switch")}
+	for i := range o.Servers {
+		s := &Server{Machine: c.machine(fmt.Sprint("s", i+1))}
+		c.connect(s.Machine, servers[i], servers)
+		s.Consul = newConsul(s.Machine, o.Consul)
+		s.daemons = []*Daemon{s.Consul}
+		c.servers = append(c.servers, s)
+	}
+	for i := range o.Hosts {
+		h := newHost(c.machine(fmt.Sprint("h", i+1)), o.Dvold)
+		c.connect(h.Machine, address(11+i), servers)
+		if o.Servers > 0 {
+			h.Agent = newConsul(h.Machine, o.Consul)
+			h.daemons = append(h.daemons, h.Agent)
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	if err := each(c.Machines(), c.prepare); err != nil {
+		return err
+	}
+	return c.configure(o, servers)
+}
+
+// configure writes the configuration of all daemons.
+func (c *Cluster) configure(o ClusterOptions, servers []netip.Addr) error {
+	for _, h := range c.hosts {
+		if o.Configure != nil {
+			if err := h.Configure(o.Configure(h.name)); err != nil {
+				return err
+			}
+		}
+		if err := writeConsulConfig(h.Machine, servers, false); err != nil {
+			return err
+		}
+	}
+	for _, s := range c.servers {
+		if err := writeConsulConfig(s.Machine, servers, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// machine describes one of the cluster.
+func (c *Cluster) machine(name string) *Machine {
+	return &Machine{name: name, group: c.id + "-" + name, dir: c.Path(name)}
+}
+
+// address is one on the cluster's network.
+func address(last int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, byte(last)}) }
+
+// connect gives a machine a place on the network.
+func (c *Cluster) connect(m *Machine, a netip.Addr, servers []netip.Addr) {
+	var storage []netip.Addr
+	for i := range maxStorage { // where storage servers are, if there are any
+		storage = append(storage, address(31+i))
+	}
+	m.port = &port{
+		network: c.network, name: m.name, address: a,
+		peers: map[Peer][]netip.Addr{Consul: servers, Storage: storage}, cut: map[Peer]bool{},
+	}
+	c.names += fmt.Sprintln(a, m.name)
+}
+
+// boot boots all machines, the switch before what is plugged into it.
+func (c *Cluster) boot(ctx context.Context) error {
+	if err := c.network.start(ctx); err != nil {
+		return err
+	}
+	return each(c.Machines()[1:], func(m *Machine) error { return m.Boot(ctx) })
+}
+
+// StartConsul starts the servers, and the agents on the hosts, unless they run,
+// and waits until each of them knows a leader.
+func (c *Cluster) StartConsul(ctx context.Context) error {
+	var daemons []*Daemon
+	for _, s := range c.servers {
+		daemons = append(daemons, s.Consul)
+	}
+	for _, h := range c.hosts {
+		daemons = append(daemons, h.Agent)
+	}
+	return each(daemons, func(d *Daemon) error {
+		if d == nil || d.Running() {
+			return nil
+		}
+		return d.Start(ctx)
+	})
+}
+
+// Start starts every daemon there is to be, and makes the image on each host.
+func (c *Cluster) Start(ctx context.Context) error {
+	starts := []func() error{func() error { return c.StartConsul(ctx) }}
+	for _, h := range c.hosts {
+		starts = append(starts, func() error {
+			if err := h.StartDocker(ctx); err != nil {
+				return err
+			}
+			return h.Image(ctx)
+		})
+	}
+	if err := each(starts, func(start func() error) error { return start() }); err != nil {
+		return err
+	}
+	return each(c.hosts, func(h *Host) error { return h.StartAll(ctx) })
+}
+
+// Machines are all machines: first the switch, then the Consul servers, the
+// hosts and the storage servers.
+func (c *Cluster) Machines() []*Machine {
+	var all []*Machine
+	if c.network != nil {
+		all = append(all, c.network.Machine)
+	}
+	for _, s := range c.servers {
+		all = append(all, s.Machine)
+	}
+	for _, h := range c.hosts {
+		all = append(all, h.Machine)
+	}
+	return append(all, c.storage...)
+}
+
+// AddStorage boots one more machine, f1, f2… at 10.99.0.31 and on, for a storage
+// server.
+func (c *Cluster) AddStorage(ctx context.Context) (*Machine, error) {
+	n := len(c.storage)
+	if n == maxStorage {
+		return nil, fmt.Errorf("add storage: there are %d servers", n)
+	}
+	m := c.machine(fmt.Sprint("f", n+1))
+	c.connect(m, address(31+n), nil)
+	c.storage = append(c.storage, m)
+	if err := c.prepare(m); err != nil {
+		return nil, fmt.Errorf("add storage: %w", err)
+	}
+	return m, m.Boot(ctx)
+}
+
+// maxStorage is how many storage servers there may be.
+const maxStorage = 9
+
+// prepare makes a machine's disk.
+func (c *Cluster) prepare(m *Machine) error {
+	if err := os.Mkdir(m.dir, 0o755); err != nil {
+		return err
+	}
+	return m.prepare(c.names)
+}
+
+// Hosts are the Docker hosts: h1, h2…
+func (c *Cluster) Hosts() []*Host { return c.hosts }
+
+// Host is host hN, counted from 1.
+func (c *Cluster) Host(n int) *Host { return c.hosts[n-1] }
+
+// Servers are the Consul servers: s1, s2…
+func (c *Cluster) Servers() []*Server { return c.servers }
+
+// Path is where a file of the cluster lies. The hosts' /shared is Path("shared").
+func (c *Cluster) Path(name string) string { return filepath.Join(c.dir, name) }
+
+// Close ends all machines and removes every trace of the cluster. A closed one
+// is closed again without error.
+func (c *Cluster) Close() error {
+	all := c.Machines()
+	slices.Reverse(all) // the switch comes last
+	err := each(all[:max(0, len(all)-1)], (*Machine).Close)
+	if c.network != nil {
+		err = errors.Join(err, c.network.Close())
+	}
+	if err == nil {
+		err = removeUnmounted(c.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("close cluster: %w", err)
+	}
+	return nil
+}
