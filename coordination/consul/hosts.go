@@ -1,0 +1,115 @@
+package consul
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// hostSchema numbers the layout of a hostEntry. A newer one is shown to nobody
+// and not written over.
+const hostSchema = 1
+
+// hostEntry is the value of a host's key. It stays for ever, for Incarnation.
+type hostEntry struct {
+	Schema      int       `json:"schema"`
+	ID          string    `json:"id"`
+	Boot        string    `json:"boot"`
+	Incarnation uint64    `json:"incarnation"`
+	Since       time.Time `json:"since"`
+	Forgotten   bool      `json:"forgotten,omitempty"`
+}
+
+// entry reads the value of a host's key.
+func (p pair) entry() (hostEntry, error) {
+	var entry hostEntry
+	if err := json.Unmarshal(p.Value, &entry); err != nil {
+		return hostEntry{}, fmt.Errorf("%s: %w", p.Key, err)
+	}
+	if entry.Schema != hostSchema {
+		return hostEntry{}, fmt.Errorf("%s: has schema %d, this dvold knows %d", p.Key, entry.Schema, hostSchema)
+	}
+	return entry, nil
+}
+
+func (e hostEntry) encode() []byte {
+	value, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // strings and numbers, and a time of this millennium
+	}
+	return value
+}
+
+// Hosts lists the hosts that ever joined and were not forgotten, by name, as
+// the leader has them. A host is live while its key is locked.
+func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	var pairs []pair
+	_, err := s.client.get(ctx, read(s.hostKey(""), listTime, "recurse"), &pairs)
+	if err == nil {
+		err = s.permitted(ctx, len(pairs))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list hosts: %w", err)
+	}
+	var hosts []coordination.Host
+	for _, p := range pairs {
+		entry, err := p.entry()
+		if err != nil {
+			s.log.WarnContext(ctx, "a host is not shown", "error", err)
+			continue
+		}
+		if entry.Forgotten {
+			continue
+		}
+		hosts = append(hosts, coordination.Host{
+			Name:        strings.TrimPrefix(p.Key, s.hostKey("")),
+			ID:          entry.ID,
+			Boot:        entry.Boot,
+			Incarnation: entry.Incarnation,
+			Live:        p.Session != "",
+			Since:       entry.Since,
+			Version:     p.ModifyIndex,
+		})
+	}
+	slices.SortFunc(hosts, func(a, b coordination.Host) int { return cmp.Compare(a.Name, b.Name) })
+	return hosts, nil
+}
+
+// Forget marks the entry of a host that is not live, in one transaction that
+// checks all of this.
+func (e *session) Forget(ctx context.Context, h coordination.Host) error {
+	s := e.store
+	if err := e.live(); err != nil {
+		return fmt.Errorf("forget host %s: %w", h.Name, err)
+	}
+	found, err := s.pair(ctx, s.hostKey(h.Name))
+	if err != nil {
+		return fmt.Errorf("forget host %s: %w", h.Name, err)
+	}
+	if found.ModifyIndex == 0 || found.ModifyIndex != h.Version || found.Session != "" {
+		return fmt.Errorf("forget host %s: %w", h.Name, coordination.ErrConflict)
+	}
+	entry, err := found.entry()
+	if err != nil {
+		return fmt.Errorf("forget host %s: %w", h.Name, err)
+	}
+	entry.Forgotten = true
+	mark := newMark()
+	if _, err = e.apply(ctx, mark, []op{
+		{Verb: "check-session", Key: found.Key}, // of nobody
+		{Verb: "cas", Key: found.Key, Value: entry.encode(), Flags: mark, Index: found.ModifyIndex},
+		{Verb: "delete-tree", Key: s.commitKey(h.Name, "")},
+	}); err != nil {
+		return fmt.Errorf("forget host %s: %w", h.Name, err)
+	}
+	s.log.InfoContext(ctx, "forgot a host", "host", h.Name, "incarnation", entry.Incarnation)
+	return nil
+}

@@ -1,0 +1,43 @@
+package consul
+
+import "time"
+
+// margin is how long before the end of a TTL a session is given up, for clocks
+// that differ in speed and for the host to take note.
+const margin = 300 * time.Millisecond
+
+// lease says how long a session may be believed in. It knows no clock and asks
+// nobody: times are CLOCK_BOOTTIME, given by the caller.
+//
+// Consul counts the TTL, twice, from when it got a renewal, and we count it,
+// once, from before we sent it. So ours is over first, whatever happens to the
+// answer; and once over it stays so, for then Consul's word is worth nothing:
+// a deposed leader renews sessions that are dead.
+type lease struct {
+	ttl     time.Duration
+	renewed time.Duration // when the last renewal that counts was sent
+	over    bool
+}
+
+// left returns how long the lease goes on if nothing more is heard, or 0.
+func (l *lease) left(now time.Duration) time.Duration {
+	if left := l.renewed + l.ttl - margin - now; left > 0 && !l.over {
+		return left
+	}
+	l.over = true
+	return 0
+}
+
+// renew counts a renewal that was sent and answered at these times, unless the
+// answer came too late. It tells whether the lease goes on.
+func (l *lease) renew(sent, answered time.Duration) bool {
+	if l.left(answered) == 0 {
+		return false
+	}
+	l.renewed = max(l.renewed, sent)
+	return true
+}
+
+// doubtful tells that nothing was heard for so long that there may be another
+// leader by now, and a renewal proves nothing by itself.
+func (l *lease) doubtful(now time.Duration) bool { return now-l.renewed >= l.ttl/2 }

@@ -1,0 +1,243 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// session is the stay of a host. Its context ends for ever as soon as one of
+// these is so: the lease is over; Consul says that the session is gone; the
+// host's key is not locked by it; it was closed.
+type session struct {
+	store       *Store
+	host        coordination.Host
+	key         string // of the host
+	id          string
+	incarnation uint64
+	value       []byte     // of the key
+	slots       chan *slot // those that no transaction uses
+
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	tasks sync.WaitGroup
+
+	mu    sync.Mutex // guards lease
+	lease lease
+
+	closing  sync.Mutex // held by Close; guards released
+	released bool
+}
+
+var _ coordination.Session = (*session)(nil)
+
+// start begins to keep a session whose key is locked, with value.
+func (e *session) start(ctx context.Context, value []byte) *session {
+	s := e.store
+	e.value = value
+	e.ctx, e.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.slots = make(chan *slot, slots)
+	for i := range slots {
+		e.slots <- &slot{key: s.commitKey(e.host.Name, fmt.Sprint(i))}
+	}
+	s.mu.Lock()
+	s.sessions[e] = struct{}{}
+	s.mu.Unlock()
+	e.tasks.Go(e.keep)
+	e.tasks.Go(e.expire)
+	e.tasks.Go(e.watch)
+	return e
+}
+
+// Incarnation numbers this stay of the host.
+func (e *session) Incarnation() uint64 { return e.incarnation }
+
+// Context ends with the session, with cause ErrSessionLost: TTL less margin
+// after the last renewal that counts was sent, or earlier. After the machine
+// slept it may end a second late, but nothing is committed in that second.
+func (e *session) Context() context.Context { return e.ctx }
+
+// live returns why the session has ended, or nil.
+func (e *session) live() error {
+	if e.ctx.Err() == nil && e.left() == 0 {
+		e.lose("no renewal within %v", e.store.cfg.TTL-margin)
+	}
+	return context.Cause(e.ctx)
+}
+
+func (e *session) left() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lease.left(e.store.now())
+}
+
+// lose ends the session, if that is news.
+func (e *session) lose(format string, args ...any) {
+	if e.ctx.Err() != nil {
+		return
+	}
+	reason := fmt.Sprintf(format, args...)
+	e.store.log.Warn("the session is lost", "host", e.host.Name, "incarnation", e.incarnation, "reason", reason)
+	e.end(fmt.Errorf("%w: %s", coordination.ErrSessionLost, reason))
+}
+
+// expire ends the session with its lease. It looks each second, for timers do
+// not count the time a machine sleeps.
+func (e *session) expire() {
+	for e.live() == nil {
+		sleep(e.ctx, min(e.left(), time.Second))
+	}
+}
+
+// keep renews the session, five times per TTL, and more often while it fails.
+func (e *session) keep() {
+	ttl := e.store.cfg.TTL
+	failing := false
+	for wait := ttl / 5; sleep(e.ctx, wait); {
+		err := e.renew()
+		if e.ctx.Err() != nil {
+			return
+		}
+		if (err != nil) != failing {
+			failing = err != nil
+			if failing {
+				e.store.log.Warn("can't renew the session", "host", e.host.Name, "error", err, "left", e.left())
+			} else {
+				e.store.log.Info("renewed the session again", "host", e.host.Name)
+			}
+		}
+		if wait = ttl / 5; failing {
+			wait = min(500*time.Millisecond, ttl/20)
+		}
+	}
+}
+
+// renew renews the session once, or twice around a consistent read of the key
+// after a doubtful silence.
+func (e *session) renew() error {
+	e.mu.Lock()
+	doubtful := e.lease.doubtful(e.store.now())
+	e.mu.Unlock()
+	sent, err := e.renewOnce()
+	if err == nil && doubtful {
+		if err = e.confirm(); err == nil {
+			sent, err = e.renewOnce()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	goesOn := e.lease.renew(sent, e.store.now())
+	e.mu.Unlock()
+	if !goesOn {
+		return e.live()
+	}
+	return nil
+}
+
+// renewOnce asks Consul for a renewal and returns when it did.
+func (e *session) renewOnce() (sent time.Duration, err error) {
+	sent = e.store.now()
+	got, f := e.store.client.try(e.ctx, request{method: http.MethodPut, path: "/v1/session/renew/" + e.id,
+		limit: e.callTime(), accept: []int{http.StatusNotFound}})
+	if f != nil {
+		return 0, f
+	}
+	if got.status == http.StatusNotFound {
+		// A server that fell behind may not have heard of the session yet.
+		if err := e.confirm(); err != nil {
+			e.lose("Consul ended it")
+			return 0, err
+		}
+		return 0, &failure{agent: "Consul", status: got.status, text: string(got.body)}
+	}
+	return sent, nil
+}
+
+// callTime bounds one attempt: several must fit into a TTL.
+func (e *session) callTime() time.Duration { return min(readTime, e.store.cfg.TTL/4) }
+
+// confirm reads consistently who has locked the key, and ends the session if
+// that is another one, or none.
+func (e *session) confirm() error {
+	ctx, cancel := context.WithTimeout(e.ctx, e.callTime())
+	defer cancel()
+	found, err := e.store.pair(ctx, e.key)
+	if err != nil {
+		return err
+	}
+	if found.Session == e.id {
+		return nil
+	}
+	if found.Session == "" {
+		e.lose("Consul ended it, or its key was unlocked")
+	} else {
+		e.lose("session %s took over", found.Session)
+	}
+	return context.Cause(e.ctx)
+}
+
+// watch waits for another session to take over, or for Consul to end this one.
+// What it sees may be old, so it is confirmed.
+func (e *session) watch() {
+	var last uint64
+	for e.ctx.Err() == nil {
+		pairs, index, err := e.store.client.poll(e.ctx, read(e.key, e.callTime()), last, min(watchTime, e.store.cfg.TTL/2))
+		if e.ctx.Err() != nil {
+			return
+		}
+		gap := pause
+		if err != nil {
+			gap = time.Second / 2
+		}
+		if last = index; err == nil && (len(pairs) != 1 || pairs[0].Session != e.id) {
+			if e.confirm() != nil {
+				last = 0
+			}
+		}
+		sleep(e.ctx, gap)
+	}
+}
+
+// Close ends the session: here at once, then in Consul by unlocking the host's
+// key, within a few seconds. After it returned nil, nothing that the session
+// was asked to commit can still happen.
+func (e *session) Close(ctx context.Context) error {
+	e.closing.Lock()
+	defer e.closing.Unlock()
+	if e.released {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("end the session of %s: %w", e.host.Name, err)
+	}
+	s := e.store
+	e.end(fmt.Errorf("%w: it was closed", coordination.ErrSessionLost))
+	e.tasks.Wait()
+	whole, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
+	for {
+		out, f := s.client.txn(whole, []op{{Verb: "unlock", Key: e.key, Session: e.id, Value: e.value}})
+		if f == nil {
+			s.destroy(ctx, e.id)
+			s.log.InfoContext(ctx, "left", "host", e.host.Name, "incarnation", e.incarnation, "lost", len(out.refused) > 0)
+			break
+		}
+		if f.final() || !sleep(whole, pause) {
+			if ctx.Err() != nil {
+				return fmt.Errorf("end the session of %s: %w", e.host.Name, ctx.Err())
+			}
+			return fmt.Errorf("end the session of %s: %w: %w", e.host.Name, coordination.ErrUnavailable, f)
+		}
+	}
+	e.released = true
+	s.mu.Lock()
+	delete(s.sessions, e)
+	s.mu.Unlock()
+	return nil
+}
