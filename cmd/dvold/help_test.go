@@ -111,6 +111,13 @@ func TestCompletion(t *testing.T) {
 	}
 	check("one two", "migrate", "docker-local", "--docker-root", w.path("docker"), "")
 	check("two", "migrate", "docker-local", "--docker-root", w.path("docker"), "one", "")
+	if _, err := w.dvold("volume", "create", "one"); err != nil {
+		t.Error(err)
+	}
+	var warned bytes.Buffer
+	if err := run(t.Context(), []string{"volume", "ls", "--docker-root", w.path("docker"), "--admin-socket", w.path("admin.sock")}, t.Output(), &warned); err != nil || strings.Count(warned.String(), "warning") != 1 || !strings.Contains(warned.String(), `"one"`) {
+		t.Errorf("volume ls, where Docker has a local volume of that name: %v, warned %q", err, warned.String())
+	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -34,7 +34,7 @@ file system. dvold then treats it as adopted: it never deletes it.`
 	c.Flags().Bool("dry-run", false, "only say what can be migrated now, and what can't")
 	c.Flags().Bool("move", false, "move the data into the pool instead of copying it")
 	c.Flags().String("pool", "", "`pool` to migrate to (default the default pool)")
-	c.Flags().String("docker-root", "/var/lib/docker", "Docker's data root `directory`")
+	dockerRootFlag(c)
 	completeFlag(c, "pool", lister(poolNames).from)
 	c.ValidArgsFunction = completeLocal
 	return c
@@ -42,6 +42,10 @@ file system. dvold then treats it as adopted: it never deletes it.`
 
 func completeLocal(c *cobra.Command, given []string, typed string) ([]string, cobra.ShellCompDirective) {
 	return localNames(c).from(c, given, typed)
+}
+
+func dockerRootFlag(c *cobra.Command) {
+	c.Flags().String("docker-root", "/var/lib/docker", "Docker's data root `directory`")
 }
 
 func migrateLocal(c *cobra.Command, d *adminapi.Client, args []string) error {

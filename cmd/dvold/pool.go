@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dvol/dvold/internal/adminapi"
+	"github.com/dvol/dvold/internal/volumes"
 )
 
 func poolCommand() *cobra.Command {
@@ -61,15 +62,19 @@ func poolScan(c *cobra.Command, d *adminapi.Client, pools []string) error {
 			}
 		}
 	}
-	var all adminapi.Findings
+	all := adminapi.Findings{Findings: []volumes.Finding{}}
+	var problems []string
 	for _, p := range pools {
 		found, err := d.ScanPool(c.Context(), p, o)
 		if err != nil {
-			return err
+			found.Problem = err.Error() // and other pools may be well
 		}
 		all.Findings = append(all.Findings, found.Findings...)
-		all.Problem = or(all.Problem, found.Problem)
+		if found.Problem != "" {
+			problems = append(problems, found.Problem)
+		}
 	}
+	all.Problem = strings.Join(problems, "; ")
 	err = print(c, all, func(row func(...any)) {
 		row("NAME", "POOL", "STATE", "ID", "")
 		for _, f := range all.Findings {

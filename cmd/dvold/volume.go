@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,7 +23,7 @@ mounted, and what becomes of its data when it is removed.`
 	rm.Long = `Remove a volume; its data goes to the trash. Refused while it is in use.
 Adopted data stays where it is.`
 	return group("volume", "List, inspect, create, change and remove volumes",
-		operator("ls", "List volumes", cobra.NoArgs, volumeList),
+		volumeListCommand(),
 		completeOne(inspect, volumeNames),
 		volumeCreateCommand(),
 		completeOne(volumeSetCommand(), volumeNames),
@@ -29,17 +31,37 @@ Adopted data stays where it is.`
 	)
 }
 
+func volumeListCommand() *cobra.Command {
+	c := operator("ls", "List volumes", cobra.NoArgs, volumeList)
+	c.Long = `List volumes. Warns of those whose name Docker's own local driver uses on this
+host, too: "docker run -v NAME:/x" without --volume-driver dvol takes that one.`
+	dockerRootFlag(c)
+	return c
+}
+
 func volumeList(c *cobra.Command, d *adminapi.Client, _ []string) error {
 	all, err := d.Volumes(c.Context())
 	if err != nil {
 		return err
 	}
+	defer warnOfDoubles(c, all)
 	return print(c, all, func(row func(...any)) {
 		row("NAME", "POOL", "ACCESS", "USES", "CREATED")
 		for _, v := range all {
 			row(v.Name, v.Pool, v.Access, len(v.Uses), localTime(v.CreatedAt))
 		}
 	})
+}
+
+// warnOfDoubles names the volumes that Docker's local driver has, too, as far
+// as it can be seen.
+func warnOfDoubles(c *cobra.Command, all []volumes.Volume) {
+	root, _ := c.Flags().GetString("docker-root")
+	for _, v := range all {
+		if info, err := os.Stat(filepath.Join(root, "volumes", v.Name)); err == nil && info.IsDir() {
+			fmt.Fprintf(c.ErrOrStderr(), "dvold: warning: Docker's local driver has a volume %q, too: containers that don't name the driver dvol use that one\n", v.Name)
+		}
+	}
 }
 
 func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {

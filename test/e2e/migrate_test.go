@@ -203,7 +203,7 @@ func TestDockerDeletesWhatWasAdoptedInPlace(t *testing.T) {
 	h.must(h.StopDocker())
 	h.must(h.StartDocker(h.ctx))
 	locals := strings.Fields(h.docker("volume", "ls", "-q", "-f", "driver=local"))
-	if want := []string{"volumes", "work"}; !slices.Equal(locals, want) {
+	if want := []string{"descriptions", "volumes", "work"}; !slices.Equal(locals, want) {
 		t.Errorf("Docker's local volumes = %v, want dvol's directories %v: correct docs/migrating.md", locals, want)
 	}
 	h.docker("volume", "rm", "other")
