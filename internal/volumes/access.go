@@ -25,7 +25,7 @@ func (m *Manager) SetAccess(ctx context.Context, name string, access Access) (Vo
 }
 
 func (m *Manager) setAccess(ctx context.Context, name string, access Access) (record, error) {
-	r, err := m.existing(ctx, name)
+	r, err := m.look(ctx, name)
 	if err != nil || r.Access == access {
 		return r, err
 	}
@@ -41,7 +41,11 @@ func (m *Manager) setAccess(ctx context.Context, name string, access Access) (re
 		r.Access = access
 		var stored coordination.Record
 		if stored, err = r.at(volumeKey(name)); err == nil {
-			_, err = m.commit(ctx, coordination.Put(stored), in.done())
+			var written []coordination.Record
+			if written, err = m.finish(ctx, in, coordination.Put(stored)); err == nil {
+				r.version, r.stored = written[0].Version, stored.Value
+				m.known.saw(r)
+			}
 		}
 	}
 	if err != nil {

@@ -49,14 +49,18 @@ type Cluster struct {
 	Tick       uint64 `json:"tick"`
 	MinWriter  int    `json:"min_writer"`
 	Schema     int    `json:"schema"`            // the newest that this dvold can write
-	Problem    string `json:"problem,omitempty"` // why the coordinator can't be asked, or believed
+	Problem    string `json:"problem,omitempty"` // why the coordinator can't be asked, believed, or told anything
 }
 
 // Cluster describes the cluster as this host knows it. It asks nobody.
 func (m *Manager) Cluster() Cluster {
 	c := m.copyOfCluster()
 	d := Cluster{ID: c.ID, Generation: c.Generation, Tick: c.Tick, MinWriter: c.MinWriter, Schema: recordSchema}
-	if err := m.reach.writable(); err != nil {
+	err := m.reach.writable()
+	if err == nil {
+		_, err = m.session()
+	}
+	if err != nil {
 		d.Problem = err.Error()
 	}
 	return d
@@ -113,6 +117,21 @@ func (m *Manager) compare(ctx context.Context) error {
 	return nil
 }
 
+// sure is for those who read just now that there is no such volume: it returns
+// ErrUnavailable if all the records have gone, or gone back in time, which the
+// watch may be late to tell.
+func (m *Manager) sure(ctx context.Context) error {
+	stored, err := m.coord.Get(ctx, clusterKey)
+	var c cluster
+	if err == nil && unmarshal("record "+clusterKey, stored.Value, recordSchema, &c) == nil && c == m.copyOfCluster() {
+		return nil
+	}
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	return m.reach.err()
+}
+
 func (m *Manager) copyOfCluster() cluster {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -121,7 +140,7 @@ func (m *Manager) copyOfCluster() cluster {
 
 // doubt has the coordinator not believed for that reason, or believed again.
 func (m *Manager) doubt(reason error) {
-	if reason != nil && !errors.Is(reason, errForeign) {
+	if errors.Is(reason, errRecordsLost) || errors.Is(reason, errRecordsOld) {
 		reason = fmt.Errorf("%w; %s", reason, howToGoOn)
 	}
 	m.reach.mu.Lock()
@@ -199,6 +218,9 @@ func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
 	stored, err := m.coord.Get(ctx, clusterKey)
 	if err != nil || stored.Version != last {
 		return stored.Version, err
+	}
+	if err := m.compare(ctx); err != nil { // the watch may be late, and the clock must not go back
+		return last, err
 	}
 	if err := m.reach.writable(); err != nil {
 		return last, err

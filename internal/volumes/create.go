@@ -44,7 +44,7 @@ func (m *Manager) create(ctx context.Context, name string, options map[string]st
 // itself.
 func (m *Manager) make(ctx context.Context, name string, options map[string]string, s settings, fill filler) error {
 	for {
-		_, err := m.existing(ctx, name)
+		_, err := m.look(ctx, name)
 		if err == nil {
 			return ErrExists
 		}
@@ -120,7 +120,7 @@ func (m *Manager) provide(ctx context.Context, p *pool, in intent, v backends.Vo
 	if err != nil {
 		return err
 	}
-	written, err := m.commit(ctx, coordination.Put(stored), in.done())
+	written, err := m.finish(ctx, in, coordination.Put(stored))
 	if err != nil {
 		return fmt.Errorf("write the record: %w", err)
 	}

@@ -67,16 +67,19 @@ func (m *Manager) Get(ctx context.Context, name string) (Volume, error) {
 func (m *Manager) List(ctx context.Context) ([]Volume, error) {
 	all := []Volume{}
 	if m.reach.err() != nil {
-		err := m.known.all(func(name string, _ time.Time) {
-			if r, seen, ok := m.known.recall(name); ok {
-				all = append(all, m.viewAsOf(r, seen))
-			}
-		})
-		return all, err
+		return m.listKnown()
 	}
-	stored, err := m.coord.List(ctx, "volumes/")
+	short, cancel := context.WithTimeout(ctx, 4*patience) // there may be many
+	defer cancel()
+	stored, err := m.coord.List(short, "volumes/")
+	if err != nil && ctx.Err() == nil {
+		err = m.lost(err)
+		if m.reach.err() != nil {
+			return m.listKnown()
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", unavailable(err))
+		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	for _, s := range stored {
 		r, err := decode(s)
@@ -88,6 +91,16 @@ func (m *Manager) List(ctx context.Context) ([]Volume, error) {
 	}
 	slices.SortFunc(all, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
+}
+
+func (m *Manager) listKnown() ([]Volume, error) {
+	all := []Volume{}
+	err := m.known.all(func(name string, _ time.Time) {
+		if r, seen, ok := m.known.recall(name); ok {
+			all = append(all, m.viewAsOf(r, seen))
+		}
+	})
+	return all, err
 }
 
 // Inspect is Get, with what the storage and the kernel say. A storage that

@@ -56,7 +56,7 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 		if err != nil {
 			return r, err
 		}
-		written, err := m.commit(ctx, ops...)
+		written, err := m.commitSoon(ctx, ops...)
 		if err == nil {
 			m.setHolding(r.Name, holding{r.ID, written[0].Version, written[1].Version})
 			return r, nil
@@ -135,6 +135,7 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 	if err != nil {
 		m.log.Debug("the records say for a while that this host holds a volume", "volume", name, "err", err)
 		m.unsettled.Store(true)
+		m.poke()
 	}
 }
 

@@ -55,6 +55,9 @@ func (m *Manager) hosts(ctx context.Context) ([]Host, error) {
 
 // hostNamed returns the host of that name, or ErrInvalid.
 func (m *Manager) hostNamed(ctx context.Context, name string) (coordination.Host, error) {
+	if err := m.reach.err(); err != nil {
+		return coordination.Host{}, err
+	}
 	hosts, err := m.coord.Hosts(ctx)
 	if err != nil {
 		return coordination.Host{}, unavailable(err)
@@ -153,6 +156,9 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 	if err := m.hidePools(ctx, name); err != nil {
 		return err
 	}
+	if err := m.undrain(ctx, name); err != nil {
+		return err
+	}
 	session, err := m.session()
 	if err != nil {
 		return err
@@ -162,6 +168,19 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 		return fmt.Errorf("it has come back: %w", ErrInUse)
 	}
 	return unavailable(err)
+}
+
+// undrain has a host that comes back one day mount volumes.
+func (m *Manager) undrain(ctx context.Context, name string) error {
+	stored, err := m.coord.Get(ctx, drainKey(name))
+	if errors.Is(err, coordination.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	_, err = m.commit(ctx, coordination.Delete(stored))
+	return ignoreConflict(err)
 }
 
 // dropIntents takes back what a host that is gone was in the middle of. What

@@ -26,6 +26,7 @@ type intent struct {
 	Record *record    `json:"record,omitempty"` // of the volume that is being created
 
 	version uint64
+	session coordination.Session // that announced it, if this call did
 }
 
 type intentKind string
@@ -64,10 +65,32 @@ func (m *Manager) announce(ctx context.Context, kind intentKind, name string, r 
 	put := coordination.Put(coordination.Record{Key: intentKey(name), Value: value})
 	written, err := m.commit(ctx, append([]coordination.Op{put}, ops...)...)
 	if err != nil {
+		if !errors.Is(err, coordination.ErrConflict) { // it may be there all the same
+			m.unfinished.Store(true)
+			m.poke()
+		}
 		return intent{}, err
 	}
-	in.version = written[0].Version
+	in.version, in.session = written[0].Version, session
 	return in, nil
+}
+
+// finish has come true what this call announced, with ops. It does so in the
+// stay in the cluster that announced it and in no later one: what a stay that
+// ended left may have been taken back by others, and the deletion of the intent
+// does not tell, for one that is gone already is no conflict.
+func (m *Manager) finish(ctx context.Context, in intent, ops ...coordination.Op) ([]coordination.Record, error) {
+	if err := m.reach.writable(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	written, err := in.session.Commit(ctx, append(ops, in.done())...)
+	if err != nil {
+		return nil, m.lost(err)
+	}
+	return written, nil
 }
 
 // done deletes the intent.

@@ -67,13 +67,14 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		err = m.attach(ctx, p, e, r.Access)
 	}
 	if err == nil {
+		e.mounted = true
+		m.remember(e)
 		err = ctx.Err()
 	}
 	if err != nil {
 		m.retreat(ctx, e)
 		return "", fmt.Errorf("mount from pool %q: %w", r.Pool, err)
 	}
-	e.mounted = true
 	if err := m.record(e.add(id, engine, time.Now())); err != nil {
 		m.retreat(ctx, e)
 		return "", err
@@ -102,6 +103,7 @@ func (m *Manager) holdOrKnow(ctx context.Context, r record, seen time.Time, moun
 		return r, fmt.Errorf("it was asked after last on %s, too long ago to be mounted without the coordinator: %w", seen.Local().Format(time.DateTime), cmp.Or(err, ErrUnavailable))
 	}
 	m.unsettled.Store(true)
+	m.poke()
 	m.log.Warn("volume is mounted without the coordinator's knowledge", "volume", r.Name, "pool", r.Pool)
 	return r, nil
 }

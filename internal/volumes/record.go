@@ -138,6 +138,11 @@ func (m *Manager) existing(ctx context.Context, name string) (record, error) {
 		return record{}, err
 	}
 	r, err := m.load(ctx, volumeKey(name))
+	if errors.Is(err, ErrNotFound) {
+		if err := m.sure(ctx); err != nil {
+			return record{}, err
+		}
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		m.known.gone(name)

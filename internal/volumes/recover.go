@@ -150,6 +150,9 @@ func (m *Manager) reconcileOne(ctx context.Context, name string) error {
 	e, mounted := m.entry(name)
 	mounted = mounted && (e.mounted || len(e.Uses) > 0)
 	if !mounted {
+		m.mu.Lock()
+		delete(m.holdings, name)
+		m.mu.Unlock()
 		h, err := m.holdingOf(ctx, m.cfg.Host, name)
 		if err != nil || h.holder == 0 && h.reverse == 0 {
 			return err

@@ -23,7 +23,7 @@ func (m *Manager) Remove(ctx context.Context, name string, engine *host.Process)
 }
 
 func (m *Manager) remove(ctx context.Context, name string, engine *host.Process) error {
-	r, err := m.existing(ctx, name)
+	r, err := m.look(ctx, name)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -60,7 +60,7 @@ func (m *Manager) takeAway(ctx context.Context, r record) error {
 		var ops []coordination.Op
 		after, ops, err = m.discard(ctx, r)
 		if err == nil {
-			_, err = m.commit(ctx, append(ops, in.done())...)
+			_, err = m.finish(ctx, in, ops...)
 		}
 	}
 	if err != nil {
@@ -112,6 +112,7 @@ func (m *Manager) giveUp(ctx context.Context, in intent) {
 	if err := m.takeBack(ctx, in); err != nil {
 		m.log.Warn("intent was not taken back yet", "volume", in.Name, "intent", in.Kind, "err", err)
 		m.unfinished.Store(true)
+		m.poke()
 	}
 }
 

@@ -134,10 +134,19 @@ func (m *Manager) bringBack(ctx context.Context, f Finding, r record) (Finding, 
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return f, err
 	}
+	taken := err == nil
+	removed, err := m.load(ctx, trashKey(r.ID))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return f, err
+	}
+	inTrash := err == nil
+	if inTrash {
+		current = removed
+	}
 	var ops []coordination.Op
 	f.State = FoundImported
-	switch taken := err == nil; {
-	case taken && current.ID == r.ID: // of this host before it lost its identity
+	switch {
+	case inTrash, taken && current.ID == r.ID: // of this host before it lost its identity
 		alive, err := m.named(ctx, current.Home.Host)
 		if err != nil {
 			return f, err
@@ -146,7 +155,11 @@ func (m *Manager) bringBack(ctx context.Context, f Finding, r record) (Finding, 
 			f.State, f.Problem = FoundMissing, fmt.Sprintf("host %q, which is live, says that it has it", current.Home.Host)
 			return f, nil
 		}
-		r.version = current.version
+		current.Pool, current.Home = r.Pool, r.Home
+		r = current
+		if inTrash {
+			f.State = FoundTrashed
+		}
 	case taken, r.State != stateReady:
 		f.State = FoundTrashed
 		now := time.Now().UTC()

@@ -22,7 +22,8 @@ func (m *Manager) session() (coordination.Session, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.current == nil {
-		return nil, unavailablef("this host is not in the cluster: %w: %w", m.absent, coordination.ErrSessionLost)
+		// Not %w: that another machine has the name is no conflict of what the caller writes.
+		return nil, unavailablef("this host is not in the cluster: %v: %w", m.absent, coordination.ErrSessionLost)
 	}
 	return m.current, nil
 }
@@ -36,8 +37,18 @@ func (m *Manager) commit(ctx context.Context, ops ...coordination.Op) ([]coordin
 	return m.commitInDoubt(ctx, ops...)
 }
 
+// commitSoon is commit for those who don't wait long.
+func (m *Manager) commitSoon(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return m.commit(ctx, ops...)
+}
+
 // commitInDoubt is commit for those who mend the records.
 func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // the caller left, which says nothing of the coordinator
+	}
 	session, err := m.session()
 	if err != nil {
 		return nil, err
@@ -91,6 +102,7 @@ func (m *Manager) join(ctx context.Context) error {
 	}
 	m.unfinished.Store(true)
 	m.unsettled.Store(true)
+	m.poke()
 	if err := m.check(ctx); err != nil {
 		return m.lost(err)
 	}

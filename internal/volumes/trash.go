@@ -45,6 +45,9 @@ func (r record) trashed() Trashed {
 
 // trash reads the trash, the last removed first.
 func (m *Manager) trash(ctx context.Context) ([]record, error) {
+	if err := m.reach.err(); err != nil {
+		return nil, fmt.Errorf("list the trash: %w", err)
+	}
 	stored, err := m.coord.List(ctx, "trash/")
 	if err != nil {
 		return nil, fmt.Errorf("list the trash: %w", unavailable(err))

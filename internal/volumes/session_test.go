@@ -1,0 +1,94 @@
+package volumes
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+func TestHostThatLostItsSessionJoinsAgainByItself(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "data", nil))
+	target := h1.mount("data", "c1", me(t))
+	for range 5 {
+		before := h1.stayNow()
+		h1.must(h1.line.loseSession())
+		h1.eventually("it has joined again", func() bool { return h1.stayNow() > before })
+		if !h1.mounted(target) {
+			t.Fatal("the volume was unmounted")
+		}
+		h1.mount("data", "c2", me(t))
+		h1.must(h1.Unmount(t.Context(), "data", "c2"))
+		wantError(t, "remove elsewhere", h2.Remove(t.Context(), "data", nil), ErrInUse, `"h1"`)
+		h1.must(h1.Create(t.Context(), "more", nil))
+		h1.must(h1.Remove(t.Context(), "more", nil))
+	}
+	h1.must(h1.Unmount(t.Context(), "data", "c1"))
+	h1.settled()
+	h2.must(h2.Remove(t.Context(), "data", nil))
+}
+
+// TestCreateOverALostSession: nobody took the intent back, but the stay that
+// announced it is over, so it fails, and nothing is left.
+func TestCreateWhoseSessionEndsIsUndoneAndCanBeRepeated(t *testing.T) {
+	f := newFleet(t, "h1")
+	h1 := f.node("h1")
+	for i, step := range []string{"create: intent written", "create: storage made", "create: described"} {
+		h1.at(step, func() {
+			before := h1.stayNow()
+			h1.must(h1.line.loseSession())
+			h1.eventually("it has joined again", func() bool { return h1.stayNow() > before })
+		})
+		wantError(t, step, h1.Create(t.Context(), "data", nil), ErrUnavailable)
+		h1.settled()
+		if got := f.data(); len(got) != i {
+			t.Errorf("%s: the pool holds %v", step, got)
+		}
+		h1.must(h1.Create(t.Context(), "data", nil))
+		h1.must(h1.Remove(t.Context(), "data", nil))
+	}
+}
+
+func TestHostWhoseNameAnotherMachineHasTakenWritesNothingAndKeepsItsMounts(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, name := range []string{"data", "known"} {
+		h1.must(h1.Create(t.Context(), name, nil))
+	}
+	target := h1.mount("data", "c1", me(t))
+	h1.line.fail(away)
+	h1.must(h1.line.loseSession())
+	impostor, err := f.store.Join(t.Context(), coordination.Host{Name: "h1", ID: "another machine"})
+	h1.must(err)
+	h1.line.fail(nil)
+	h1.eventually("it knows why it is not in the cluster", func() bool {
+		_, err := h1.session()
+		return err != nil && strings.Contains(err.Error(), "another machine") && h1.reach.err() == nil
+	})
+	wantError(t, "create", h1.Create(t.Context(), "new", nil), ErrUnavailable, "another machine")
+	wantError(t, "remove", h1.Remove(t.Context(), "known", nil), ErrUnavailable, "another machine")
+	if v, err := h1.Get(t.Context(), "data"); err != nil || !v.Mounted {
+		t.Errorf("get: %+v, %v", v, err)
+	}
+	h1.mount("data", "c2", me(t))
+	h1.mount("known", "c1", me(t))
+	if !h1.mounted(target) {
+		t.Error("the volume was unmounted")
+	}
+	h1.must(h1.Unmount(t.Context(), "data", "c2"))
+	h1.must(impostor.Close(context.Background()))
+	h1.settled()
+	if got := h1.heldBy("h1"); !slices.Equal(got, []string{"data", "known"}) {
+		t.Errorf("the records say that it holds %v", got)
+	}
+	for _, name := range []string{"data", "known"} {
+		h1.must(h1.Unmount(t.Context(), name, "c1"))
+	}
+	h1.settled()
+	h2.must(h2.Remove(t.Context(), "data", nil))
+	h1.must(h1.Create(t.Context(), "new", nil))
+}

@@ -1,0 +1,126 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/dvol/dvold/coordination"
+)
+
+// TestLostAnswers has the answer to each commit of each call get lost: the call
+// may fail, but a repetition succeeds, and nothing is left over.
+func TestCallWhoseAnswerWasLostCanBeRepeatedAndLeavesNothing(t *testing.T) {
+	type call struct {
+		prepare func(n *node)
+		run     func(ctx context.Context, n *node) error
+		data    int      // volumes' directories in the end
+		held    []string // by h1
+	}
+	made := func(n *node) { n.must(n.Create(context.Background(), "data", nil)) }
+	mounted := func(n *node) {
+		made(n)
+		n.mount("data", "c1", me(n.t))
+	}
+	calls := map[string]call{
+		"create": {func(*node) {}, func(ctx context.Context, n *node) error { return n.Create(ctx, "data", nil) }, 1, nil},
+		"mount": {made, func(ctx context.Context, n *node) error {
+			_, err := n.Mount(ctx, "data", "c1", me(n.t))
+			return err
+		}, 1, []string{"data"}},
+		"unmount": {mounted, func(ctx context.Context, n *node) error { return n.Unmount(ctx, "data", "c1") }, 1, nil},
+		"remove":  {made, func(ctx context.Context, n *node) error { return n.Remove(ctx, "data", nil) }, 1, nil},
+		"set access": {made, func(ctx context.Context, n *node) error {
+			_, err := n.SetAccess(ctx, "data", AccessReadOnly)
+			return err
+		}, 1, nil},
+		"purge": {func(n *node) {
+			made(n)
+			n.must(n.Remove(context.Background(), "data", nil))
+		}, func(ctx context.Context, n *node) error {
+			_, err := n.Purge(ctx, "data")
+			return ignore(err, ErrNotFound) // is purged
+		}, 0, nil},
+		"restore": {func(n *node) {
+			made(n)
+			n.must(n.Remove(context.Background(), "data", nil))
+		}, func(ctx context.Context, n *node) error {
+			_, err := n.Restore(ctx, "data", "")
+			return ignore(err, ErrNotFound) // is restored
+		}, 1, nil},
+	}
+	for name, c := range calls {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "h1", "h2")
+			for commit := 1; ; commit++ {
+				if commit > 10 {
+					t.Fatal("it commits without end")
+				}
+				h1, h2 := f.node("h1"), f.node("h2")
+				c.prepare(h1)
+				h1.settled()
+				lost := h1.line.loseAnswer(commit, about("data"))
+				err := c.run(t.Context(), h1)
+				if !lost() {
+					h1.line.loseAnswer(1, func([]coordination.Op) bool { return false })
+					h1.must(err)
+					f.clean(t)
+					return
+				}
+				t.Logf("commit %d: %v", commit, err)
+				if err != nil && !errors.Is(err, ErrUnavailable) {
+					t.Errorf("commit %d: got error %v, want ErrUnavailable", commit, err)
+				}
+				if name != "unmount" {
+					if err := c.run(t.Context(), h1); err != nil {
+						t.Errorf("commit %d: again: %v", commit, err)
+					}
+				}
+				h1.settled()
+				if got := f.data(); len(got) != c.data {
+					t.Errorf("commit %d: the pool holds %v", commit, got)
+				}
+				if got := h2.heldBy("h1"); len(got) != len(c.held) {
+					t.Errorf("commit %d: the records say that h1 holds %v, want %v", commit, got, c.held)
+				}
+				f.clean(t)
+			}
+		})
+	}
+}
+
+// clean removes the volume "data" and all trash, by another host than the one
+// that made it.
+func (f *fleet) clean(t *testing.T) {
+	t.Helper()
+	h1, h2 := f.node("h1"), f.node("h2")
+	for range 3 {
+		h1.must(h1.Unmount(t.Context(), "data", "c1"))
+	}
+	h1.settled()
+	h2.must(h2.Remove(t.Context(), "data", nil))
+	trash, err := h2.Trash(t.Context())
+	h2.must(err)
+	for _, v := range trash {
+		_, err := h2.Purge(t.Context(), v.ID)
+		h2.must(err)
+	}
+	if got := f.data(); len(got) > 0 {
+		t.Errorf("the pool holds %v in the end", got)
+	}
+}
+
+// TestIntentWithoutAnAnswer: its host lives, so others would wait for it.
+func TestIntentWhoseAnswerWasLostStopsOthersForSecondsAtMost(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.line.loseAnswer(1, about("intents/data"))
+	wantError(t, "create", h1.Create(t.Context(), "data", nil), ErrUnavailable)
+	h1.settled()
+	h2.must(h2.Create(t.Context(), "data", nil))
+	h1.line.loseAnswer(1, about("intents/data"))
+	wantError(t, "remove", h1.Remove(t.Context(), "data", nil), ErrUnavailable)
+	h1.settled()
+	h2.mount("data", "c1", me(t))
+	h2.must(h2.Unmount(t.Context(), "data", "c1"))
+}

@@ -1,0 +1,127 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/test/lab"
+)
+
+// TestReboot reboots hosts whose container, with many volumes, comes back by
+// itself: dockerd and dvold start in either order, with Consul and without.
+func TestReboot(t *testing.T) {
+	c := ownCluster(t, 4)
+	observer := c.h(4)
+	for i, test := range []struct {
+		name        string
+		away        bool
+		dockerFirst bool
+	}{
+		{"dvold first", false, false},
+		{"dockerd first", false, true},
+		{"dvold first without Consul", true, false},
+		{"dockerd first without Consul", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := &cluster{Cluster: c.Cluster, t: t, hosts: c.hosts}
+			h, other := c.h(i+1).in(t, t.Context()), observer.in(t, t.Context())
+			if i == 3 {
+				other = c.h(1).in(t, t.Context())
+			}
+			names := h.manyVolumes()
+			c.wantBeating(names[0])
+			h.must(h.Kill())
+			other.dockerFails([]string{fmt.Sprintf("%q", h.Name())}, "volume", "rm", names[1])
+			if test.away {
+				h.must(h.Cut(h.ctx, lab.Consul))
+			}
+			h.must(h.Boot(h.ctx))
+			began := time.Now()
+			h.startBoth(test.dockerFirst, test.away)
+			h.eventually("container runs again", func() error {
+				out, err := h.Docker(h.ctx, "inspect", "many", "--format", "{{.State.Running}} {{.State.Error}}")
+				if err == nil && out != "true " {
+					err = fmt.Errorf("running, error: %s", out)
+				}
+				return err
+			})
+			t.Logf("back after %v", time.Since(began).Round(time.Millisecond))
+			h.wantMounts(len(names))
+			c.wantBeating(names[0])
+			want(t, "what is there", h.docker("exec", "many", "sh", "-c", "cat /v*/name | wc -l"), fmt.Sprint(len(names)))
+			if test.away {
+				h.must(h.Heal(h.ctx))
+				h.must(h.Rejoin(h.ctx))
+			}
+			other.wantLive(h.Name(), true)
+			h.eventually("holdings", func() error {
+				if m := other.sees(h.Name()); m.Holds != len(names) {
+					return fmt.Errorf("they are %d", m.Holds)
+				}
+				return nil
+			})
+			other.dockerFails([]string{fmt.Sprintf("%q", h.Name()), "stop its containers there"}, "volume", "rm", names[1])
+			h.removeContainers()
+			h.wantMounts(0)
+			other.wantHolders(names[1])
+		})
+	}
+}
+
+// manyVolumes starts a container with 50 volumes, which beats in the first. It
+// returns their names.
+func (h *host) manyVolumes() (names []string) {
+	h.t.Helper()
+	args := []string{"--restart", "always"}
+	for i := range 50 {
+		name := fmt.Sprintf("%s-%d", h.Name(), i)
+		at := fmt.Sprintf("/v%d", i)
+		if i == 0 {
+			at = "/data"
+		}
+		names = append(names, name)
+		args = append(args, "-v", name+":"+at)
+	}
+	h.start("many", `for v in /data /v*; do echo $v >$v/name; done; `+beat, args...)
+	return names
+}
+
+// startBoth starts Consul's agent, dockerd and dvold after a boot.
+func (h *host) startBoth(dockerFirst, away bool) {
+	h.t.Helper()
+	var all sync.WaitGroup
+	defer all.Wait()
+	if !away {
+		h.must(h.Agent.Start(h.ctx))
+	} else {
+		// It never finds a leader, so nobody waits for it to be ready.
+		ctx, cancel := context.WithTimeout(h.ctx, time.Second)
+		defer cancel()
+		if err := h.Agent.Start(ctx); err == nil || !strings.Contains(err.Error(), "deadline") {
+			h.t.Fatalf("start of an agent that is cut off: %v", err)
+		}
+	}
+	if dockerFirst {
+		all.Go(func() {
+			if err := h.StartDocker(h.ctx); err != nil {
+				h.t.Error(err)
+			}
+		})
+		h.eventually("dockerd runs", func() error {
+			if !h.Engine.Running() {
+				return fmt.Errorf("it doesn't")
+			}
+			return nil
+		})
+		time.Sleep(time.Second) // long enough for the engine to ask for dvold in vain
+		h.must(h.StartDvold(h.ctx))
+		return
+	}
+	h.must(h.StartDvold(h.ctx))
+	h.must(h.StartDocker(h.ctx))
+}
