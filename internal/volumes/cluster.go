@@ -190,15 +190,18 @@ func (m *Manager) putCluster(ctx context.Context, c cluster, stored coordination
 
 // follow watches the cluster's record, which also tells at once when the
 // coordinator is lost, or its records are replaced. What a watch yields may be
-// out of date by then, so the record is read again.
+// out of date by then, and its error that of one connection, such as to a leader
+// that was, so the record is read again.
 func (m *Manager) follow() {
 	defer m.calls.Done()
 	for _, err := range m.coord.Watch(m.background, clusterKey) {
-		if err == nil {
-			ctx, cancel := context.WithTimeout(m.background, 4*patience)
-			err = m.check(ctx)
-			cancel()
+		limit := 4 * patience
+		if err != nil {
+			limit = patience
 		}
+		ctx, cancel := context.WithTimeout(m.background, limit)
+		err = m.check(ctx)
+		cancel()
 		switch {
 		case m.background.Err() != nil:
 			return

@@ -125,7 +125,7 @@ func (m *Manager) provide(ctx context.Context, p *pool, in intent, v backends.Vo
 		return fmt.Errorf("write the record: %w", err)
 	}
 	r.version, r.stored = written[0].Version, stored.Value
-	m.known.saw(r)
+	m.remind(r)
 	m.names.changed()
 	return nil
 }
@@ -236,7 +236,11 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 		return err
 	}
 	if _, err := m.commit(ctx, append(ops, in.done())...); err != nil {
-		return ignoreConflict(err)
+		current, loadErr := m.loadIntent(ctx, in.Name)
+		if errors.Is(loadErr, ErrNotFound) || loadErr == nil && current.version != in.version {
+			return nil // another host came first
+		}
+		return err
 	}
 	m.step("undo create: record removed")
 	return nil

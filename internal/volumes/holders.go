@@ -139,12 +139,15 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 	}
 }
 
-// delete ends a host's holding of a volume.
+// delete ends a host's holding of a volume, of which there may be a part only.
 func (h holding) delete(host, name string) []coordination.Op {
-	return []coordination.Op{
-		coordination.Delete(coordination.Record{Key: holderKey(name, host), Version: h.holder}),
-		coordination.Delete(coordination.Record{Key: holdingKey(host, name), Version: h.reverse}),
+	var ops []coordination.Op
+	for key, version := range map[string]uint64{holderKey(name, host): h.holder, holdingKey(host, name): h.reverse} {
+		if version != 0 {
+			ops = append(ops, coordination.Delete(coordination.Record{Key: key, Version: version}))
+		}
 	}
+	return ops
 }
 
 // holds returns what this host wrote down for a volume, if it has.

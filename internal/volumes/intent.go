@@ -83,14 +83,7 @@ func (m *Manager) finish(ctx context.Context, in intent, ops ...coordination.Op)
 	if err := m.reach.writable(); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	written, err := in.session.Commit(ctx, append(ops, in.done())...)
-	if err != nil {
-		return nil, m.lost(err)
-	}
-	return written, nil
+	return m.commitIn(ctx, in.session, append(ops, in.done())...)
 }
 
 // done deletes the intent.

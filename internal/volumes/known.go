@@ -79,6 +79,22 @@ func (k *known) saw(r record) {
 	k.dirty[r.Name] = a
 }
 
+// keep is saw for a volume that this host makes or mounts: one that is new to it
+// is on the disk before it returns. Docker will ask after it when the host comes
+// back from a power cut, when the coordinator may be away.
+func (k *known) keep(r record) error {
+	k.saw(r)
+	onDisk := false
+	err := k.db.View(func(tx *bbolt.Tx) error {
+		onDisk = tx.Bucket(knownBucket).Get([]byte(r.Name)) != nil
+		return nil
+	})
+	if err != nil || onDisk {
+		return err
+	}
+	return k.flush()
+}
+
 // gone drops a volume that does not exist any more.
 func (k *known) gone(name string) {
 	if _, ok := k.find(name); !ok {
@@ -177,6 +193,14 @@ func (k *known) flush() error {
 }
 
 func (k *known) close() error { return errors.Join(k.flush(), k.db.Close()) }
+
+// remind keeps a volume in mind that this host made or mounted, for which it is
+// too late to fail.
+func (m *Manager) remind(r record) {
+	if err := m.known.keep(r); err != nil {
+		m.log.Warn("a volume will be unknown when the coordinator is away after a restart", "volume", r.Name, "err", err)
+	}
+}
 
 // refresh asks after volumes that were not asked after for long, so that what
 // is known of them stays good, and forgets those that are gone.

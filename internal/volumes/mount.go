@@ -80,6 +80,9 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		return "", err
 	}
 	m.step("mount: use written")
+	if !known && seen.IsZero() {
+		m.remind(r)
+	}
 	return m.target(e.ID), nil
 }
 

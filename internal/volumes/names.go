@@ -2,11 +2,14 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dvol/dvold/coordination"
 )
 
 // How old a list of names may be: a multiple of what fetching it took, so that
@@ -15,6 +18,13 @@ import (
 const (
 	namesAgeFactor = 20
 	maxNamesAge    = 10 * time.Second
+)
+
+// How long is waited for a list of names, and after what time it is looked
+// whether the coordinator is there at all.
+const (
+	namesPatience = 10 * time.Second
+	namesDoubt    = patience / 2
 )
 
 // names keeps the last list of names. The zero value is ready.
@@ -65,10 +75,7 @@ func (m *Manager) Names(ctx context.Context) ([]string, error) {
 		return last, nil
 	}
 	begin := time.Now()
-	keys, err := ask(ctx, m, func(ctx context.Context) ([]string, error) {
-		keys, err := m.coord.Keys(ctx, "volumes/")
-		return keys, unavailable(err)
-	})
+	keys, err := m.volumeKeys(ctx)
 	if err == nil {
 		list := make([]string, len(keys))
 		for i, key := range keys {
@@ -87,4 +94,30 @@ func (m *Manager) Names(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil
+}
+
+// volumeKeys lists the keys of all volumes. On a busy machine a list of very
+// many takes longer than the coordinator may be silent; so if it does not come
+// soon, a small read tells whether that is why.
+func (m *Manager) volumeKeys(ctx context.Context) ([]string, error) {
+	if err := m.reach.err(); err != nil {
+		return nil, err
+	}
+	whole, cancel := context.WithTimeout(ctx, namesPatience)
+	defer cancel()
+	look := time.AfterFunc(namesDoubt, func() {
+		_, err := ask(whole, m, func(ctx context.Context) (coordination.Record, error) {
+			stored, err := m.coord.Get(ctx, clusterKey)
+			return stored, unavailable(err)
+		})
+		if errors.Is(err, ErrUnavailable) {
+			cancel()
+		}
+	})
+	defer look.Stop()
+	keys, err := m.coord.Keys(whole, "volumes/")
+	if errors.Is(err, coordination.ErrUnavailable) && whole.Err() == nil {
+		return nil, m.lost(err)
+	}
+	return keys, unavailable(err)
 }

@@ -46,18 +46,25 @@ func (m *Manager) commitSoon(ctx context.Context, ops ...coordination.Op) ([]coo
 
 // commitInDoubt is commit for those who mend the records.
 func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err // the caller left, which says nothing of the coordinator
-	}
 	session, err := m.session()
 	if err != nil {
 		return nil, err
 	}
+	return m.commitIn(ctx, session, ops...)
+}
+
+// commitIn is commitInDoubt in that session. A caller that leaves sooner than
+// an answer can be expected says nothing of the coordinator.
+func (m *Manager) commitIn(ctx context.Context, session coordination.Session, ops ...coordination.Op) ([]coordination.Record, error) {
+	begin := time.Now()
 	written, err := session.Commit(ctx, ops...)
-	if err != nil {
-		return nil, m.lost(err)
+	switch {
+	case err == nil:
+		return written, nil
+	case ctx.Err() != nil && time.Since(begin) < patience:
+		return nil, unavailable(err)
 	}
-	return written, nil
+	return nil, m.lost(err)
 }
 
 // errRival means that another machine is in the cluster as this one.

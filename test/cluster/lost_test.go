@@ -18,7 +18,7 @@ func TestConsulLosesItsData(t *testing.T) {
 	c := ownCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	h1.start("box", beat, "-v", "used:/data")
-	h2.start("box", idle, "-v", "used:/data")
+	h2.start("box", idle, "-v", "used:/data", "-v", "theirs:/other")
 	h1.create("kept", "--label", "team=blue", "-o", "mode=0750")
 	h1.sh("kept", "echo precious >/data/file")
 	h1.create("mine", "-o", "pool=own")
@@ -84,7 +84,7 @@ func (c *cluster) mended() {
 	found := make(map[string]string)
 	// One of h1's pools has never been used, and is not there: the others are.
 	h1.dvoldFails([]string{"extra"}, "pool", "scan", "--import")
-	for _, f := range ask[findings](h2, "pool", "scan", "--import").Findings {
+	for _, f := range ask[findings](h2, "pool", "scan", "--import", "data").Findings {
 		found[f.Name] = f.State
 	}
 	c.t.Logf("found: %v", found)
@@ -103,7 +103,7 @@ func (c *cluster) mended() {
 	want(c.t, "label", h1.label("kept"), "blue")
 	want(c.t, "mode", h1.docker("volume", "inspect", "kept", "--format", "{{.Status.options.mode}}"), "0750")
 	want(c.t, "home", h2.inspect("mine").Home, "h1")
-	h1.dvoldFails([]string{`"h2"`, "stop its containers there"}, "volume", "set", "used", "--access", "readonly")
+	h1.dockerFails([]string{`"h2"`, "stop its containers there"}, "volume", "rm", "theirs")
 	h2.dvold("trash", "restore", "trashed")
 	h1.sh("trashed", "true")
 	h1.create("fresh")

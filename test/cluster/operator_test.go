@@ -44,8 +44,17 @@ type (
 // ask runs an operator's command with an answer in JSON.
 func ask[T any](h *host, args ...string) (answer T) {
 	h.t.Helper()
-	h.must(json.Unmarshal([]byte(h.dvold(append(args, "--output", "json")...)), &answer))
+	answer, err := tryAsk[T](h, args...)
+	h.must(err)
 	return answer
+}
+
+func tryAsk[T any](h *host, args ...string) (answer T, err error) {
+	out, err := h.Dvold(h.ctx, append(args, "--output", "json")...)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &answer)
+	}
+	return answer, err
 }
 
 func (h *host) inspect(name string) volume {
@@ -66,7 +75,10 @@ func (h *host) members() []member {
 // member is a host as this one sees it.
 func (h *host) member(name string) (member, error) {
 	h.t.Helper()
-	all := h.members()
+	all, err := tryAsk[[]member](h, "host", "ls")
+	if err != nil {
+		return member{}, err
+	}
 	i := slices.IndexFunc(all, func(m member) bool { return m.Name == name })
 	if i < 0 {
 		return member{}, fmt.Errorf("%s does not see host %s: %+v", h.Name(), name, all)
@@ -110,7 +122,10 @@ func (h *host) wantHolders(name string, hosts ...string) {
 	h.t.Helper()
 	h.eventually("holders of "+name, func() error {
 		var got []string
-		v := h.inspect(name)
+		v, err := tryAsk[volume](h, "volume", "inspect", name)
+		if err != nil {
+			return err
+		}
 		for _, holder := range v.Holders {
 			got = append(got, holder.Host)
 		}

@@ -134,13 +134,13 @@ func TestRemoveWhatSilentHostsHold(t *testing.T) {
 	want(t, "what h1 reads", h1.sh("again", "cat /data/file"), "1")
 }
 
-// A host that was drained and stopped is out of the way once it is forgotten.
 func testDrain(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
 	h2.start("box", idle, "-v", "old:/data")
 	h1.create("new")
 	h1.dvold("host", "drain", "h2")
-	want(c.t, "h2 is draining", h2.sees("h2").Draining, true)
+	h2.wantDraining(true)
+	h1.wantDraining(true)
 	if table := h1.dvold("host", "ls"); !strings.Contains(table, "draining") {
 		c.t.Errorf("host ls says %s", table)
 	}
@@ -150,7 +150,20 @@ func testDrain(c *cluster) {
 	c.h(3).sh("new", "true")
 	h1.dvold("host", "undrain", "h2")
 	h2.sh("new", "true")
-	want(c.t, "h2 is draining", h1.sees("h2").Draining, false)
+	h1.wantDraining(false)
+}
+
+// wantDraining waits until this host sees that h2 is being drained, or isn't. The
+// list may be a moment out of date.
+func (h *host) wantDraining(draining bool) {
+	h.t.Helper()
+	h.eventually("draining of h2", func() error {
+		m, err := h.member("h2")
+		if err == nil && m.Draining != draining {
+			err = fmt.Errorf("it is %v", m.Draining)
+		}
+		return err
+	})
 }
 
 func testOperatorsView(c *cluster) {
