@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 
 	"github.com/dvol/dvold/test/lab"
 )
@@ -19,33 +16,9 @@ const (
 	stageEngine = "engine"
 )
 
-// options say what is measured, and where.
-type options struct {
-	dvold string // the binary; empty if it is yet to be built
-	dir   string // the directory that the hosts' own are made in
-}
-
-// hosts takes all measures, on two hosts: one for dvold alone, one for dvold
+// hosts takes the measures of a host that is alone, on two of them: one for dvold alone, one for dvold
 // with an engine.
 func hosts(ctx context.Context, o options) (r results, err error) {
-	if missing := lab.Missing(); missing != "" {
-		return r, fmt.Errorf("test hosts can't run here: %s", missing)
-	}
-	if o.dvold == "" {
-		dir, err := os.MkdirTemp("", "bench")
-		if err != nil {
-			return r, err
-		}
-		defer os.RemoveAll(dir)
-		o.dvold = filepath.Join(dir, "dvold")
-		if err := build(ctx, o.dvold); err != nil {
-			return r, err
-		}
-	}
-	// Relative paths mean nothing inside a host.
-	if o.dvold, err = filepath.Abs(o.dvold); err != nil {
-		return r, err
-	}
 	h, err := boot(ctx, o)
 	if err != nil {
 		return r, err
@@ -70,34 +43,27 @@ func hosts(ctx context.Context, o options) (r results, err error) {
 	return r, err
 }
 
-// build makes dvold as hack/build does.
-func build(ctx context.Context, binary string) error {
-	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
-	if err != nil {
-		version = []byte("dev") // not a checkout
-	}
-	flags := "-s -w -X main.version=" + strings.TrimSpace(string(version))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", binary, "github.com/dvol/dvold/cmd/dvold")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build dvold: %w: %s", err, out)
-	}
-	return nil
-}
-
-// boot makes a host. The lab has its /run on its disk; here what dvold keeps
-// there is in memory, as everywhere else.
+// boot makes a host.
 func boot(ctx context.Context, o options) (*lab.Host, error) {
 	h, err := lab.New(ctx, lab.Options{Dvold: o.dvold, Parent: o.dir})
 	if err != nil {
 		return nil, err
 	}
-	for _, argv := range [][]string{{"mkdir", "/run/dvol"}, {"mount", "-t", "tmpfs", "tmpfs", "/run/dvol"}} {
-		if _, err := h.Exec(ctx, argv...); err != nil {
-			return nil, errors.Join(err, h.Close())
-		}
+	if err := runInMemory(ctx, h); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// runInMemory has what dvold keeps in /run in memory, as everywhere else. The
+// lab has its /run on its disk.
+func runInMemory(ctx context.Context, h *lab.Host) error {
+	for _, argv := range [][]string{{"mkdir", "/run/dvol"}, {"mount", "-t", "tmpfs", "tmpfs", "/run/dvol"}} {
+		if _, err := h.Exec(ctx, argv...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withLogs adds to an error the end of what the daemons of a host have logged.

@@ -10,18 +10,23 @@ import (
 	"net/http"
 )
 
-// client asks a server on a unix socket. It keeps its connection, as the engine
-// does with that to a plugin: moby's pkg/plugins has one http.Transport for
-// each, with its defaults.
+// client asks a server. It keeps its connections, as the engine does with that
+// to a plugin: moby's pkg/plugins has one http.Transport for each, with its
+// defaults.
 type client struct{ http http.Client }
 
+// newClient asks a server on a unix socket.
 func newClient(socket string) *client {
 	var d net.Dialer
+	return newClientOver(func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) })
+}
+
+// newClientOver asks a server that dial connects to.
+func newClientOver(dial func(context.Context) (net.Conn, error)) *client {
 	return &client{http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", socket)
-		},
-		DisableCompression: true,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 64, // as many as there are callers at once
 	}}}
 }
 

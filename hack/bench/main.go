@@ -1,24 +1,30 @@
-// Command bench measures dvold on a test host and prints a table in Markdown:
-// each measure beside a baseline that was taken in the same loop, so that a
-// slow or busy machine slows both.
+// Command bench measures dvold on a test host, and on several with Consul, and
+// prints tables in Markdown: each measure beside a baseline that was taken in
+// the same loop, so that a slow or busy machine slows both.
 //
-// With -write it also puts the table into a file, between the two lines that
-// mark its place there.
+// With -write it also puts the tables into a file, between the two lines that
+// mark their place there.
 //
-//	go run ./hack/bench [-dvold BINARY] [-dir DIRECTORY] [-write FILE]
+//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster] [-write FILE]
 //
-// It needs what test/lab needs. What it measures runs inside the host, where
-// bench starts itself again by the name of a stage.
+// It needs what test/lab needs, and to be run from the top of the checkout if a
+// binary is to be built. What it measures on one host runs inside that, where
+// bench starts itself again by the name of a stage; several hosts it calls from
+// outside.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"github.com/dvol/dvold/test/lab"
 )
 
 func main() {
@@ -33,7 +39,9 @@ func main() {
 func run(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.dvold, "dvold", "", "the `binary` to measure; otherwise it is built")
-	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the host uses")
+	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the hosts use")
+	flag.StringVar(&o.consul, "consul", "", "the consul `binary`; otherwise it is built, or taken from the cache")
+	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host or cluster")
 	write := flag.String("write", "", "the `file` to put the table into")
 	stage := flag.String("stage", "", "what to measure inside a host (for bench itself)")
 	stateDir := flag.String("state-dir", "", "dvold's state directory (for bench itself)")
@@ -49,18 +57,47 @@ func run(ctx context.Context) error {
 	return fmt.Errorf("there is no stage %q", *stage)
 }
 
+// parts are what can be measured alone.
+var parts = []struct {
+	name, title string
+	measure     func(context.Context, options) (results, error)
+}{
+	{"host", "One host", hosts},
+	{"cluster", "Three hosts", cluster},
+}
+
 // measure takes all measures and shows them.
 func measure(ctx context.Context, o options, file string) error {
-	r, err := hosts(ctx, o)
+	if o.only != "" && file != "" {
+		return errors.New("a part of the results does not go into a file: leave out -only or -write")
+	}
+	if missing := lab.Missing(); missing != "" {
+		return fmt.Errorf("test hosts can't run here: %s", missing)
+	}
+	o, clean, err := o.build(ctx)
 	if err != nil {
 		return err
 	}
-	text := r.markdown()
-	fmt.Print(text)
+	defer clean()
+	var text strings.Builder
+	for _, part := range parts {
+		if o.only != "" && o.only != part.name {
+			continue
+		}
+		r, err := part.measure(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", part.name, err)
+		}
+		fmt.Fprintf(&text, "### %s\n\n%s\n", part.title, r.markdown())
+	}
+	if text.Len() == 0 {
+		return fmt.Errorf("there is no part %q", o.only)
+	}
+	fmt.Print(text.String())
 	if file == "" {
 		return nil
 	}
-	return replaceTable(file, text)
+	return replaceTable(file, strings.TrimSuffix(text.String(), "\n"))
 }
 
 // report hands the results of a stage to the bench that started it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -41,6 +42,19 @@ func (p plugin) getUnknown(ctx context.Context, name string) error {
 
 func (p plugin) list(ctx context.Context) error {
 	return p.do(ctx, http.MethodPost, "/VolumeDriver.List", struct{}{})
+}
+
+// names lists all volumes and decodes the answer, as the engine does.
+func (p plugin) names(ctx context.Context) ([]*volume.Volume, error) {
+	var listed volume.ListResponse
+	status, text, err := p.ask(ctx, http.MethodPost, "/VolumeDriver.List", struct{}{})
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("a list is answered with %d: %.200s", status, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &listed)
+	}
+	return listed.Volumes, err
 }
 
 func (p plugin) mount(ctx context.Context, name, id string) error {

@@ -7,14 +7,16 @@ import (
 
 // results are what the stages hand to each other and the table shows.
 type results struct {
-	Facts []string // of the machine
-	Rows  []row
-	Sizes []size
+	Facts   []string // of the machine
+	Rows    []row
+	Figures []figure
+	Sizes   []size
 }
 
 // add appends what was measured besides.
 func (r *results) add(more results, err error) error {
 	r.Rows = append(r.Rows, more.Rows...)
+	r.Figures = append(r.Figures, more.Figures...)
 	r.Sizes = append(r.Sizes, more.Sizes...)
 	return err
 }
@@ -43,6 +45,15 @@ func (r row) met() (met, target bool) {
 // ratio is how many times the median of the baseline the measure takes.
 func (r row) ratio() float64 {
 	return float64(percentile(r.Took, 50)) / float64(percentile(r.Base, 50))
+}
+
+// figure is a measure that is no time.
+type figure struct {
+	What     string
+	Value    float64
+	Unit     string
+	Baseline string // empty if there is none
+	Base     float64
 }
 
 // percentile is the smallest sample that p per cent of all don't exceed.

@@ -23,6 +23,12 @@ func (r results) markdown() string {
 	for _, row := range r.Rows {
 		s.WriteString(row.markdown())
 	}
+	if len(r.Figures) > 0 {
+		s.WriteString("\n| what | measured | baseline | its | ratio |\n|---|--:|---|--:|--:|\n")
+	}
+	for _, figure := range r.Figures {
+		s.WriteString(figure.markdown())
+	}
 	s.WriteString("\n| dvold's memory | resident | of that allocated | of that files | threads | processes | target | met |\n")
 	s.WriteString("|---|--:|--:|--:|--:|--:|---|---|\n")
 	for _, size := range r.Sizes {
@@ -46,6 +52,22 @@ func (r row) markdown() string {
 	met, _ := r.met()
 	return fmt.Sprintf("| %s | %d | %s | %s | %s | %s | %s | %s | %s |\n", r.What, len(r.Took),
 		milliseconds(percentile(r.Took, 50)), milliseconds(percentile(r.Took, 99)), r.Baseline, base, ratio, target, verdict(target, met))
+}
+
+func (f figure) markdown() string {
+	base, ratio := "", ""
+	if f.Baseline != "" {
+		base, ratio = number(f.Base)+" "+f.Unit, fmt.Sprintf("%.2f", f.Value/f.Base)
+	}
+	return fmt.Sprintf("| %s | %s %s | %s | %s | %s |\n", f.What, number(f.Value), f.Unit, f.Baseline, base, ratio)
+}
+
+// number has the digits that count.
+func number(n float64) string {
+	if n < 100 {
+		return fmt.Sprintf("%.1f", n)
+	}
+	return fmt.Sprintf("%.0f", n)
 }
 
 func (s size) markdown() string {

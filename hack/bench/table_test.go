@@ -16,6 +16,10 @@ func TestMarkdown(t *testing.T) {
 			{What: "beside", Took: []time.Duration{300 * time.Millisecond}, Baseline: "bare", Base: []time.Duration{100 * time.Microsecond}, Within: 3},
 			{What: "quick", Took: []time.Duration{5 * time.Microsecond}, Under: time.Millisecond},
 		},
+		Figures: []figure{
+			{What: "much", Value: 250, Unit: "/s", Baseline: "more", Base: 500},
+			{What: "little", Value: 2.25, Unit: "/min"},
+		},
 		Sizes: []size{
 			{What: "small", RSS: 1536, Anon: 1024, File: 512, Threads: 7, Procs: 1, Under: 2048},
 			{What: "large", RSS: 2048, Anon: 1024, File: 1024, Threads: 8, Procs: 2, Under: 2048},
@@ -27,6 +31,8 @@ func TestMarkdown(t *testing.T) {
 		"| plain | 1 | 1.50 ms | 1.50 ms |  |  |  |  |  |\n",
 		"| beside | 1 | 300 ms | 300 ms | bare | 0.100 ms | 3000.0 | ratio at most 3 | **no** |\n",
 		"| quick | 1 | 0.005 ms | 0.005 ms |  |  |  | p50 under 1ms | yes |\n",
+		"| much | 250 /s | more | 500 /s | 0.50 |\n",
+		"| little | 2.2 /min |  |  |  |\n",
 		"| small | 1.5 MiB | 1.0 MiB | 0.5 MiB | 7 | 1 | under 2.0 MiB | yes |\n",
 		"| large | 2.0 MiB | 1.0 MiB | 1.0 MiB | 8 | 2 | under 2.0 MiB | **no** |\n",
 	} {

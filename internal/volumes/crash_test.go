@@ -77,6 +77,10 @@ func operations() []operation {
 		{"remove with a stale use", mounted, func(ctx context.Context, m *Manager, engine host.Process) error {
 			return m.Remove(ctx, "data", &engine)
 		}},
+		{"set access", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+			_, err := m.SetAccess(ctx, "data", AccessReadOnly)
+			return err
+		}},
 		{"restore", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.Restore(ctx, "data", "")
 			return ignore(err, ErrNotFound) // restored already

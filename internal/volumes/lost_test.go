@@ -29,6 +29,10 @@ func (f *fleet) replaceStore(file string) {
 // snapshot copies the records as they are now; the hosts join again.
 func (f *fleet) snapshot(file string) {
 	f.t.Helper()
+	before := make(map[*node]uint64)
+	for _, n := range f.nodes {
+		before[n] = n.stayNow()
+	}
 	if err := f.store.Close(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -45,7 +49,7 @@ func (f *fleet) snapshot(file string) {
 		n.line.connect(f.store)
 	}
 	for _, n := range f.nodes {
-		n.eventually("it is back", func() bool { return n.stayNow() > 0 && n.reach.err() == nil })
+		n.eventually("it is back", func() bool { return n.stayNow() > before[n] && n.reach.err() == nil })
 	}
 }
 

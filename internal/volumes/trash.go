@@ -179,6 +179,9 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 			return err
 		}
 		written, err := m.commit(ctx, coordination.Put(stored))
+		if errors.Is(err, coordination.ErrConflict) {
+			return unavailablef("another host is purging or restoring it, or has done so")
+		}
 		if err != nil {
 			return fmt.Errorf("write the intent: %w", err)
 		}
@@ -189,7 +192,7 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 		return err
 	}
 	m.step("purge: data removed")
-	if _, err := m.commit(ctx, r.deleted(key)); err != nil {
+	if _, err := m.commit(ctx, r.deleted(key)); ignoreConflict(err) != nil {
 		return fmt.Errorf("delete the record: %w", err)
 	}
 	m.step("purge: record removed")

@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dvol/dvold/test/lab"
 	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // With 10,000 volumes, all of them listed again and again, dvold stays small.

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dvol/dvold/test/lab"
 	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/test/lab"
 )
 
 // migrate runs dvold migrate docker-local, which must succeed.

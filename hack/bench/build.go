@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// options say what is measured, and where.
+type options struct {
+	dvold  string // the binary; empty if it is yet to be built
+	consul string // the same of Consul
+	dir    string // the directory that the hosts' own are made in
+	only   string // the part to measure; empty means all
+}
+
+// build makes the binaries that are needed and missing. Call clean in the end.
+func (o options) build(ctx context.Context) (_ options, clean func(), err error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return o, nil, err
+	}
+	clean = func() { os.RemoveAll(dir) }
+	defer func() {
+		if err != nil {
+			clean()
+		}
+	}()
+	if o.dvold == "" {
+		o.dvold = filepath.Join(dir, "dvold")
+		if err := buildDvold(ctx, o.dvold); err != nil {
+			return o, nil, err
+		}
+	}
+	if o.consul == "" && o.only != "host" {
+		build := exec.CommandContext(ctx, "hack/consul/build")
+		build.Stderr = os.Stderr // it may take minutes, and says so
+		path, err := build.Output()
+		if err != nil {
+			return o, nil, fmt.Errorf("build Consul: %w", err)
+		}
+		o.consul = strings.TrimSpace(string(path))
+	}
+	// Relative paths mean nothing inside a host.
+	for _, path := range []*string{&o.dvold, &o.consul, &o.dir} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return o, nil, err
+		}
+	}
+	return o, clean, nil
+}
+
+// buildDvold makes dvold as hack/build does.
+func buildDvold(ctx context.Context, binary string) error {
+	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		version = []byte("dev") // not a checkout
+	}
+	flags := "-s -w -X main.version=" + strings.TrimSpace(string(version))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", binary, "github.com/dvol/dvold/cmd/dvold")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build dvold: %w: %s", err, out)
+	}
+	return nil
+}
