@@ -18,6 +18,10 @@ import (
 // forget them).
 const clusterKey = "cluster"
 
+// clusterLock is held by who compares or changes the cluster's record. No volume
+// has such a name.
+const clusterLock = "cluster/"
+
 // tickInterval is about how often the record's clock goes on: a snapshot that
 // is older than that is noticed when it is restored.
 const tickInterval = time.Minute
@@ -69,12 +73,15 @@ func (m *Manager) Cluster() Cluster {
 // check compares the cluster's record with this host's copy, and decides
 // whether the coordinator's records are to be believed.
 func (m *Manager) check(ctx context.Context) error {
-	m.checking.Lock()
-	defer m.checking.Unlock()
+	release, err := m.locks.acquire(ctx, clusterLock)
+	if err != nil {
+		return unavailablef("compare the cluster's record: %w", err)
+	}
+	defer release()
 	return m.compare(ctx)
 }
 
-// compare is check for those who hold checking. So nobody changes the copy
+// compare is check for those who hold clusterLock. So nobody changes the copy
 // between the reading of the record and the comparison.
 func (m *Manager) compare(ctx context.Context) error {
 	known := m.copyOfCluster()
@@ -216,8 +223,11 @@ func (m *Manager) follow() {
 // tick has the cluster's clock go on if no other host has since the last call,
 // which saw the record at version last. It returns the version it sees.
 func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
-	m.checking.Lock()
-	defer m.checking.Unlock()
+	release, err := m.locks.acquire(ctx, clusterLock)
+	if err != nil {
+		return last, err
+	}
+	defer release()
 	stored, err := m.coord.Get(ctx, clusterKey)
 	if err != nil || stored.Version != last {
 		return stored.Version, err
@@ -241,8 +251,11 @@ func (m *Manager) tick(ctx context.Context, last uint64) (uint64, error) {
 // now, although they were lost or went back in time. It returns ErrInvalid if
 // there is no such doubt, or ErrUnavailable.
 func (m *Manager) Accept(ctx context.Context) error {
-	m.checking.Lock()
-	defer m.checking.Unlock()
+	release, err := m.locks.acquire(ctx, clusterLock)
+	if err != nil {
+		return unavailablef("accept the cluster's records: %w", err)
+	}
+	defer release()
 	m.reach.mu.RLock()
 	doubt := m.reach.doubt
 	m.reach.mu.RUnlock()

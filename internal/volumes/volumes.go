@@ -86,8 +86,6 @@ type Manager struct {
 	stop       context.CancelFunc // ends the background
 	wake       chan struct{}      // asks for a sweep now; holds one
 
-	checking sync.Mutex // held by who compares or changes the cluster's record
-
 	unfinished atomic.Bool // intents of interrupted calls may be left
 	unsettled  atomic.Bool // the records may not say what this host holds and has
 
