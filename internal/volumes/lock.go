@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // locks holds one lock for each name in use. The zero value is ready.
@@ -38,6 +39,15 @@ func (l *locks) try(name string) (release func(), ok bool) {
 		l.leave(name, k)
 		return nil, false
 	}
+}
+
+// soon is try for those who may have been asked to look by a call that is about
+// to end.
+func (l *locks) soon(ctx context.Context, name string) (release func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	release, err := l.acquire(ctx, name)
+	return release, err == nil
 }
 
 func (l *locks) enter(name string) *lock {

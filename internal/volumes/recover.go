@@ -92,7 +92,7 @@ func (m *Manager) resume(ctx context.Context) error {
 		if err != nil || in.By.Host != m.cfg.Host {
 			continue
 		}
-		release, ok := m.locks.try(in.Name)
+		release, ok := m.locks.soon(ctx, in.Name)
 		if !ok {
 			m.unfinished.Store(true) // a call is under way: look again
 			continue
@@ -131,7 +131,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	}
 	var errs []error
 	for name := range written {
-		release, ok := m.locks.try(name)
+		release, ok := m.locks.soon(ctx, name)
 		if !ok {
 			m.unsettled.Store(true) // a call is under way: look again
 			continue
