@@ -34,10 +34,11 @@ var (
 	ErrTooLarge = errors.New("transaction too large")
 )
 
-// Limits that every Coordinator keeps; Consul up to 1.12 allows 64 operations
-// and, by default, 512 KiB in base64 for a whole transaction.
+// Limits that every Coordinator keeps; Consul up to 1.12 allows 64 operations,
+// of which a Delete takes two, and, by default, 512 KiB in base64 for a whole
+// transaction.
 const (
-	MaxOps   = 60        // in a transaction
+	MaxOps   = 30        // in a transaction
 	MaxBytes = 256 << 10 // of all values of a transaction
 	MaxKey   = 512       // bytes of a key
 )

@@ -18,7 +18,8 @@ const (
 // Put writes r over the record of r.Version, or creates it if that is 0.
 func Put(r Record) Op { return Op{OpPut, r} }
 
-// Delete removes the record of r.Version. One already gone is no conflict.
+// Delete removes the record of r.Version; that it is at another version, or
+// gone, is ErrConflict. No record is at version 0.
 func Delete(r Record) Op { return Op{OpDelete, r} }
 
 // Check requires that the record is still at r.Version, or that there is none

@@ -45,7 +45,7 @@ func policy(t *testing.T) string {
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	cluster, cfg, set := withACL(t)
-	set(cluster.NewToken("h2", strings.ReplaceAll(policy(t), "dvold-h1", "dvold-h2")))
+	set(cluster.NewToken("h2", strings.ReplaceAll(policy(t), "dvol-h1", "dvol-h2")))
 	store := open(t, cfg)
 	left := join(t, store, "h2")
 	commit(t, left, op)
@@ -126,7 +126,7 @@ func TestTokenReplaced(t *testing.T) {
 	set(cluster.NewToken("new", policy(t)))
 	commit(t, session, op)
 
-	set(cluster.NewToken("reader", `key_prefix "dvold/" { policy = "read" }`))
+	set(cluster.NewToken("reader", `key_prefix "dvol/" { policy = "read" }`))
 	if _, err := store.Get(t.Context(), "a"); err != nil {
 		t.Errorf("Get with a token that may read: %v", err)
 	}

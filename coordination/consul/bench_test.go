@@ -31,7 +31,7 @@ func BenchmarkKeys10k(b *testing.B) {
 	session := join(b, store, "h1")
 	for i := 0; i < 10_000; {
 		var ops []coordination.Op
-		for range 50 {
+		for range 25 {
 			ops = append(ops, coordination.Put(coordination.Record{Key: fmt.Sprintf("volumes/%02x/volume-%05d", i%256, i), Value: make([]byte, 300)}))
 			i++
 		}

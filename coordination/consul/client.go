@@ -1,20 +1,17 @@
 package consul
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"strconv"
-	"strings"
+	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -29,9 +26,8 @@ const (
 	pause     = 100 * time.Millisecond
 )
 
-// client speaks Consul's HTTP API. It is not hashicorp/consul/api, which
-// obeys environment variables, hides the status of a failed transaction and
-// can't send a lock-delay of 0.
+// client asks agents, one until it fails, then the next, through Consul's own
+// library. What that hides is noted below it, by transport.
 type client struct {
 	agents  []*agent
 	current atomic.Int32 // of agents: the one that worked last
@@ -40,26 +36,16 @@ type client struct {
 
 type agent struct {
 	address string
-	base    url.URL
+	api     *api.Client
 	http    *http.Client
 }
 
-// request is one call, which may be attempted several times.
-type request struct {
-	method string
-	path   string // not escaped
-	query  url.Values
-	body   any           // JSON, if not nil
-	limit  time.Duration // for each attempt
-	accept []int         // statuses besides 200 that are an answer
-}
+// request is one call of the library, which may be attempted several times.
+type request func(*api.Client, *api.QueryOptions) error
 
-// answer is what an agent said, in one of the statuses accepted.
-type answer struct {
-	status  int
-	body    []byte
-	index   uint64        // X-Consul-Index
-	contact time.Duration // X-Consul-LastContact: how long the server has not heard of the leader
+// writing are the options of a write like those of a read.
+func writing(q *api.QueryOptions) *api.WriteOptions {
+	return (&api.WriteOptions{Token: q.Token}).WithContext(q.Context())
 }
 
 func newClient(cfg Config) (*client, error) {
@@ -82,18 +68,24 @@ func newClient(cfg Config) (*client, error) {
 			}
 			u = &url.URL{Scheme: "http", Host: "localhost"}
 		}
-		c.agents = append(c.agents, &agent{address: address, base: *u, http: &http.Client{
-			Transport: &http.Transport{
+		a := &agent{address: address, http: &http.Client{
+			Transport: transport{&http.Transport{
 				DialContext:         dial,
 				TLSClientConfig:     tlsConfig,
 				TLSHandshakeTimeout: dialTime,
 				MaxIdleConnsPerHost: 16,
 				MaxConnsPerHost:     128, // Consul's http_max_conns_per_client is 200
 				IdleConnTimeout:     time.Minute,
-			},
+			}},
 			// A token goes to the agents that were configured, and no others.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}})
+		}}
+		// What is not said here the library takes from the environment, hence
+		// an empty file as token; transport takes a namespace away.
+		if a.api, err = api.NewClient(&api.Config{Scheme: u.Scheme, Address: u.Host, HttpClient: a.http, TokenFile: os.DevNull}); err != nil {
+			return nil, err
+		}
+		c.agents = append(c.agents, a)
 	}
 	return c, nil
 }
@@ -104,123 +96,74 @@ func (c *client) close() {
 	}
 }
 
-// try attempts r once, at the agent that worked last, and turns to the next
-// one if that fails. The error is a *failure.
-func (c *client) try(ctx context.Context, r request) (answer, *failure) {
+// try attempts r once, for at most limit, at the agent that worked last, and
+// turns to the next one if that fails.
+func (c *client) try(ctx context.Context, limit time.Duration, r request) *failure {
 	if err := ctx.Err(); err != nil {
-		return answer{}, &failure{err: err, unsent: true}
+		return &failure{err: err, unsent: true}
 	}
 	token, err := c.token.read()
 	if err != nil {
-		return answer{}, &failure{err: err, unsent: true}
+		return &failure{err: err, unsent: true}
 	}
 	at := c.current.Load()
 	a := c.agents[at]
-	got, f := a.ask(ctx, r, token)
+	f := a.try(ctx, limit, token, r)
 	if f == nil {
-		return got, nil
+		return nil
 	}
 	f.agent, f.tokenFile = a.address, c.token.path
 	if ctx.Err() == nil && (f.err != nil || f.status >= 500) {
 		c.current.CompareAndSwap(at, (at+1)%int32(len(c.agents)))
 	}
-	return answer{}, f
+	return f
 }
 
-// ask makes one HTTP request, which takes at most r.limit.
-func (a *agent) ask(ctx context.Context, r request, token string) (answer, *failure) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("no answer within %v", r.limit))
+func (a *agent) try(ctx context.Context, limit time.Duration, token string, r request) *failure {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
-	var wrote atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
-	fail := func(err error) *failure {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return &failure{err: err, unsent: !wrote.Load()}
+	var seen exchange
+	err := r(a.api, (&api.QueryOptions{Token: token}).WithContext(context.WithValue(ctx, exchangeKey{}, &seen)))
+	if err == nil {
+		return nil
 	}
-	var body io.Reader
-	if r.body != nil {
-		var content bytes.Buffer
-		encoder := json.NewEncoder(&content)
-		encoder.SetEscapeHTML(false) // so that keys stay as short as they are
-		if err := encoder.Encode(r.body); err != nil {
-			return answer{}, fail(err)
-		}
-		body = &content
+	if seen.status != 0 {
+		return &failure{status: seen.status, text: seen.text}
 	}
-	u := a.base
-	u.Path, u.RawQuery = r.path, r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
-	if err != nil {
-		return answer{}, fail(err)
+	var inURL *url.Error
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	} else if errors.As(err, &inURL) {
+		err = inURL.Err
+	} else {
+		err = fmt.Errorf("read what Consul answers: %w", err)
 	}
-	if token != "" {
-		req.Header.Set("X-Consul-Token", token)
-	}
-	resp, err := a.http.Do(req)
-	if err != nil {
-		var inURL *url.Error
-		if errors.As(err, &inURL) {
-			err = inURL.Err
-		}
-		return answer{}, fail(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	content, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, fail(err)
-	}
-	got := answer{status: resp.StatusCode, body: content}
-	got.index, _ = strconv.ParseUint(resp.Header.Get("X-Consul-Index"), 10, 64) // absent: 0
-	ms, _ := strconv.ParseUint(resp.Header.Get("X-Consul-LastContact"), 10, 32)
-	got.contact = time.Duration(ms) * time.Millisecond
-	if got.status == http.StatusOK {
-		return got, nil
-	}
-	for _, status := range r.accept {
-		if got.status == status {
-			return got, nil
-		}
-	}
-	return answer{}, &failure{status: got.status, text: strings.TrimSpace(string(content))}
+	return &failure{err: err, unsent: !seen.wrote.Load()}
 }
 
 // repeat attempts r, which may be done twice, until there is an answer, or ctx
 // ends, or about wholeTime is over. The error is ErrUnavailable, or ctx's.
-func (c *client) repeat(ctx context.Context, r request) (answer, error) {
+func (c *client) repeat(ctx context.Context, limit time.Duration, r request) error {
 	whole, cancel := patient(ctx)
 	defer cancel()
 	for {
-		got, f := c.try(whole, r)
+		f := c.try(whole, limit, r)
 		if f == nil {
-			return got, nil
+			return nil
 		}
 		if ctx.Err() == nil && !f.final() && sleep(whole, pause) {
 			continue
 		}
 		if ctx.Err() != nil {
-			return answer{}, ended(ctx)
+			return ended(ctx)
 		}
-		return answer{}, fmt.Errorf("%w: %w", coordination.ErrUnavailable, f)
+		return fmt.Errorf("%w: %w", coordination.ErrUnavailable, f)
 	}
 }
 
 // patient returns a context that ends with ctx, or after wholeTime.
 func patient(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, wholeTime, fmt.Errorf("%w: no answer within %v", coordination.ErrUnavailable, wholeTime))
-}
-
-// get is repeat for a read whose answer is JSON, into what.
-func (c *client) get(ctx context.Context, r request, what any) (answer, error) {
-	got, err := c.repeat(ctx, r)
-	if err != nil || got.status != http.StatusOK {
-		return got, err
-	}
-	if err := json.Unmarshal(got.body, what); err != nil {
-		return got, fmt.Errorf("%w: read what Consul answers: %w", coordination.ErrUnavailable, err)
-	}
-	return got, nil
 }
 
 // ended returns why ctx ended: that of the caller, the Store, or our patience.

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/dvol/dvold/coordination"
 )
 
@@ -85,39 +87,40 @@ func (e *session) Commit(ctx context.Context, ops ...coordination.Op) ([]coordin
 }
 
 // translate puts ops in Consul's words, and tells whether any of them writes.
-func (s *Store) translate(ops []coordination.Op, mark uint64) (kvs []op, writes bool) {
+// A deletion takes two, for delete-cas finds no fault with a key that is gone.
+func (s *Store) translate(ops []coordination.Op, mark uint64) (kvs api.KVTxnOps, writes bool) {
 	for _, o := range ops {
-		kv := op{Key: s.recordKey(o.Record.Key), Index: o.Record.Version}
+		key, version := s.recordKey(o.Record.Key), o.Record.Version
 		switch {
 		case o.Kind == coordination.OpPut:
-			kv.Verb, kv.Value, kv.Flags = "cas", o.Record.Value, mark
-		case o.Kind == coordination.OpDelete:
-			kv.Verb = "delete-cas"
-		case o.Record.Version == 0:
-			kv.Verb = "check-not-exists"
+			kvs = append(kvs, &api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: o.Record.Value, Flags: mark, Index: version})
+		case o.Kind == coordination.OpCheck && version == 0:
+			kvs = append(kvs, &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key})
 		default:
-			kv.Verb = "check-index"
+			kvs = append(kvs, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: version})
+		}
+		if o.Kind == coordination.OpDelete {
+			kvs = append(kvs, &api.KVTxnOp{Verb: api.KVDeleteCAS, Key: key, Index: version})
 		}
 		writes = writes || o.Kind != coordination.OpCheck
-		kvs = append(kvs, kv)
 	}
 	return kvs, writes
 }
 
 // sessionIsOurs is the operation that fences off whoever lost its session.
-func (e *session) sessionIsOurs() op {
-	return op{Verb: "check-session", Key: e.key, Session: e.id}
+func (e *session) sessionIsOurs() *api.KVTxnOp {
+	return &api.KVTxnOp{Verb: api.KVCheckSession, Key: e.key, Session: e.id}
 }
 
 // check does a transaction that changes nothing, and so may be repeated.
-func (e *session) check(ctx context.Context, kvs []op) error {
+func (e *session) check(ctx context.Context, kvs api.KVTxnOps) error {
 	whole, cancel := patient(ctx)
 	defer cancel()
 	for {
 		if err := e.live(); err != nil {
 			return err
 		}
-		out, f := e.store.client.txn(whole, append([]op{e.sessionIsOurs()}, kvs...))
+		out, f := e.store.client.txn(whole, append(api.KVTxnOps{e.sessionIsOurs()}, kvs...))
 		switch {
 		case f == nil && len(out.refused) == 0:
 			return e.live()
@@ -151,7 +154,7 @@ func conflict(out outcome) error {
 }
 
 // apply does a transaction that writes, and returns its version.
-func (e *session) apply(ctx context.Context, mark uint64, kvs []op) (version uint64, err error) {
+func (e *session) apply(ctx context.Context, mark uint64, kvs api.KVTxnOps) (version uint64, err error) {
 	whole, cancel := patient(ctx)
 	defer cancel()
 	var s *slot
@@ -189,7 +192,7 @@ type attempts struct {
 
 // run attempts the transaction until ctx ends. If it returns an error, nothing
 // was changed, or a.open says that this is unknown.
-func (a *attempts) run(ctx context.Context, kvs []op) (version uint64, err error) {
+func (a *attempts) run(ctx context.Context, kvs api.KVTxnOps) (version uint64, err error) {
 	for wait := pause; ; wait = min(2*wait, time.Second/2) {
 		if err := a.live(); err != nil {
 			return a.settle(ctx, err)
@@ -202,7 +205,7 @@ func (a *attempts) run(ctx context.Context, kvs []op) (version uint64, err error
 			a.slot.index, a.slot.known = found.ModifyIndex, true
 			continue // that may have taken long
 		}
-		out, f := a.store.client.txn(ctx, append([]op{sessionOp: a.sessionIsOurs(), slotOp: a.moveSlot(a.mark)}, kvs...))
+		out, f := a.store.client.txn(ctx, append(api.KVTxnOps{sessionOp: a.sessionIsOurs(), slotOp: a.moveSlot(a.mark)}, kvs...))
 		switch {
 		case f == nil && len(out.refused) == 0:
 			a.slot.index, a.open = out.index(a.slot.key), false
@@ -233,15 +236,15 @@ func (a *attempts) run(ctx context.Context, kvs []op) (version uint64, err error
 	}
 }
 
-func (a *attempts) moveSlot(mark uint64) op {
-	return op{Verb: "cas", Key: a.slot.key, Value: []byte(a.id), Flags: mark, Index: a.slot.index}
+func (a *attempts) moveSlot(mark uint64) *api.KVTxnOp {
+	return &api.KVTxnOp{Verb: api.KVCAS, Key: a.slot.key, Value: []byte(a.id), Flags: mark, Index: a.slot.index}
 }
 
 // settle finds out what became of the attempts, and returns the version if one
 // was done, and otherwise why, once none can be done any more.
 func (a *attempts) settle(ctx context.Context, why error) (version uint64, err error) {
 	for a.open {
-		out, f := a.store.client.txn(ctx, []op{a.moveSlot(newMark())})
+		out, f := a.store.client.txn(ctx, api.KVTxnOps{a.moveSlot(newMark())})
 		switch {
 		case f == nil && len(out.refused) == 0:
 			a.slot.index, a.open = out.index(a.slot.key), false

@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/coordination/consul"
 	"github.com/dvol/dvold/coordination/consul/consultest"
 )
 
@@ -22,10 +24,13 @@ func behindProxy(t *testing.T, c *consultest.Cluster) (*consultest.Proxy, coordi
 	t.Helper()
 	proxy := consultest.StartProxy(t, c.Address(0))
 	cfg := config(c)
+	cfg.TTL = time.Minute // so that no session ends meanwhile
 	direct := open(t, cfg)
 	cfg.Addresses = []string{proxy.Address()}
 	session := join(t, open(t, cfg), "h1")
-	commit(t, session, coordination.Put(coordination.Record{Key: "first"})) // the slot is known
+	for i := range consul.Slots {
+		commit(t, session, coordination.Put(coordination.Record{Key: fmt.Sprint("first", i)})) // and each slot is known
+	}
 	return proxy, session, direct
 }
 
@@ -76,6 +81,26 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", got, err, theirs)
 		}
 		commit(t, session, put("b", "ours"))
+	})
+
+	// Nobody is there to take the transaction: it is known not to be done.
+	t.Run("Unsent", func(t *testing.T) {
+		t.Parallel()
+		proxy, session, direct := behindProxy(t, cluster)
+		proxy.Leave()
+		short, cancel := context.WithTimeout(t.Context(), time.Second) // enough to notice of all connections that they are closed
+		defer cancel()
+		_, err := session.Commit(short)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("the proxy is there: %v", err)
+		}
+		_, err = session.Commit(t.Context(), put("a", "1"))
+		if !errors.Is(err, coordination.ErrUnavailable) || errors.Is(err, coordination.ErrUnknown) {
+			t.Errorf("got error %v, want unavailable", err)
+		}
+		if _, err := direct.Get(t.Context(), "a"); !errors.Is(err, coordination.ErrNotFound) {
+			t.Errorf("Get: got error %v", err)
+		}
 	})
 
 	// No answer at all comes: unknown, and within the bound.

@@ -17,7 +17,7 @@ type Config struct {
 	// "http://host:port", "https://host:port" or "unix:///path". One is used
 	// until it fails, then the next.
 	Addresses []string
-	// Prefix of all keys, as "dvold"; hosts that share it are a cluster.
+	// Prefix of all keys, as "dvol"; hosts that share it are a cluster.
 	Prefix string
 	// TokenFile has the ACL token, and is read again when it changes. None
 	// means the agent's own token, or no ACLs.
@@ -48,7 +48,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Addresses: []string{"127.0.0.1:8500"},
-		Prefix:    "dvold",
+		Prefix:    "dvol",
 		TTL:       20 * time.Second, // more than a leader's crash takes with Consul's default raft_multiplier
 	}
 }

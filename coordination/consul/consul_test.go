@@ -31,7 +31,7 @@ var prefixes atomic.Int64
 func config(c *consultest.Cluster) consul.Config {
 	cfg := consul.DefaultConfig()
 	cfg.Addresses = c.Addresses()
-	cfg.Prefix = fmt.Sprint("dvold/", prefixes.Add(1))
+	cfg.Prefix = fmt.Sprint("dvol/", prefixes.Add(1))
 	cfg.TTL = 10 * time.Second
 	return cfg
 }

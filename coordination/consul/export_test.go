@@ -10,3 +10,6 @@ func (s *Store) Shift(ahead func() time.Duration) {
 
 // Margin is how long before its TTL a session ends.
 const Margin = margin
+
+// Slots is how many transactions later a session uses the same slot again.
+const Slots = slots

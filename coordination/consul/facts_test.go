@@ -23,7 +23,7 @@ func TestFacts(t *testing.T) {
 		"SameValueSameIndex":   sameValueSameIndex,
 		"UnlockAndLockInOne":   unlockAndLockInOne,
 		"LimitOfTransaction":   limitOfTransaction,
-		"DeleteOfNothing":      deleteOfNothing,
+		"DeleteNeedsACheck":    deleteNeedsACheck,
 		"AllRefusalsAreTold":   allRefusalsAreTold,
 		"AgentTakesItsSession": agentTakesItsSession,
 	} {
@@ -113,7 +113,7 @@ func expiryAtTwiceTheTTL(t *testing.T, c facts) {
 }
 
 func lockDelay(t *testing.T, c facts) {
-	for delay, want := range map[string]int{"10s": http.StatusConflict, "0s": http.StatusOK} {
+	for delay, want := range map[string]int{"10s": http.StatusConflict, "1ms": http.StatusOK} {
 		key := "delay/" + delay
 		first := c.session("delay"+delay, "10s", delay)
 		c.put(key+"?acquire="+first, "1")
@@ -205,10 +205,30 @@ func limitOfTransaction(t *testing.T, c facts) {
 	}
 }
 
-func deleteOfNothing(t *testing.T, c facts) {
-	for _, index := range []uint64{0, 7} {
-		if status, refused := c.txn(object{"Verb": "delete-cas", "Key": "nothing", "Index": index}); status != http.StatusOK {
-			t.Errorf("index %d: status %d, refused %v", index, status, refused)
+// delete-cas finds no fault with a key that is gone. After check-index in the
+// same transaction, it deletes what was read and nothing else.
+func deleteNeedsACheck(t *testing.T, c facts) {
+	pair := func(index uint64) (int, map[int]string) {
+		return c.txn(object{"Verb": "check-index", "Key": "checked", "Index": index}, object{"Verb": "delete-cas", "Key": "checked", "Index": index})
+	}
+	c.put("checked", "1")
+	first := c.entry("checked").ModifyIndex
+	c.put("checked", "2")
+	second := c.entry("checked").ModifyIndex
+	for _, index := range []uint64{0, first, second + 1} {
+		if status, refused := pair(index); status != http.StatusConflict || refused[0] == "" {
+			t.Errorf("index %d of %d: status %d, refused %v", index, second, status, refused)
+		}
+	}
+	if status, refused := pair(second); status != http.StatusOK || c.entry("checked").ModifyIndex != 0 {
+		t.Errorf("index %d: status %d, refused %v", second, status, refused)
+	}
+	for _, index := range []uint64{0, second} {
+		if status, refused := c.txn(object{"Verb": "delete-cas", "Key": "checked", "Index": index}); status != http.StatusOK {
+			t.Errorf("delete-cas of nothing at index %d: status %d, refused %v: no check is needed", index, status, refused)
+		}
+		if status, refused := pair(index); status != http.StatusConflict || refused[0] == "" {
+			t.Errorf("nothing at index %d: status %d, refused %v", index, status, refused)
 		}
 	}
 }

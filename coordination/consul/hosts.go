@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/dvol/dvold/coordination"
 )
 
@@ -26,8 +28,8 @@ type hostEntry struct {
 	Forgotten   bool      `json:"forgotten,omitempty"`
 }
 
-// entry reads the value of a host's key.
-func (p pair) entry() (hostEntry, error) {
+// entryOf reads the value of a host's key.
+func entryOf(p *api.KVPair) (hostEntry, error) {
 	var entry hostEntry
 	if err := json.Unmarshal(p.Value, &entry); err != nil {
 		return hostEntry{}, fmt.Errorf("%s: %w", p.Key, err)
@@ -51,8 +53,11 @@ func (e hostEntry) encode() []byte {
 func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	var pairs []pair
-	_, err := s.client.get(ctx, read(s.hostKey(""), listTime, "recurse"), &pairs)
+	var pairs api.KVPairs
+	err := s.client.repeat(ctx, listTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		pairs, _, err = consul.KV().List(s.hostKey(""), q)
+		return err
+	})
 	if err == nil {
 		err = s.permitted(ctx, len(pairs))
 	}
@@ -61,7 +66,7 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	}
 	var hosts []coordination.Host
 	for _, p := range pairs {
-		entry, err := p.entry()
+		entry, err := entryOf(p)
 		if err != nil {
 			s.log.WarnContext(ctx, "a host is not shown", "error", err)
 			continue
@@ -97,16 +102,16 @@ func (e *session) Forget(ctx context.Context, h coordination.Host) error {
 	if found.ModifyIndex == 0 || found.ModifyIndex != h.Version || found.Session != "" {
 		return fmt.Errorf("forget host %s: %w", h.Name, coordination.ErrConflict)
 	}
-	entry, err := found.entry()
+	entry, err := entryOf(found)
 	if err != nil {
 		return fmt.Errorf("forget host %s: %w", h.Name, err)
 	}
 	entry.Forgotten = true
 	mark := newMark()
-	if _, err = e.apply(ctx, mark, []op{
-		{Verb: "check-session", Key: found.Key}, // of nobody
-		{Verb: "cas", Key: found.Key, Value: entry.encode(), Flags: mark, Index: found.ModifyIndex},
-		{Verb: "delete-tree", Key: s.commitKey(h.Name, "")},
+	if _, err = e.apply(ctx, mark, api.KVTxnOps{
+		{Verb: api.KVCheckSession, Key: found.Key}, // of nobody
+		{Verb: api.KVCAS, Key: found.Key, Value: entry.encode(), Flags: mark, Index: found.ModifyIndex},
+		{Verb: api.KVDeleteTree, Key: s.commitKey(h.Name, "")},
 	}); err != nil {
 		return fmt.Errorf("forget host %s: %w", h.Name, err)
 	}

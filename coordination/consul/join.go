@@ -2,12 +2,11 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -54,7 +53,7 @@ func (s *Store) join(ctx context.Context, h coordination.Host) (_ *session, err 
 		}
 		entry := hostEntry{}
 		if found.ModifyIndex != 0 {
-			if entry, err = found.entry(); err != nil {
+			if entry, err = entryOf(found); err != nil {
 				return nil, err
 			}
 		}
@@ -89,17 +88,17 @@ func (s *Store) join(ctx context.Context, h coordination.Host) (_ *session, err 
 
 // lock returns the transaction that gives a host's key, as it was found, to a
 // session. A lock that is passed on knows no lock-delay.
-func lock(found pair, key, session string, value []byte) []op {
-	lock := op{Verb: "lock", Key: key, Session: session, Value: value}
+func lock(found *api.KVPair, key, session string, value []byte) api.KVTxnOps {
+	lock := &api.KVTxnOp{Verb: api.KVLock, Key: key, Session: session, Value: value}
 	switch {
 	case found.ModifyIndex == 0:
-		return []op{{Verb: "check-not-exists", Key: key}, lock}
+		return api.KVTxnOps{{Verb: api.KVCheckNotExists, Key: key}, lock}
 	case found.Session == "":
-		return []op{{Verb: "check-index", Key: key, Index: found.ModifyIndex}, lock}
+		return api.KVTxnOps{{Verb: api.KVCheckIndex, Key: key, Index: found.ModifyIndex}, lock}
 	}
-	return []op{
-		{Verb: "check-index", Key: key, Index: found.ModifyIndex},
-		{Verb: "unlock", Key: key, Session: found.Session, Value: found.Value},
+	return api.KVTxnOps{
+		{Verb: api.KVCheckIndex, Key: key, Index: found.ModifyIndex},
+		{Verb: api.KVUnlock, Key: key, Session: found.Session, Value: found.Value},
 		lock,
 	}
 }
@@ -110,48 +109,50 @@ func lock(found pair, key, session string, value []byte) []op {
 func (e *session) create(ctx context.Context) (index uint64, err error) {
 	s := e.store
 	node := s.node(e.host.Name)
-	if _, err := s.client.repeat(ctx, request{method: http.MethodPut, path: "/v1/catalog/register", limit: readTime, body: map[string]any{
-		"Node":           node,
-		"Address":        "127.0.0.1", // Consul wants one, and nobody asks for it
-		"NodeMeta":       map[string]string{"external-source": "dvold"},
-		"SkipNodeUpdate": true,
-	}}); err != nil {
+	if err := s.client.repeat(ctx, readTime, func(consul *api.Client, q *api.QueryOptions) error {
+		_, err := consul.Catalog().Register(&api.CatalogRegistration{
+			Node:           node,
+			Address:        "127.0.0.1", // Consul wants one, and nobody asks for it
+			NodeMeta:       map[string]string{"external-source": "dvold"},
+			SkipNodeUpdate: true,
+		}, writing(q))
+		return err
+	}); err != nil {
 		return 0, fmt.Errorf("register node %s: %w", node, err)
 	}
 	e.lease = lease{ttl: s.cfg.TTL, renewed: s.now()}
-	got, err := s.client.repeat(ctx, request{method: http.MethodPut, path: "/v1/session/create", limit: readTime, body: map[string]any{
-		"Name":       "dvold " + e.host.Name,
-		"Node":       node,
-		"NodeChecks": []string{},
-		"Checks":     []string{},
-		"TTL":        s.cfg.TTL.String(),
-		"Behavior":   "release",
-		"LockDelay":  "0s", // transactions check what was read instead
-	}})
-	if err != nil {
+	if err := s.client.repeat(ctx, readTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		e.id, _, err = consul.Session().CreateNoChecks(&api.SessionEntry{
+			Name:      "dvold " + e.host.Name,
+			Node:      node,
+			TTL:       s.cfg.TTL.String(),
+			Behavior:  api.SessionBehaviorRelease,
+			LockDelay: time.Millisecond, // transactions check what was read instead; 0 would be 15 s
+		}, writing(q))
+		return err
+	}); err != nil {
 		return 0, fmt.Errorf("create a session: %w", err)
 	}
-	var made struct{ ID string }
-	if err := json.Unmarshal(got.body, &made); err != nil || made.ID == "" {
-		return 0, fmt.Errorf("create a session: %w: Consul answers %.100q", coordination.ErrUnavailable, got.body)
-	}
-	e.id = made.ID
-	var infos []struct{ CreateIndex uint64 }
-	if _, err := s.client.get(ctx, request{method: http.MethodGet, path: "/v1/session/info/" + e.id,
-		query: url.Values{"consistent": {""}}, limit: readTime}, &infos); err != nil {
+	var made *api.SessionEntry
+	if err := s.client.repeat(ctx, readTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		q.RequireConsistent = true
+		made, _, err = consul.Session().Info(e.id, q)
+		return err
+	}); err != nil {
 		return 0, fmt.Errorf("read the session: %w", err)
 	}
-	if len(infos) != 1 {
+	if made == nil {
 		return 0, fmt.Errorf("read the session: %w: it is gone", coordination.ErrUnavailable)
 	}
-	return infos[0].CreateIndex, nil
+	return made.CreateIndex, nil
 }
 
 // destroy destroys a session that nobody needs any more, even if ctx has ended.
 func (s *Store) destroy(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
-	defer cancel()
-	if _, f := s.client.try(ctx, request{method: http.MethodPut, path: "/v1/session/destroy/" + id, limit: readTime}); f != nil {
+	if f := s.client.try(context.WithoutCancel(ctx), readTime, func(consul *api.Client, q *api.QueryOptions) error {
+		_, err := consul.Session().Destroy(id, writing(q))
+		return err
+	}); f != nil {
 		s.log.InfoContext(ctx, "a session is left to Consul, which will end it", "session", id, "error", f)
 	}
 }

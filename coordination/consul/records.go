@@ -4,23 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/dvol/dvold/coordination"
 )
-
-// pair is a key as Consul shows it.
-type pair struct {
-	Key         string
-	Value       []byte
-	Flags       uint64
-	ModifyIndex uint64
-	Session     string
-}
 
 // Keys believes a server which heard of the leader that lately, unless this
 // Store committed within recent what the server does not know yet. A server
@@ -30,25 +21,17 @@ const (
 	recent       = 30 * time.Second
 )
 
-// read is a read of key, or of all that begins with it, with what query says.
-func read(key string, limit time.Duration, query ...string) request {
-	r := request{method: http.MethodGet, path: "/v1/kv/" + key, query: url.Values{}, limit: limit, accept: []int{http.StatusNotFound}}
-	for _, q := range query {
-		r.query.Set(q, "")
-	}
-	return r
-}
-
 // pair reads the key, consistently. There is none if ModifyIndex is 0.
-func (s *Store) pair(ctx context.Context, key string) (pair, error) {
-	var pairs []pair
-	if _, err := s.client.get(ctx, read(key, readTime, "consistent"), &pairs); err != nil {
-		return pair{}, err
+func (s *Store) pair(ctx context.Context, key string) (found *api.KVPair, err error) {
+	err = s.client.repeat(ctx, readTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		q.RequireConsistent = true
+		found, _, err = consul.KV().Get(key, q)
+		return err
+	})
+	if found == nil || found.Key != key { // another, if the path was cleaned on the way
+		found = &api.KVPair{}
 	}
-	if len(pairs) != 1 || pairs[0].Key != key { // another, if the path was cleaned on the way
-		return pair{}, nil
-	}
-	return pairs[0], nil
+	return found, err
 }
 
 // Get returns the record at key, or ErrNotFound. It reads consistently.
@@ -73,8 +56,12 @@ func (s *Store) Get(ctx context.Context, key string) (coordination.Record, error
 func (s *Store) List(ctx context.Context, prefix string) ([]coordination.Record, error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	var pairs []pair
-	_, err := s.client.get(ctx, read(s.recordKey(prefix), listTime, "recurse", "consistent"), &pairs)
+	var pairs api.KVPairs
+	err := s.client.repeat(ctx, listTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		q.RequireConsistent = true
+		pairs, _, err = consul.KV().List(s.recordKey(prefix), q)
+		return err
+	})
 	if err == nil {
 		err = s.permitted(ctx, len(pairs))
 	}
@@ -96,12 +83,19 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	}
 	s.mu.Unlock()
 	var found []string
-	got, err := s.client.get(ctx, read(s.recordKey(prefix), listTime, "keys", "stale"), &found)
+	var meta *api.QueryMeta
+	stale := true
+	list := func(consul *api.Client, q *api.QueryOptions) (err error) {
+		q.AllowStale, q.RequireConsistent = stale, !stale
+		found, meta, err = consul.KV().Keys(s.recordKey(prefix), "", q)
+		return err
+	}
+	err := s.client.repeat(ctx, listTime, list)
 	// The index is that of the last change below prefix, also of a deletion.
 	// If our commit was elsewhere, it tells nothing, and we ask once more.
-	if err == nil && (got.contact > freshContact || got.index < needed) {
-		found = nil
-		_, err = s.client.get(ctx, read(s.recordKey(prefix), listTime, "keys", "consistent"), &found)
+	if err == nil && (meta.LastContact > freshContact || meta.LastIndex < needed) {
+		stale = false
+		err = s.client.repeat(ctx, listTime, list)
 	}
 	if err == nil {
 		err = s.permitted(ctx, len(found))
@@ -129,12 +123,12 @@ func (s *Store) permitted(ctx context.Context, listed int) error {
 	return err
 }
 
-func (s *Store) record(p pair) coordination.Record {
+func (s *Store) record(p *api.KVPair) coordination.Record {
 	return coordination.Record{Key: strings.TrimPrefix(p.Key, s.recordKey("")), Value: p.Value, Version: p.ModifyIndex}
 }
 
 // records are pairs that begin with prefix, as records in order.
-func (s *Store) records(pairs []pair, prefix string) []coordination.Record {
+func (s *Store) records(pairs api.KVPairs, prefix string) []coordination.Record {
 	var records []coordination.Record
 	for _, p := range pairs {
 		if strings.HasPrefix(p.Key, s.recordKey(prefix)) {

@@ -7,12 +7,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/dvol/dvold/coordination"
 )
 
 // session is the stay of a host. Its context ends for ever as soon as one of
 // these is so: the lease is over; Consul says that the session is gone; the
 // host's key is not locked by it; it was closed.
+//
+// It is not an api.Lock, which counts the lease from the answer, notices no
+// renewal that hangs, and guards one key alone.
 type session struct {
 	store       *Store
 	host        coordination.Host
@@ -143,18 +148,20 @@ func (e *session) renew() error {
 // renewOnce asks Consul for a renewal and returns when it did.
 func (e *session) renewOnce() (sent time.Duration, err error) {
 	sent = e.store.now()
-	got, f := e.store.client.try(e.ctx, request{method: http.MethodPut, path: "/v1/session/renew/" + e.id,
-		limit: e.callTime(), accept: []int{http.StatusNotFound}})
-	if f != nil {
+	var renewed *api.SessionEntry
+	if f := e.store.client.try(e.ctx, e.callTime(), func(consul *api.Client, q *api.QueryOptions) (err error) {
+		renewed, _, err = consul.Session().Renew(e.id, writing(q))
+		return err
+	}); f != nil {
 		return 0, f
 	}
-	if got.status == http.StatusNotFound {
+	if renewed == nil {
 		// A server that fell behind may not have heard of the session yet.
 		if err := e.confirm(); err != nil {
 			e.lose("Consul ended it")
 			return 0, err
 		}
-		return 0, &failure{agent: "Consul", status: got.status, text: string(got.body)}
+		return 0, &failure{agent: "Consul", status: http.StatusNotFound, text: "no such session"}
 	}
 	return sent, nil
 }
@@ -185,9 +192,14 @@ func (e *session) confirm() error {
 // watch waits for another session to take over, or for Consul to end this one.
 // What it sees may be old, so it is confirmed.
 func (e *session) watch() {
+	var found *api.KVPair
+	read := func(consul *api.Client, q *api.QueryOptions) (meta *api.QueryMeta, err error) {
+		found, meta, err = consul.KV().Get(e.key, q)
+		return meta, err
+	}
 	var last uint64
 	for e.ctx.Err() == nil {
-		pairs, index, err := e.store.client.poll(e.ctx, read(e.key, e.callTime()), last, min(watchTime, e.store.cfg.TTL/2))
+		index, err := e.store.client.poll(e.ctx, e.callTime(), last, min(watchTime, e.store.cfg.TTL/2), read)
 		if e.ctx.Err() != nil {
 			return
 		}
@@ -195,7 +207,7 @@ func (e *session) watch() {
 		if err != nil {
 			gap = time.Second / 2
 		}
-		if last = index; err == nil && (len(pairs) != 1 || pairs[0].Session != e.id) {
+		if last = index; err == nil && (found == nil || found.Session != e.id) {
 			if e.confirm() != nil {
 				last = 0
 			}
@@ -222,7 +234,7 @@ func (e *session) Close(ctx context.Context) error {
 	whole, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	for {
-		out, f := s.client.txn(whole, []op{{Verb: "unlock", Key: e.key, Session: e.id, Value: e.value}})
+		out, f := s.client.txn(whole, api.KVTxnOps{{Verb: api.KVUnlock, Key: e.key, Session: e.id, Value: e.value}})
 		if f == nil {
 			s.destroy(ctx, e.id)
 			s.log.InfoContext(ctx, "left", "host", e.host.Name, "incarnation", e.incarnation, "lost", len(out.refused) > 0)

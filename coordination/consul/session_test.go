@@ -2,6 +2,7 @@ package consul_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,29 @@ func TestEndedFromOutside(t *testing.T) {
 				t.Errorf("incarnation %d follows %d", second.Incarnation(), first.Incarnation())
 			}
 		})
+	}
+}
+
+// The name of a host whose session was ended is free at once: no lock-delay,
+// which is 15 s by default, keeps another machine waiting.
+func TestNoLockDelay(t *testing.T) {
+	t.Parallel()
+	cluster := consultest.Start(t, consultest.Options{})
+	cfg := config(cluster)
+	store, other := open(t, cfg), open(t, cfg)
+	for i := range 10 {
+		name := fmt.Sprint("h", i)
+		join(t, store, name)
+		var pairs []struct{ Session string }
+		cluster.Must(http.MethodGet, "/v1/kv/"+cfg.Prefix+"/hosts/"+name, nil, &pairs)
+		cluster.Must(http.MethodPut, "/v1/session/destroy/"+pairs[0].Session, nil, nil)
+		began := time.Now()
+		if _, err := other.Join(t.Context(), coordination.Host{Name: name, ID: "another"}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > soon {
+			t.Errorf("the next Join took %v", took)
+		}
 	}
 }
 

@@ -2,64 +2,42 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
-)
 
-// op is one operation of a Consul transaction.
-type op struct {
-	Verb    string
-	Key     string
-	Value   []byte `json:",omitempty"`
-	Flags   uint64 `json:",omitempty"`
-	Index   uint64 `json:",omitempty"`
-	Session string `json:",omitempty"`
-}
+	"github.com/hashicorp/consul/api"
+)
 
 // outcome is the answer to a transaction. Without refusals all was done,
 // otherwise nothing.
 type outcome struct {
-	results []pair // without values
+	results api.TxnResults // without values
 	refused map[int]string
 }
 
 // txn attempts a transaction once. One that writes nothing is read consistently.
 // A token that lacks a permission is a failure, though Consul answers in that
 // case as if the transaction had been refused.
-func (c *client) txn(ctx context.Context, ops []op) (outcome, *failure) {
-	type kv struct{ KV op }
-	body := make([]kv, len(ops))
+func (c *client) txn(ctx context.Context, ops api.KVTxnOps) (outcome, *failure) {
+	txn := make(api.TxnOps, len(ops))
 	for i, o := range ops {
-		body[i].KV = o
+		txn[i] = &api.TxnOp{KV: o}
 	}
-	got, f := c.try(ctx, request{
-		method: http.MethodPut,
-		path:   "/v1/txn",
-		query:  url.Values{"consistent": {""}},
-		body:   body,
-		limit:  txnTime,
-		accept: []int{http.StatusConflict},
-	})
-	if f != nil {
+	var reply *api.TxnResponse
+	if f := c.try(ctx, txnTime, func(consul *api.Client, q *api.QueryOptions) error {
+		q.RequireConsistent = true
+		ok, got, _, err := consul.Txn().Txn(txn, q)
+		if err == nil && ok != (len(got.Errors) == 0) {
+			err = errors.New("a transaction refused without errors, or done with some")
+		}
+		reply = got
+		return err
+	}); f != nil {
 		return outcome{}, f
 	}
-	var reply struct {
-		Results []struct{ KV pair }
-		Errors  []struct {
-			OpIndex int
-			What    string
-		}
-	}
-	if err := json.Unmarshal(got.body, &reply); err != nil {
-		return outcome{}, &failure{agent: "Consul", err: fmt.Errorf("read what Consul answers: %w", err)}
-	}
-	out := outcome{refused: make(map[int]string)}
-	for _, r := range reply.Results {
-		out.results = append(out.results, r.KV)
-	}
+	out := outcome{results: reply.Results, refused: make(map[int]string)}
 	for _, refusal := range reply.Errors {
 		if strings.Contains(refusal.What, "Permission denied") {
 			return outcome{}, &failure{agent: "Consul", tokenFile: c.token.path, status: http.StatusForbidden,
@@ -72,9 +50,9 @@ func (c *client) txn(ctx context.Context, ops []op) (outcome, *failure) {
 
 // index returns the index at which key was written.
 func (o outcome) index(key string) uint64 {
-	for _, p := range o.results {
-		if p.Key == key {
-			return p.ModifyIndex
+	for _, r := range o.results {
+		if r.KV != nil && r.KV.Key == key {
+			return r.KV.ModifyIndex
 		}
 	}
 	return 0

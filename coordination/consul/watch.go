@@ -2,13 +2,12 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
-	"net/http"
 	"slices"
-	"strconv"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -20,30 +19,31 @@ const (
 	watchLate = 10 * time.Second      // the longest pause after an error
 )
 
-// poll waits until what r reads has another index than last, at most for wait,
-// and returns it with the index to go on from, or ErrUnavailable. last 0 reads at once. Consul's
-// rules: an index that goes backwards is none, and 0 is 1; an answer need not
-// be a change.
-func (c *client) poll(ctx context.Context, r request, last uint64, wait time.Duration) ([]pair, uint64, error) {
+// query is a read that Consul may let wait for a change.
+type query func(*api.Client, *api.QueryOptions) (*api.QueryMeta, error)
+
+// poll waits until what read reads has another index than last, at most for
+// wait, and returns the index to go on from, or ErrUnavailable. last 0 reads at
+// once, within limit. Consul's rules: an index that goes backwards is none, and
+// 0 is 1; an answer need not be a change.
+func (c *client) poll(ctx context.Context, limit time.Duration, last uint64, wait time.Duration, read query) (index uint64, err error) {
 	if last > 0 {
-		r.query.Set("index", strconv.FormatUint(last, 10))
-		r.query.Set("wait", strconv.FormatInt(wait.Milliseconds(), 10)+"ms")
-		r.limit = wait + wait/16 + readTime // Consul adds up to a sixteenth
+		limit = wait + wait/16 + readTime // Consul adds up to a sixteenth
 	}
-	got, f := c.try(ctx, r)
-	if f != nil {
-		return nil, 0, fmt.Errorf("%w: %w", coordination.ErrUnavailable, f)
-	}
-	var pairs []pair
-	if got.status == http.StatusOK {
-		if err := json.Unmarshal(got.body, &pairs); err != nil {
-			return nil, 0, fmt.Errorf("%w: read what Consul answers: %w", coordination.ErrUnavailable, err)
+	var meta *api.QueryMeta
+	if f := c.try(ctx, limit, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		if last > 0 {
+			q.WaitIndex, q.WaitTime = last, wait
 		}
+		meta, err = read(consul, q)
+		return err
+	}); f != nil {
+		return 0, fmt.Errorf("%w: %w", coordination.ErrUnavailable, f)
 	}
-	if got.index < last {
-		return pairs, 0, nil // read again at once
+	if meta.LastIndex < last {
+		return 0, nil // read again at once
 	}
-	return pairs, max(got.index, 1), nil
+	return max(meta.LastIndex, 1), nil
 }
 
 // Watch yields what List would return, now and after each change, until ctx
@@ -58,12 +58,12 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 		var seen []coordination.Record
 		first, late := true, pause
 		for ctx.Err() == nil {
-			limit := listTime
-			r := read(s.recordKey(prefix), limit, "recurse")
-			if last == 0 {
-				r.query.Set("consistent", "")
-			}
-			pairs, index, err := s.client.poll(ctx, r, last, watchTime)
+			var pairs api.KVPairs
+			index, err := s.client.poll(ctx, listTime, last, watchTime, func(consul *api.Client, q *api.QueryOptions) (meta *api.QueryMeta, err error) {
+				q.RequireConsistent = last == 0
+				pairs, meta, err = consul.KV().List(s.recordKey(prefix), q)
+				return meta, err
+			})
 			if err == nil {
 				err = s.permitted(ctx, len(pairs))
 			}

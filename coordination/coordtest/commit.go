@@ -66,22 +66,40 @@ func testDelete(t *testing.T, s *state) {
 	first := create(t, session, "a", "1")
 	second := commit(t, session, coordination.Put(coordination.Record{Key: "a", Value: []byte("2"), Version: first.Version}))[0]
 
-	_, err := session.Commit(t.Context(), coordination.Delete(first))
-	wantError(t, "delete an older version", err, coordination.ErrConflict)
-	_, err = session.Commit(t.Context(), coordination.Delete(coordination.Record{Key: "a"}))
-	wantError(t, "delete version 0 of what exists", err, coordination.ErrConflict)
+	refused := func(what string, r coordination.Record) {
+		t.Helper()
+		put, err := session.Commit(t.Context(), coordination.Put(coordination.Record{Key: "new"}), coordination.Delete(r))
+		wantError(t, "delete "+what, err, coordination.ErrConflict)
+		if len(put) != 0 {
+			t.Errorf("delete %s: got records %v", what, put)
+		}
+	}
+	refused("an older version", first)
+	refused("a later version", coordination.Record{Key: "a", Version: second.Version + 1})
+	refused("version 0 of what exists", coordination.Record{Key: "a"})
+	refused("what was never made", coordination.Record{Key: "b", Version: second.Version})
+	refused("version 0 of what was never made", coordination.Record{Key: "b"})
 	if got, want := s.list(""), map[string]string{"a": "2"}; !maps.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
 
-	for range 2 {
-		if put := commit(t, session, coordination.Delete(second)); len(put) != 0 {
-			t.Errorf("Delete returned records %v", put)
-		}
-		_, err = s.Get(t.Context(), "a")
-		wantError(t, "Get of a deleted record", err, coordination.ErrNotFound)
+	if put := commit(t, session, coordination.Delete(second)); len(put) != 0 {
+		t.Errorf("Delete returned records %v", put)
 	}
-	commit(t, session, coordination.Delete(coordination.Record{Key: "never-made", Version: 7}))
+	_, err := s.Get(t.Context(), "a")
+	wantError(t, "Get of a deleted record", err, coordination.ErrNotFound)
+	refused("what is gone", second)
+	refused("version 0 of what is gone", coordination.Record{Key: "a"})
+
+	third := create(t, session, "a", "2") // the same again
+	refused("what was made again", second)
+	if got, err := s.Get(t.Context(), "a"); err != nil || got.Version != third.Version {
+		t.Errorf("got version %d, %v, want %d", got.Version, err, third.Version)
+	}
+	commit(t, session, coordination.Delete(third))
+	if got := s.list(""); len(got) != 0 {
+		t.Errorf("all was deleted, but there is %v", got)
+	}
 }
 
 func testCheck(t *testing.T, s *state) {
@@ -153,16 +171,17 @@ func testNothingOfATransaction(t *testing.T, s *state) {
 	session := s.join(host("h1"))
 	old := create(t, session, "a", "1")
 	current := commit(t, session, coordination.Put(coordination.Record{Key: "a", Value: []byte("2"), Version: old.Version}))[0]
-	other := create(t, session, "b", "1")
+	other, third := create(t, session, "b", "1"), create(t, session, "d", "1")
 	good := []coordination.Op{
 		coordination.Put(coordination.Record{Key: "new", Value: []byte("1")}),
 		coordination.Put(coordination.Record{Key: "b", Value: []byte("2"), Version: other.Version}),
-		coordination.Delete(coordination.Record{Key: "absent"}),
+		coordination.Delete(third),
 	}
 	for what, bad := range map[string]coordination.Op{
 		"create":        coordination.Put(coordination.Record{Key: "a"}),
 		"put":           coordination.Put(old),
 		"delete":        coordination.Delete(old),
+		"delete absent": coordination.Delete(coordination.Record{Key: "c", Version: current.Version}),
 		"check":         coordination.Check(old),
 		"check present": coordination.Check(coordination.Record{Key: "c", Version: current.Version}),
 		"check absent":  coordination.Check(coordination.Record{Key: "a"}),
@@ -176,10 +195,10 @@ func testNothingOfATransaction(t *testing.T, s *state) {
 			}
 		}
 	}
-	if got, want := s.list(""), map[string]string{"a": "2", "b": "1"}; !maps.Equal(got, want) {
+	if got, want := s.list(""), map[string]string{"a": "2", "b": "1", "d": "1"}; !maps.Equal(got, want) {
 		t.Errorf("after conflicts: got %v, want %v", got, want)
 	}
-	for _, r := range []coordination.Record{current, other} {
+	for _, r := range []coordination.Record{current, other, third} {
 		if got, err := s.Get(t.Context(), r.Key); err != nil || got.Version != r.Version {
 			t.Errorf("after conflicts: %s has version %d, %v, want %d", r.Key, got.Version, err, r.Version)
 		}
@@ -202,14 +221,15 @@ func testLimits(t *testing.T, s *state) {
 		t.Fatalf("refused transactions left %v", got)
 	}
 	// All limits at once, with keys that are long in any encoding.
-	var full []coordination.Op
+	var full, undo []coordination.Op
 	for i := range coordination.MaxOps {
 		key := strings.Repeat("<", coordination.MaxKey-3) + fmt.Sprintf("%03d", i)
 		full = append(full, coordination.Put(coordination.Record{Key: key, Value: make([]byte, coordination.MaxBytes/coordination.MaxOps)}))
 	}
 	for _, r := range commit(t, session, full...) {
-		commit(t, session, coordination.Delete(r))
+		undo = append(undo, coordination.Delete(r))
 	}
+	commit(t, session, undo...)
 	if put := commit(t, session, ops[:coordination.MaxOps]...); len(put) != coordination.MaxOps {
 		t.Errorf("got %d records, want %d", len(put), coordination.MaxOps)
 	}

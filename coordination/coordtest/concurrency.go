@@ -15,6 +15,7 @@ import (
 func concurrencyTests() []test {
 	return []test{
 		{"OneCreateWins", testOneCreateWins},
+		{"OneDeleteWins", testOneDeleteWins},
 		{"OneMachineWins", testOneMachineWins},
 		{"ManyHostsJoin", testManyHostsJoin},
 		{"CounterLosesNothing", testCounterLosesNothing},
@@ -59,6 +60,36 @@ func testOneCreateWins(t *testing.T, s *state) {
 	}
 	if _, ok := got["by/"+want]; !ok {
 		t.Errorf("%s won, but got %v", want, got)
+	}
+}
+
+// Of two sessions that delete a record at once, and sometimes two that put over
+// it, one succeeds.
+func testOneDeleteWins(t *testing.T, s *state) {
+	sessions := []coordination.Session{s.join(host("h1")), s.join(host("h2"))}
+	for round := range 20 {
+		r := create(t, sessions[0], fmt.Sprint("a", round), "1")
+		by := fmt.Sprintf("by/%d/", round)
+		var won atomic.Int64
+		together(2+round%2*2, func(i int) {
+			op := coordination.Delete(r)
+			if i >= 2 {
+				op = coordination.Put(r)
+			}
+			_, err := sessions[i%2].Commit(t.Context(), op, coordination.Put(coordination.Record{Key: fmt.Sprint(by, i)}))
+			if err == nil {
+				won.Add(1)
+			} else {
+				wantError(t, "Commit", err, coordination.ErrConflict)
+			}
+		})
+		left := s.list(by)
+		_, deleted := left[by+"0"]
+		_, deletedToo := left[by+"1"]
+		_, err := s.Get(t.Context(), r.Key)
+		if won.Load() != 1 || len(left) != 1 || errors.Is(err, coordination.ErrNotFound) != (deleted || deletedToo) {
+			t.Errorf("round %d: %d succeeded, left %v; the record: %v", round, won.Load(), left, err)
+		}
 	}
 }
 

@@ -61,10 +61,7 @@ func apply(records *bbolt.Bucket, op coordination.Op, version uint64) error {
 	if stored := records.Get(key); stored != nil {
 		have = binary.BigEndian.Uint64(stored)
 	}
-	if op.Kind == coordination.OpDelete && have == 0 {
-		return nil
-	}
-	if have != op.Record.Version {
+	if have != op.Record.Version || op.Kind == coordination.OpDelete && have == 0 {
 		return coordination.ErrConflict
 	}
 	switch op.Kind {

@@ -31,9 +31,9 @@ func fill(t *testing.T, s *embedded.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 10 {
+	for i := range 20 {
 		var ops []coordination.Op
-		for j := range 50 {
+		for j := range 25 {
 			ops = append(ops, coordination.Put(coordination.Record{Key: fmt.Sprintf("fill/%d/%d", i, j), Value: make([]byte, 100)}))
 		}
 		if _, err := session.Commit(t.Context(), ops...); err != nil {

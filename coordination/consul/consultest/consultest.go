@@ -4,6 +4,7 @@ package consultest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -176,17 +177,20 @@ func (c *Cluster) eventually(what string, try func() error) {
 	}
 }
 
-// ports returns n free ports of the loopback interface.
+// ports returns n free ports of the loopback interface, below those that the
+// kernel gives to whoever connects: such a one could be taken before a server
+// listens on it, or while it is killed.
 func ports(t testing.TB, n int) []int {
 	t.Helper()
 	var found []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(found) < n; tries++ {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			found = append(found, l.Addr().(*net.TCPAddr).Port)
+		} else if tries == 100 {
 			t.Fatal(err)
 		}
-		defer func() { _ = l.Close() }()
-		found = append(found, l.Addr().(*net.TCPAddr).Port)
 	}
 	return found
 }

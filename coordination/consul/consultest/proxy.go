@@ -38,6 +38,12 @@ func StartProxy(t testing.TB, address string) *Proxy {
 // Address of the proxy.
 func (p *Proxy) Address() string { return p.server.Listener.Addr().String() }
 
+// Leave ends the proxy as a crash would: it hangs up, and nobody listens.
+func (p *Proxy) Leave() {
+	_ = p.server.Listener.Close() // only net.ErrClosed, if it left already
+	p.server.CloseClientConnections()
+}
+
 // Meddle makes before run before each request is passed on, even if the client
 // leaves meanwhile, and after when the agent has answered: if it returns false
 // the client gets no answer. Either may be nil.
