@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,17 @@ import (
 // Remove moves the volume out of the way first and deletes it then. If ctx
 // ends meanwhile the volume is gone, and repeating the call deletes the rest.
 func (p *Pool) Remove(ctx context.Context, handle string) error {
-	if err := p.remove(ctx, handle); err != nil {
+	err := p.remove(ctx, handle)
+	// Another host may be deleting the same tree: what vanishes under our hands
+	// is done, and a repetition finds the rest, in the end nothing.
+	for range 100 {
+		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, backends.ErrUnavailable) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		err = p.remove(ctx, handle)
+	}
+	if err != nil {
 		return fmt.Errorf("remove volume %s: %w", handle, classify(err))
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -193,5 +194,32 @@ func remove(t *testing.T, p *local.Pool, handle string) {
 	t.Helper()
 	if err := p.Remove(t.Context(), handle); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Two hosts that share the file system may delete one volume at once.
+func TestRemoveByTwoHostsAtOnce(t *testing.T) {
+	for range 10 {
+		p, handle, dir := newVolume(t)
+		other := openPool(t, local.Config{Path: filepath.Dir(filepath.Dir(dir))})
+		for i := range 10 {
+			mkdir(t, dir, fmt.Sprintf("d%d/inner", i), 0o755)
+			for j := range 20 {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("d%d/inner/%d", i, j)), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		var both sync.WaitGroup
+		for _, host := range []*local.Pool{p, other} {
+			both.Go(func() {
+				if err := host.Remove(t.Context(), handle); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		expectEntries(t, filepath.Dir(dir))
+		expectEntries(t, filepath.Join(dir, "../../work"))
 	}
 }

@@ -75,6 +75,7 @@ func (e *session) Commit(ctx context.Context, ops ...coordination.Op) ([]coordin
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	e.store.wrote(ops, version)
 	// A put moves the version even if the value is the same, for the mark is
 	// another. So all that is put has the version of the transaction.
 	var put []coordination.Record
@@ -171,7 +172,7 @@ func (e *session) apply(ctx context.Context, mark uint64, kvs api.KVTxnOps) (ver
 	version, err = a.run(whole, kvs)
 	switch {
 	case err == nil:
-		e.store.wrote(version)
+		return version, nil
 	case a.open && ctx.Err() != nil:
 		err = fmt.Errorf("%w: %w", coordination.ErrUnknown, ctx.Err())
 	case a.open:

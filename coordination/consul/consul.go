@@ -44,8 +44,7 @@ type Store struct {
 
 	mu        sync.Mutex // guards the fields below
 	sessions  map[*session]struct{}
-	committed uint64 // highest version that a session of this Store wrote
-	at        time.Duration
+	own      map[string]written // by the first word of a key
 }
 
 var _ coordination.Coordinator = (*Store)(nil)
@@ -65,7 +64,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	if _, err := client.token.read(); err != nil {
 		return nil, fmt.Errorf("open Consul: %w", err)
 	}
-	s := &Store{client: client, cfg: cfg, log: log, now: bootTime, sessions: make(map[*session]struct{})}
+	s := &Store{client: client, cfg: cfg, log: log, now: bootTime, sessions: make(map[*session]struct{}), own: make(map[string]written)}
 	s.ctx, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -106,11 +105,35 @@ func (s *Store) node(name string) string {
 	return strings.ReplaceAll(s.cfg.Prefix, "/", "-") + "-" + name
 }
 
+// written is the highest version that a session of this Store wrote, and when.
+type written struct {
+	version uint64
+	at      time.Duration
+}
+
 // wrote notes the version of a commit, for Keys.
-func (s *Store) wrote(version uint64) {
+func (s *Store) wrote(ops []coordination.Op, version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.committed, s.at = max(s.committed, version), s.now()
+	for _, o := range ops {
+		if o.Kind != coordination.OpCheck {
+			word, _, _ := strings.Cut(o.Record.Key, "/")
+			s.own[word] = written{max(s.own[word].version, version), s.now()}
+		}
+	}
+}
+
+// wroteBelow returns what sessions of this Store wrote last that a list of
+// prefix may show.
+func (s *Store) wroteBelow(prefix string) (last written) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for word, w := range s.own {
+		if (strings.HasPrefix(word+"/", prefix) || strings.HasPrefix(prefix, word+"/")) && w.version > last.version {
+			last = w
+		}
+	}
+	return last
 }
 
 // bootTime reads CLOCK_BOOTTIME.

@@ -19,6 +19,7 @@ import (
 const (
 	freshContact = time.Second
 	recent       = 30 * time.Second
+	justNow      = time.Second
 )
 
 // pair reads the key, consistently. There is none if ModifyIndex is 0.
@@ -76,24 +77,23 @@ func (s *Store) List(ctx context.Context, prefix string) ([]coordination.Record,
 func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	s.mu.Lock()
-	needed := s.committed
-	if s.now()-s.at > recent {
-		needed = 0
+	needed := s.wroteBelow(prefix)
+	age := s.now() - needed.at
+	if age > recent {
+		needed.version = 0
 	}
-	s.mu.Unlock()
 	var found []string
 	var meta *api.QueryMeta
-	stale := true
+	stale := needed.version == 0 || age > justNow // or the servers may not know it yet
 	list := func(consul *api.Client, q *api.QueryOptions) (err error) {
 		q.AllowStale, q.RequireConsistent = stale, !stale
 		found, meta, err = consul.KV().Keys(s.recordKey(prefix), "", q)
 		return err
 	}
 	err := s.client.repeat(ctx, listTime, list)
-	// The index is that of the last change below prefix, also of a deletion.
-	// If our commit was elsewhere, it tells nothing, and we ask once more.
-	if err == nil && (meta.LastContact > freshContact || meta.LastIndex < needed) {
+	// The index is that of the last change below prefix, also of a deletion. If
+	// our commit was beside it, it tells nothing, and we ask once more.
+	if err == nil && stale && (meta.LastContact > freshContact || meta.LastIndex < needed.version) {
 		stale = false
 		err = s.client.repeat(ctx, listTime, list)
 	}

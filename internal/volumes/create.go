@@ -51,11 +51,11 @@ func (m *Manager) make(ctx context.Context, name string, options map[string]stri
 		if !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if err := m.clear(ctx, name); err != nil {
-			return err
-		}
 		err = m.build(ctx, name, options, s, fill)
 		if !errors.Is(err, errOvertaken) {
+			return err
+		}
+		if err := m.clear(ctx, name); err != nil { // seldom is anything in the way
 			return err
 		}
 	}
