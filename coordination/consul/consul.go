@@ -42,8 +42,8 @@ type Store struct {
 	ctx   context.Context // ends with the Store
 	close context.CancelFunc
 
-	mu        sync.Mutex // guards the fields below
-	sessions  map[*session]struct{}
+	mu       sync.Mutex // guards the fields below
+	sessions map[*session]struct{}
 	own      map[string]written // by the first word of a key
 }
 
