@@ -134,24 +134,35 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 		return err
 	}
 
-	volumes, err := makeDir(root, volumesDir, 0o711)
+	volumes, work, err := makeDirs(root, volumesDir, 0o711)
 	if err != nil {
 		return err
 	}
 	defer volumes.Close()
-	work, err := makeDir(root, workDir, 0o700)
-	if err != nil {
-		return err
-	}
 	defer work.Close()
-	// An earlier call may have been cut short anywhere: sync in any case.
-	if err := root.Sync(); err != nil {
-		return err
-	}
 	if err := makeVolume(volumes, work, name, v); err != nil {
 		return err
 	}
 	return cmp.Or(volumes.Sync(), work.Sync())
+}
+
+// makeDirs makes and opens the directory name of the pool, and the one in which
+// what is to lie there is made, if they are missing, durably in any case: an
+// earlier call may have been cut short anywhere.
+func makeDirs(root *os.File, name string, mode fs.FileMode) (dir, work *os.File, err error) {
+	if dir, err = makeDir(root, name, mode); err != nil {
+		return nil, nil, err
+	}
+	if work, err = makeDir(root, workDir, 0o700); err != nil {
+		dir.Close()
+		return nil, nil, err
+	}
+	if err := root.Sync(); err != nil {
+		dir.Close()
+		work.Close()
+		return nil, nil, err
+	}
+	return dir, work, nil
 }
 
 // makeVolume makes the directory in work and moves it into volumes.

@@ -60,20 +60,12 @@ func (p *Pool) describe(ctx context.Context, name string, text []byte) error {
 	if len(text) == 0 {
 		return forget(root, name)
 	}
-	descriptions, err := makeDir(root, descriptionsDir, 0o700)
+	descriptions, work, err := makeDirs(root, descriptionsDir, 0o700)
 	if err != nil {
 		return err
 	}
 	defer descriptions.Close()
-	work, err := makeDir(root, workDir, 0o700)
-	if err != nil {
-		return err
-	}
 	defer work.Close()
-	// An earlier call may have been cut short anywhere: sync in any case.
-	if err := root.Sync(); err != nil {
-		return err
-	}
 	written, err := replace(work, descriptions, name, text)
 	if err != nil {
 		return err

@@ -45,7 +45,6 @@ type slot struct {
 const (
 	sessionOp = iota
 	slotOp
-	firstOp
 )
 
 func newMark() uint64 { return rand.Uint64() | 1 } // not 0, which is the mark of others' keys

@@ -32,26 +32,18 @@ func (m *Manager) setAccess(ctx context.Context, name string, access Access) (re
 	if err := m.vacate(ctx, name, nil); err != nil {
 		return r, err
 	}
-	r, in, err := m.reserve(ctx, changing, r)
-	if err != nil {
-		return r, err
-	}
-	m.step("set access: intent written")
-	if err = m.unheld(ctx, name); err == nil {
+	r, written, err := m.alone(ctx, changing, "set access", r, func(r record) ([]coordination.Op, error) {
 		r.Access = access
-		var stored coordination.Record
-		if stored, err = r.at(volumeKey(name)); err == nil {
-			var written []coordination.Record
-			if written, err = m.finish(ctx, in, coordination.Put(stored)); err == nil {
-				r.version, r.stored = written[0].Version, stored.Value
-				m.known.saw(r)
-			}
-		}
-	}
+		stored, err := r.at(volumeKey(name))
+		return []coordination.Op{coordination.Put(stored)}, err
+	})
 	if err != nil {
-		m.giveUp(ctx, in)
 		return r, err
 	}
+	if r, err = decode(written[0]); err != nil {
+		return r, err
+	}
+	m.known.saw(r)
 	m.step("set access: record written")
 	m.redescribe(ctx, r)
 	m.log.Info("volume's access changed", "volume", name, "access", access)

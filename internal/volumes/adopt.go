@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -29,9 +28,9 @@ func claimKey(pool, handle string) string {
 // claim returns the operations that claim r's handle, or ErrInUse if it is
 // claimed already, or lies within a claimed directory, or around one.
 func (m *Manager) claim(ctx context.Context, r record) ([]coordination.Op, error) {
-	guard, err := m.coord.Get(ctx, "adoptions/"+r.Pool)
-	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-		return nil, unavailable(err)
+	guard, err := m.stored(ctx, "adoptions/"+r.Pool)
+	if err != nil {
+		return nil, err
 	}
 	claims, err := m.coord.List(ctx, "adopted/"+r.Pool+"/")
 	if err != nil {
@@ -61,12 +60,9 @@ func (m *Manager) unclaim(ctx context.Context, r record) ([]coordination.Op, err
 	if !r.Adopted {
 		return nil, nil
 	}
-	stored, err := m.coord.Get(ctx, claimKey(r.Pool, r.Handle))
-	if errors.Is(err, coordination.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, unavailable(err)
+	stored, err := m.stored(ctx, claimKey(r.Pool, r.Handle))
+	if err != nil || stored.Version == 0 {
+		return nil, err
 	}
 	return []coordination.Op{coordination.Delete(stored)}, nil
 }

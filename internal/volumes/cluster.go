@@ -85,16 +85,16 @@ func (m *Manager) check(ctx context.Context) error {
 // between the reading of the record and the comparison.
 func (m *Manager) compare(ctx context.Context) error {
 	known := m.copyOfCluster()
-	stored, err := m.coord.Get(ctx, clusterKey)
-	if errors.Is(err, coordination.ErrNotFound) {
+	stored, err := m.stored(ctx, clusterKey)
+	if err != nil {
+		return err
+	}
+	if stored.Version == 0 {
 		if known.ID != "" {
 			m.doubt(errRecordsLost)
 			return nil
 		}
 		return m.establish(ctx)
-	}
-	if err != nil {
-		return unavailable(err)
 	}
 	var c cluster
 	if err := unmarshal("record "+clusterKey, stored.Value, recordSchema, &c); err != nil {
@@ -162,8 +162,7 @@ func (m *Manager) doubt(reason error) {
 		m.mu.Lock()
 		clear(m.holdings) // read anew
 		m.mu.Unlock()
-		m.unsettled.Store(true)
-		m.poke()
+		m.later(&m.unsettled)
 	}
 }
 
@@ -256,15 +255,13 @@ func (m *Manager) Accept(ctx context.Context) error {
 		return unavailablef("accept the cluster's records: %w", err)
 	}
 	defer release()
-	m.reach.mu.RLock()
-	doubt := m.reach.doubt
-	m.reach.mu.RUnlock()
+	doubt := m.reach.doubted()
 	if !errors.Is(doubt, errRecordsLost) && !errors.Is(doubt, errRecordsOld) {
 		return fmt.Errorf("accept the cluster's records: nothing is wrong with them here: %w", ErrInvalid)
 	}
-	stored, err := m.coord.Get(ctx, clusterKey)
-	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-		return fmt.Errorf("accept the cluster's records: %w", unavailable(err))
+	stored, err := m.stored(ctx, clusterKey)
+	if err != nil {
+		return fmt.Errorf("accept the cluster's records: %w", err)
 	}
 	c := m.copyOfCluster()
 	c.Generation++

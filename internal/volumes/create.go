@@ -86,8 +86,7 @@ func (m *Manager) build(ctx context.Context, name string, options map[string]str
 		defer cancel()
 		if undo := m.abandon(ctx, in); undo != nil {
 			m.log.Warn("create was not undone yet", "volume", name, "pool", r.Pool, "err", undo)
-			m.unfinished.Store(true)
-			m.poke()
+			m.later(&m.unfinished)
 		}
 		return fmt.Errorf("create in pool %q: %w", r.Pool, err)
 	}
@@ -249,14 +248,9 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 // obsolete removes what an intent that is gone may have left in the storage,
 // unless it came true.
 func (m *Manager) obsolete(ctx context.Context, in intent) error {
-	for _, key := range []string{volumeKey(in.Name), trashKey(in.Record.ID)} {
-		r, err := m.load(ctx, key)
-		if err == nil && r.ID == in.Record.ID {
-			return nil
-		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
+	_, err := m.withID(ctx, in.Name, in.Record.ID)
+	if !errors.Is(err, ErrNotFound) {
+		return err // nil if it came true
 	}
 	if !m.ours(*in.Record) {
 		return nil

@@ -50,11 +50,11 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 	var own holding // versions of what an earlier stay may have left
 	for range 10 {
 		ops, err := m.holdOps(r, own)
-		if !mounted {
-			ops = append(ops, coordination.Check(coordination.Record{Key: drainKey(m.cfg.Host)}))
-		}
 		if err != nil {
 			return r, err
+		}
+		if !mounted {
+			ops = append(ops, coordination.Check(coordination.Record{Key: drainKey(m.cfg.Host)}))
 		}
 		written, err := m.commitSoon(ctx, ops...)
 		if err == nil {
@@ -106,9 +106,9 @@ func (m *Manager) holdOps(r record, own holding) ([]coordination.Op, error) {
 // holdingOf reads the versions of what a host wrote for a volume, 0 for none.
 func (m *Manager) holdingOf(ctx context.Context, host, name string) (h holding, err error) {
 	for key, version := range map[string]*uint64{holderKey(name, host): &h.holder, holdingKey(host, name): &h.reverse} {
-		stored, err := m.coord.Get(ctx, key)
-		if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-			return h, unavailable(err)
+		stored, err := m.stored(ctx, key)
+		if err != nil {
+			return h, err
 		}
 		*version = stored.Version
 	}
@@ -121,8 +121,7 @@ func (m *Manager) holdingOf(ctx context.Context, host, name string) (h holding, 
 func (m *Manager) letGo(ctx context.Context, name string) {
 	h, ok := m.holds(name)
 	if !ok {
-		m.unsettled.Store(true) // the records may say so all the same
-		m.poke()
+		m.later(&m.unsettled) // the records may say so all the same
 		return
 	}
 	m.mu.Lock()
@@ -134,8 +133,7 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 	})
 	if err != nil {
 		m.log.Debug("the records say for a while that this host holds a volume", "volume", name, "err", err)
-		m.unsettled.Store(true)
-		m.poke()
+		m.later(&m.unsettled)
 	}
 }
 

@@ -58,16 +58,22 @@ func (m *Manager) hostNamed(ctx context.Context, name string) (coordination.Host
 	if err := m.reach.err(); err != nil {
 		return coordination.Host{}, err
 	}
-	hosts, err := m.coord.Hosts(ctx)
-	if err != nil {
-		return coordination.Host{}, unavailable(err)
+	h, err := m.findHost(ctx, name)
+	if err == nil && h.Name == "" {
+		err = fmt.Errorf("there is no such host in the cluster, see dvold host ls: %w", ErrInvalid)
 	}
+	return h, err
+}
+
+// findHost returns the host of that name, or none.
+func (m *Manager) findHost(ctx context.Context, name string) (coordination.Host, error) {
+	hosts, err := m.coord.Hosts(ctx)
 	for _, h := range hosts {
 		if h.Name == name {
 			return h, nil
 		}
 	}
-	return coordination.Host{}, fmt.Errorf("there is no such host in the cluster, see dvold host ls: %w", ErrInvalid)
+	return coordination.Host{}, unavailable(err)
 }
 
 // Drain has a host mount no more volumes that it has not mounted, or has it
@@ -84,17 +90,19 @@ func (m *Manager) drain(ctx context.Context, name string, drain bool) error {
 	if _, err := m.hostNamed(ctx, name); err != nil {
 		return err
 	}
-	stored, err := m.coord.Get(ctx, drainKey(name))
-	drained := err == nil
-	if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-		return unavailable(err)
-	}
-	if drained == drain {
-		return nil
+	return m.setDrained(ctx, name, drain)
+}
+
+// setDrained is drain for a host that is known to be one, or was.
+func (m *Manager) setDrained(ctx context.Context, name string, drain bool) error {
+	stored, err := m.stored(ctx, drainKey(name))
+	if err != nil || (stored.Version != 0) == drain {
+		return err
 	}
 	op := coordination.Delete(stored)
 	if drain {
-		op = coordination.Put(coordination.Record{Key: drainKey(name), Value: []byte(newOp())})
+		stored.Value = []byte(newOp())
+		op = coordination.Put(stored)
 	}
 	if _, err := m.commit(ctx, op); err != nil {
 		return ignoreConflict(err)
@@ -105,12 +113,9 @@ func (m *Manager) drain(ctx context.Context, name string, drain bool) error {
 
 // undrained returns ErrUnavailable if this host is being drained.
 func (m *Manager) undrained(ctx context.Context) error {
-	_, err := m.coord.Get(ctx, drainKey(m.cfg.Host))
-	if errors.Is(err, coordination.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return unavailable(err)
+	stored, err := m.stored(ctx, drainKey(m.cfg.Host))
+	if err != nil || stored.Version == 0 {
+		return err
 	}
 	return unavailablef("host %q is being drained: use the volume on another, or dvold host undrain %s", m.cfg.Host, m.cfg.Host)
 }
@@ -156,7 +161,7 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 	if err := m.hidePools(ctx, name); err != nil {
 		return err
 	}
-	if err := m.undrain(ctx, name); err != nil {
+	if err := m.setDrained(ctx, name, false); err != nil { // should it come back one day
 		return err
 	}
 	session, err := m.session()
@@ -168,19 +173,6 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 		return fmt.Errorf("it has come back: %w", ErrInUse)
 	}
 	return unavailable(err)
-}
-
-// undrain has a host that comes back one day mount volumes.
-func (m *Manager) undrain(ctx context.Context, name string) error {
-	stored, err := m.coord.Get(ctx, drainKey(name))
-	if errors.Is(err, coordination.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return unavailable(err)
-	}
-	_, err = m.commit(ctx, coordination.Delete(stored))
-	return ignoreConflict(err)
 }
 
 // dropIntents takes back what a host that is gone was in the middle of. What

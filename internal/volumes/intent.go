@@ -66,8 +66,7 @@ func (m *Manager) announce(ctx context.Context, kind intentKind, name string, r 
 	written, err := m.commit(ctx, append([]coordination.Op{put}, ops...)...)
 	if err != nil {
 		if !errors.Is(err, coordination.ErrConflict) { // it may be there all the same
-			m.unfinished.Store(true)
-			m.poke()
+			m.later(&m.unfinished)
 		}
 		return intent{}, err
 	}
@@ -75,10 +74,9 @@ func (m *Manager) announce(ctx context.Context, kind intentKind, name string, r 
 	return in, nil
 }
 
-// finish has come true what this call announced, with ops. It does so in the
-// stay in the cluster that announced it and in no later one: what a stay that
-// ended left may have been taken back by others, and the deletion of the intent
-// does not tell, for one that is gone already is no conflict.
+// finish has come true what this call announced, with ops, unless another host
+// has taken it back. It does so in the stay in the cluster that announced it and
+// in no later one.
 func (m *Manager) finish(ctx context.Context, in intent, ops ...coordination.Op) ([]coordination.Record, error) {
 	if err := m.reach.writable(); err != nil {
 		return nil, err
@@ -98,12 +96,12 @@ func noIntent(name string) coordination.Op {
 
 // loadIntent returns the intent for a name, or ErrNotFound.
 func (m *Manager) loadIntent(ctx context.Context, name string) (intent, error) {
-	stored, err := m.coord.Get(ctx, intentKey(name))
-	if errors.Is(err, coordination.ErrNotFound) {
-		return intent{}, ErrNotFound
-	}
+	stored, err := m.stored(ctx, intentKey(name))
 	if err != nil {
-		return intent{}, unavailable(err)
+		return intent{}, err
+	}
+	if stored.Version == 0 {
+		return intent{}, ErrNotFound
 	}
 	return decodeIntent(stored)
 }
@@ -169,16 +167,8 @@ func (m *Manager) pending(ctx context.Context, in intent) (bool, error) {
 
 // alive says whether a host is still in that stay in the cluster.
 func (m *Manager) alive(ctx context.Context, c caller) (bool, error) {
-	hosts, err := m.coord.Hosts(ctx)
-	if err != nil {
-		return false, unavailable(err)
-	}
-	for _, h := range hosts {
-		if h.Name == c.Host {
-			return h.Live && h.Incarnation == c.Incarnation, nil
-		}
-	}
-	return false, nil
+	h, err := m.findHost(ctx, c.Host)
+	return h.Live && h.Incarnation == c.Incarnation, err
 }
 
 // takeBack undoes what an intent of a host that ended, or a call that failed,

@@ -105,8 +105,7 @@ func (m *Manager) holdOrKnow(ctx context.Context, r record, seen time.Time, moun
 	if !mounted && time.Since(seen) > knownFor {
 		return r, fmt.Errorf("it was asked after last on %s, too long ago to be mounted without the coordinator: %w", seen.Local().Format(time.DateTime), cmp.Or(err, ErrUnavailable))
 	}
-	m.unsettled.Store(true)
-	m.poke()
+	m.later(&m.unsettled)
 	m.log.Warn("volume is mounted without the coordinator's knowledge", "volume", r.Name, "pool", r.Pool)
 	return r, nil
 }

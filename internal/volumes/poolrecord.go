@@ -3,7 +3,6 @@ package volumes
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -133,11 +132,11 @@ func (m *Manager) poolsOf(ctx context.Context, host string) (map[string]coordina
 		if path.Base(key) != host {
 			continue
 		}
-		stored, err := m.coord.Get(ctx, key)
-		if err != nil && !errors.Is(err, coordination.ErrNotFound) {
-			return nil, unavailable(err)
+		stored, err := m.stored(ctx, key)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil {
+		if stored.Version != 0 {
 			records[key] = stored
 		}
 	}

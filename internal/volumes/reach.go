@@ -41,6 +41,13 @@ func (r *reach) err() error {
 	return nil
 }
 
+// doubted is why the coordinator must not be believed, or nil.
+func (r *reach) doubted() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.doubt
+}
+
 // writable is err for those who change records.
 func (r *reach) writable() error {
 	r.mu.RLock()
@@ -104,8 +111,7 @@ func (m *Manager) answered() {
 	r.mu.Unlock()
 	if was != nil {
 		m.log.Info("the coordinator answers again", "after", time.Since(since).Round(time.Millisecond))
-		m.unsettled.Store(true)
-		m.poke()
+		m.later(&m.unsettled)
 	}
 }
 

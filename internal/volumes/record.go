@@ -117,16 +117,40 @@ func decode(stored coordination.Record) (record, error) {
 	return r, nil
 }
 
-// load returns the record at key, or ErrNotFound.
-func (m *Manager) load(ctx context.Context, key string) (record, error) {
+// stored returns what lies under key, at version 0 if nothing does.
+func (m *Manager) stored(ctx context.Context, key string) (coordination.Record, error) {
 	stored, err := m.coord.Get(ctx, key)
 	if errors.Is(err, coordination.ErrNotFound) {
+		return coordination.Record{Key: key}, nil
+	}
+	return stored, unavailable(err)
+}
+
+// load returns the record at key, or ErrNotFound.
+func (m *Manager) load(ctx context.Context, key string) (record, error) {
+	stored, err := m.stored(ctx, key)
+	if err != nil {
+		return record{}, err
+	}
+	if stored.Version == 0 {
 		return record{}, ErrNotFound
 	}
-	if err != nil {
-		return record{}, unavailable(err)
-	}
 	return decode(stored)
+}
+
+// withID returns the record of the volume that has, or had, that name and has
+// the ID, whether it exists or is in the trash, or ErrNotFound.
+func (m *Manager) withID(ctx context.Context, name, id string) (record, error) {
+	for _, key := range []string{volumeKey(name), trashKey(id)} {
+		r, err := m.load(ctx, key)
+		if err == nil && r.ID == id {
+			return r, nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return record{}, err
+		}
+	}
+	return record{}, ErrNotFound
 }
 
 // existing returns the record of a volume, or ErrNotFound.

@@ -43,28 +43,15 @@ func (m *Manager) remove(ctx context.Context, name string, engine *host.Process)
 	return nil
 }
 
-// takeAway moves a volume that nobody on this host uses to the trash. There is
-// no asking "does anybody hold it" within a transaction, so there are two: from
-// the first on nobody can start to hold it, and the second comes when nobody
-// does.
+// takeAway moves a volume that nobody on this host uses to the trash.
 func (m *Manager) takeAway(ctx context.Context, r record) error {
-	r, in, err := m.reserve(ctx, removing, r)
-	if err != nil {
-		return err
-	}
-	m.step("remove: intent written")
-	err = m.unheld(ctx, r.Name)
 	var after record
-	if err == nil {
+	r, _, err := m.alone(ctx, removing, "remove", r, func(r record) (ops []coordination.Op, err error) {
 		m.step("remove: nobody elsewhere uses it")
-		var ops []coordination.Op
 		after, ops, err = m.discard(ctx, r)
-		if err == nil {
-			_, err = m.finish(ctx, in, ops...)
-		}
-	}
+		return ops, err
+	})
 	if err != nil {
-		m.giveUp(ctx, in)
 		return err
 	}
 	m.known.gone(r.Name)
@@ -81,6 +68,31 @@ func (m *Manager) takeAway(ctx context.Context, r record) error {
 		m.poke()
 	}
 	return nil
+}
+
+// alone does what change returns to a volume that no other host holds, or
+// returns ErrInUse. There is no asking "does anybody hold it" within a
+// transaction, so there are two: from the first on nobody can start to hold it,
+// and the second comes when nobody does. It returns the record that change was
+// given, and what was written. The steps are named after what.
+func (m *Manager) alone(ctx context.Context, kind intentKind, what string, r record, change func(record) ([]coordination.Op, error)) (record, []coordination.Record, error) {
+	r, in, err := m.reserve(ctx, kind, r)
+	if err != nil {
+		return r, nil, err
+	}
+	m.step(what + ": intent written")
+	var ops []coordination.Op
+	if err = m.unheld(ctx, r.Name); err == nil {
+		ops, err = change(r)
+	}
+	var written []coordination.Record
+	if err == nil {
+		written, err = m.finish(ctx, in, ops...)
+	}
+	if err != nil {
+		m.giveUp(ctx, in)
+	}
+	return r, written, err
 }
 
 // reserve announces what is to become of a volume, so that nobody can change
@@ -111,8 +123,7 @@ func (m *Manager) giveUp(ctx context.Context, in intent) {
 	defer cancel()
 	if err := m.takeBack(ctx, in); err != nil {
 		m.log.Warn("intent was not taken back yet", "volume", in.Name, "intent", in.Kind, "err", err)
-		m.unfinished.Store(true)
-		m.poke()
+		m.later(&m.unfinished)
 	}
 }
 

@@ -84,11 +84,11 @@ func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, 
 	}
 	f.Name = r.Name
 	mine := d.Cluster == m.copyOfCluster().ID
-	known, err := m.recorded(ctx, r)
-	if err != nil {
+	known, err := m.withID(ctx, r.Name, r.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return f, err
 	}
-	if known {
+	if err == nil && m.ours(known) {
 		f.State = FoundKnown
 		return f, nil
 	}
@@ -107,60 +107,34 @@ func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, 
 	if !bring {
 		return f, nil
 	}
-	return m.bringBack(ctx, f, r)
+	return m.bringBack(ctx, f, r, known)
 }
 
-// recorded says whether the records have a volume, as this host's if it lies in a
-// pool of this host's own.
-func (m *Manager) recorded(ctx context.Context, r record) (bool, error) {
-	for _, key := range []string{volumeKey(r.Name), trashKey(r.ID)} {
-		known, err := m.load(ctx, key)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if known.ID == r.ID && m.ours(known) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// bringBack writes the record of a volume that the records miss.
-func (m *Manager) bringBack(ctx context.Context, f Finding, r record) (Finding, error) {
-	current, err := m.load(ctx, volumeKey(r.Name))
-	if err != nil && !errors.Is(err, ErrNotFound) {
+// bringBack writes the record of a volume that the records miss, or know as
+// another host's: known has an ID then.
+func (m *Manager) bringBack(ctx context.Context, f Finding, r, known record) (Finding, error) {
+	current, err := m.stored(ctx, volumeKey(r.Name))
+	if err != nil {
 		return f, err
-	}
-	taken := err == nil
-	removed, err := m.load(ctx, trashKey(r.ID))
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return f, err
-	}
-	inTrash := err == nil
-	if inTrash {
-		current = removed
 	}
 	var ops []coordination.Op
 	f.State = FoundImported
 	switch {
-	case inTrash, taken && current.ID == r.ID: // of this host before it lost its identity
-		alive, err := m.named(ctx, current.Home.Host)
+	case known.ID != "": // of this host before it lost its identity
+		home, err := m.findHost(ctx, known.Home.Host)
 		if err != nil {
 			return f, err
 		}
-		if alive && current.Home.Host != m.cfg.Host {
-			f.State, f.Problem = FoundMissing, fmt.Sprintf("host %q, which is live, says that it has it", current.Home.Host)
+		if home.Live && home.Name != m.cfg.Host {
+			f.State, f.Problem = FoundMissing, fmt.Sprintf("host %q, which is live, says that it has it", home.Name)
 			return f, nil
 		}
-		current.Pool, current.Home = r.Pool, r.Home
-		r = current
-		if inTrash {
+		known.Pool, known.Home = r.Pool, r.Home
+		r = known
+		if r.State != stateReady {
 			f.State = FoundTrashed
 		}
-	case taken, r.State != stateReady:
+	case current.Version != 0, r.State != stateReady:
 		f.State = FoundTrashed
 		now := time.Now().UTC()
 		r.State, r.PurgedBy = stateTrashed, nil
@@ -195,13 +169,4 @@ func (m *Manager) bringBack(ctx context.Context, f Finding, r record) (Finding, 
 	m.redescribe(ctx, r)
 	m.log.Warn("volume was brought back", "volume", r.Name, "pool", r.Pool, "id", r.ID, "state", f.State)
 	return f, nil
-}
-
-// named says whether a host of that name is live.
-func (m *Manager) named(ctx context.Context, name string) (bool, error) {
-	hosts, err := m.coord.Hosts(ctx)
-	if err != nil {
-		return false, unavailable(err)
-	}
-	return slices.ContainsFunc(hosts, func(h coordination.Host) bool { return h.Name == name && h.Live }), nil
 }

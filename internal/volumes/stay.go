@@ -108,8 +108,7 @@ func (m *Manager) join(ctx context.Context) error {
 		return fmt.Errorf("join the cluster as %q: %w", m.cfg.Host, unavailable(err))
 	}
 	m.unfinished.Store(true)
-	m.unsettled.Store(true)
-	m.poke()
+	m.later(&m.unsettled)
 	if err := m.check(ctx); err != nil {
 		return m.lost(err)
 	}
@@ -121,9 +120,7 @@ func (m *Manager) join(ctx context.Context) error {
 // cluster's, is for an operator to mend first.
 func (m *Manager) enter(ctx context.Context) error {
 	err := m.join(ctx)
-	m.reach.mu.RLock()
-	doubt := m.reach.doubt
-	m.reach.mu.RUnlock()
+	doubt := m.reach.doubted()
 	switch {
 	case errors.Is(doubt, errForeign):
 		return doubt

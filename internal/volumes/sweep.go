@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -55,6 +56,12 @@ func (m *Manager) sweep() {
 		case <-tick.C:
 		}
 	}
+}
+
+// later has the sweeper do now what one of its flags says.
+func (m *Manager) later(what *atomic.Bool) {
+	what.Store(true)
+	m.poke()
 }
 
 // poke asks the sweeper to look at everything now.
