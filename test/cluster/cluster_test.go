@@ -10,8 +10,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -33,10 +31,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	dvold = filepath.Join(dir, "dvold")
-	build := exec.Command("go", "build", "-race", "-o", dvold, "github.com/dvol/dvold/cmd/dvold")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build dvold: %v\n%s", err, out)
+	if dvold, err = lab.BuildDvold(dir, true); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

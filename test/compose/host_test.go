@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dvol/dvold/coordination/consul/consultest"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -32,15 +33,7 @@ const root = "../.."
 var built string
 
 // dvold builds the binary that is in the image, once.
-var dvold = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(built, "dvold")
-	build := exec.Command("go", "build", "-o", binary, "github.com/dvol/dvold/cmd/dvold")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build dvold: %w: %s", err, out)
-	}
-	return binary, nil
-})
+var dvold = sync.OnceValues(func() (string, error) { return lab.BuildDvold(built, false) })
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -94,7 +87,7 @@ func newHost(t *testing.T, l *lab.Host, env map[string]string) *host {
 func (h *host) loadConsul() {
 	h.t.Helper()
 	image := h.Path("consul-image")
-	binary := consulBinary(h.t)
+	binary := consultest.Binary(h.t)
 	linked, err := exec.Command("ldd", binary).Output()
 	if err != nil {
 		linked = nil // it is static
@@ -109,14 +102,6 @@ func (h *host) loadConsul() {
 	h.must(os.WriteFile(filepath.Join(image, "Dockerfile"), []byte(dockerfile), 0o644))
 	h.docker("build", "-q", "-t", "lab/consul", image)
 	h.must(os.RemoveAll(image))
-}
-
-// consulBinary is that of the real server.
-func consulBinary(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command(filepath.Join(root, "hack/consul/build")).Output()
-	need(t, "consul", err)
-	return strings.TrimSpace(string(out))
 }
 
 // need skips the test on an error, or lets it fail if the word is among those

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -35,10 +33,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	suite.dvold = filepath.Join(dir, "dvold")
-	build := exec.Command("go", "build", "-race", "-o", suite.dvold, "github.com/dvol/dvold/cmd/dvold")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build dvold: %v\n%s", err, out)
+	if suite.dvold, err = lab.BuildDvold(dir, true); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 

@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,11 +28,9 @@ func TestMemoryOfManyVolumes(t *testing.T) {
 	)
 	// The binary of the other tests has the race detector, which needs many
 	// times the memory. The host's disk is in memory, for each create syncs it.
-	binary := filepath.Join(t.TempDir(), "dvold")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/dvol/dvold/cmd/dvold")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build dvold: %v: %s", err, out)
+	binary, err := lab.BuildDvold(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
 	}
 	h := lab.ForTest(t, lab.Options{Dvold: binary, Parent: hosttest.Tmpfs(t, "size=1g")})
 	if err := h.StartDvold(t.Context(), "--log-level", "info"); err != nil {

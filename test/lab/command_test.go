@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/coordination/consul/consultest"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -141,7 +142,7 @@ func (c *command) groups() []string {
 func TestCommandFromUpToDown(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)
-	consul := lab.ConsulForTest(t)
+	consul := consultest.Binary(t)
 	if out, err := c.try("status"); err == nil {
 		t.Errorf("status without a lab: %s", out)
 	}

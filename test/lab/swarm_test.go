@@ -2,8 +2,6 @@ package lab_test
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,9 +78,9 @@ pools:
 func buildDvold(t *testing.T) string {
 	t.Helper()
 	lab.Require(t)
-	bin := filepath.Join(t.TempDir(), "dvold")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/dvol/dvold/cmd/dvold").CombinedOutput(); err != nil {
-		t.Fatalf("build dvold: %v\n%s", err, out)
+	bin, err := lab.BuildDvold(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }

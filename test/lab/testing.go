@@ -2,12 +2,11 @@ package lab
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
 )
 
 // Require skips the test if this machine can't run hosts; but if "docker" is
@@ -65,7 +64,7 @@ func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 	t.Helper()
 	Require(t)
 	if o.Servers > 0 && o.Consul == "" {
-		o.Consul = ConsulForTest(t)
+		o.Consul = consultest.Binary(t)
 	}
 	c, err := NewCluster(t.Context(), o)
 	if err != nil {
@@ -82,24 +81,6 @@ func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 	}
 	logIfFailed(t, daemons)
 	return c
-}
-
-// ConsulForTest returns the path of the consul binary. If it can't be built, the
-// test is skipped, or fails if "consul" is among the words of
-// DVOLD_TEST_REQUIRE.
-func ConsulForTest(t testing.TB) string {
-	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	build := exec.Command(filepath.Join(filepath.Dir(file), "../../hack/consul/build"))
-	out, err := build.Output()
-	if err == nil {
-		return strings.TrimSpace(string(out))
-	}
-	if required("consul") {
-		t.Fatalf("Consul is required, but can't be built: %v", err)
-	}
-	t.Skipf("Consul can't be built: %v", err)
-	return ""
 }
 
 // required tells whether a word is among those of DVOLD_TEST_REQUIRE.

@@ -47,7 +47,7 @@ const patience = 30 * time.Second
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	o.Servers = max(o.Servers, 1)
-	binary := require(t)
+	binary := Binary(t)
 	c := &Cluster{t: t, o: o, dir: t.TempDir(), client: &http.Client{Timeout: 5 * time.Second}}
 	if o.ACL {
 		c.Token = "00000000-0000-4000-8000-000000000001" // of this cluster, which nobody else reaches
@@ -82,7 +82,9 @@ var build = sync.OnceValues(func() (path string, err error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-func require(t testing.TB) (binary string) {
+// Binary returns the path of the consul binary, built by hack/consul/build if it
+// is not in its cache, which takes minutes. It skips or fails as Start does.
+func Binary(t testing.TB) (binary string) {
 	t.Helper()
 	binary, err := build()
 	if err == nil {
