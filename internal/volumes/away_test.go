@@ -152,6 +152,39 @@ func TestChangesFailSoonWhenTheCoordinatorHangs(t *testing.T) {
 	}
 }
 
+// The sweeper holds a volume's lock while it looks after the volume's records.
+func TestCallsDoNotWaitForASweeperThatWaitsForTheCoordinator(t *testing.T) {
+	for name, sweep := range map[string]func(h1 *node){
+		"resume": func(h1 *node) {
+			in := intent{Kind: removing, Name: "data", By: caller{Host: "h1"}, version: 1}
+			_ = h1.resumeOne(h1.background, in) // which fails
+		},
+		"reconcile": func(h1 *node) { _ = h1.reconcileNames(h1.background, []string{"data"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "h1")
+			h1 := f.node("h1")
+			h1.must(h1.Create(t.Context(), "data", nil))
+			h1.settled()
+			h1.line.fail(hung)
+			ended := make(chan struct{})
+			go func() { defer close(ended); sweep(h1) }()
+			h1.eventually("the sweeper has the volume", func() bool {
+				release, free := h1.locks.try("data")
+				if free {
+					release()
+				}
+				return !free
+			})
+			h1.quickly("remove", func() error {
+				wantError(t, "remove", h1.Remove(t.Context(), "data", nil), ErrUnavailable)
+				return nil
+			})
+			<-ended
+		})
+	}
+}
+
 // TestMountWhenCommitsHang: reads may still be answered when writes are not.
 func TestMountOfAKnownVolumeDoesNotWaitForAWriteThatHangs(t *testing.T) {
 	f := newFleet(t, "h1")

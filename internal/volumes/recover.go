@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/dvol/dvold/internal/host"
 )
@@ -92,21 +93,35 @@ func (m *Manager) resume(ctx context.Context) error {
 		if err != nil || in.By.Host != m.cfg.Host {
 			continue
 		}
-		release, ok := m.locks.soon(ctx, in.Name)
-		if !ok {
-			m.unfinished.Store(true) // a call is under way: look again
-			continue
-		}
-		ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		_, err = callLocked(ctx, m, in.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
-			return struct{}{}, nil, m.takeBack(ctx, in)
-		})
-		cancel()
-		if err != nil {
+		if err := m.resumeOne(ctx, in); err != nil {
 			errs = append(errs, fmt.Errorf("volume %q: %w", in.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// resumeOne takes an intent back, unless it has come true, or a call is under
+// way. Calls for the volume wait meanwhile, so a coordinator that is silent by
+// now is not waited for.
+func (m *Manager) resumeOne(ctx context.Context, in intent) error {
+	release, ok := m.locks.soon(ctx, in.Name)
+	if !ok {
+		m.unfinished.Store(true) // look again
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	_, err := callLocked(ctx, m, in.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+		current, err := ask(ctx, m, func(ctx context.Context) (intent, error) { return m.loadIntent(ctx, in.Name) })
+		if err == nil && current.version == in.version {
+			err = m.takeBack(ctx, in)
+		}
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return struct{}{}, nil, err
+	})
+	return err
 }
 
 // reconcile has the records say what this host has and holds: after a start, a
@@ -129,14 +144,22 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	for name := range held {
 		written[name] = true
 	}
+	return m.reconcileNames(ctx, slices.Collect(maps.Keys(written)))
+}
+
+// reconcileNames is reconcile for some volumes.
+func (m *Manager) reconcileNames(ctx context.Context, names []string) error {
 	var errs []error
-	for name := range written {
+	for _, name := range names {
 		release, ok := m.locks.soon(ctx, name)
 		if !ok {
 			m.unsettled.Store(true) // a call is under way: look again
 			continue
 		}
-		if err := m.reconcileOne(ctx, name); err != nil {
+		_, err := ask(ctx, m, func(ctx context.Context) (struct{}, error) { // for calls for the volume wait
+			return struct{}{}, m.reconcileOne(ctx, name)
+		})
+		if err != nil {
 			errs = append(errs, fmt.Errorf("volume %q: %w", name, err))
 		}
 		release()
