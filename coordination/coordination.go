@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 )
 
@@ -42,6 +43,9 @@ const (
 	MaxBytes = 256 << 10 // of all values of a transaction
 	MaxKey   = 512       // bytes of a key
 )
+
+// Never is the Deadline of a session that does not expire.
+const Never time.Duration = math.MaxInt64
 
 // Coordinator is a store that all hosts of a cluster share. Its methods may be
 // called concurrently and return soon after ctx ends.
@@ -90,6 +94,8 @@ type Reader interface {
 // Session is a host's presence in the cluster. Its methods may be called
 // concurrently.
 type Session interface {
+	Lease
+
 	// Commit does all of ops, or nothing and returns an error: ErrConflict
 	// if any record isn't at the version its Op names, ErrSessionLost,
 	// ErrUnavailable, ErrUnknown or ErrTooLarge. It returns the records put,
@@ -113,6 +119,29 @@ type Session interface {
 	Close(ctx context.Context) error
 }
 
+// Lease is how long a session may be believed in by its own host. The session
+// can end earlier; whatever ends it, Context tells soon if the coordinator
+// answers, and at Deadline if it does not.
+type Lease interface {
+	// Deadline is when, on CLOCK_BOOTTIME, the host must stop believing that it
+	// is in the cluster, unless the session is renewed first; Never if sessions
+	// don't expire. It only grows, and no more once Context has ended.
+	//
+	// It is less than TTL after a moment at which the host still was Live. So
+	// whoever finds in Hosts that it is not, and then waits for TTL, and for
+	// what clocks may differ, acts after Deadline.
+	Deadline() time.Duration
+
+	// Renewed is a channel, for one reader, that receives after Deadline grew;
+	// once, if it grew several times before the reader came. It is nil if
+	// sessions don't expire, and is never closed.
+	Renewed() <-chan struct{}
+
+	// TTL is how long after the sending of a renewal the session may be
+	// believed in, at most; 0 if sessions don't expire.
+	TTL() time.Duration
+}
+
 // Record is a value under a key.
 type Record struct {
 	Key     string
@@ -129,6 +158,7 @@ type Host struct {
 	// Set by the Coordinator.
 	Incarnation uint64
 	Live        bool
+	Suspect     bool      // proves nothing: something outside dvold says that the machine is down
 	Since       time.Time // of this incarnation
-	Version     uint64    // as Record.Version
+	Version     uint64    // as Record.Version; also greater after Live changed, so that while it is equal nobody was Live in between
 }

@@ -19,9 +19,12 @@ type lease struct {
 	over    bool
 }
 
+// end is when the lease is over if nothing more is heard.
+func (l *lease) end() time.Duration { return l.renewed + l.ttl - margin }
+
 // left returns how long the lease goes on if nothing more is heard, or 0.
 func (l *lease) left(now time.Duration) time.Duration {
-	if left := l.renewed + l.ttl - margin - now; left > 0 && !l.over {
+	if left := l.end() - now; left > 0 && !l.over {
 		return left
 	}
 	l.over = true

@@ -31,8 +31,9 @@ type session struct {
 	end   context.CancelCauseFunc
 	tasks sync.WaitGroup
 
-	mu    sync.Mutex // guards lease
-	lease lease
+	mu      sync.Mutex // guards lease, and end: a session that has ended is not renewed
+	lease   lease
+	renewed chan struct{} // of capacity 1: full while there is a renewal to look at
 
 	closing  sync.Mutex // held by Close; guards released
 	released bool
@@ -45,6 +46,7 @@ func (e *session) start(ctx context.Context, value []byte) *session {
 	s := e.store
 	e.value = value
 	e.ctx, e.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.renewed = make(chan struct{}, 1)
 	e.slots = make(chan *slot, slots)
 	for i := range slots {
 		e.slots <- &slot{key: s.commitKey(e.host.Name, fmt.Sprint(i))}
@@ -65,6 +67,19 @@ func (e *session) Incarnation() uint64 { return e.incarnation }
 // after the last renewal that counts was sent, or earlier. After the machine
 // slept it may end a second late, but nothing is committed in that second.
 func (e *session) Context() context.Context { return e.ctx }
+
+// Deadline is TTL less margin after the last renewal that counts was sent.
+func (e *session) Deadline() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lease.end()
+}
+
+// Renewed receives after each renewal that counts.
+func (e *session) Renewed() <-chan struct{} { return e.renewed }
+
+// TTL is that of the session in Consul, which waits for twice as long.
+func (e *session) TTL() time.Duration { return e.store.cfg.TTL }
 
 // live returns why the session has ended, or nil.
 func (e *session) live() error {
@@ -87,7 +102,14 @@ func (e *session) lose(format string, args ...any) {
 	}
 	reason := fmt.Sprintf(format, args...)
 	e.store.log.Warn("the session is lost", "host", e.host.Name, "incarnation", e.incarnation, "reason", reason)
-	e.end(fmt.Errorf("%w: %s", coordination.ErrSessionLost, reason))
+	e.finish(fmt.Errorf("%w: %s", coordination.ErrSessionLost, reason))
+}
+
+// finish ends the session, after which its lease does not grow.
+func (e *session) finish(cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.end(cause)
 }
 
 // expire ends the session with its lease. It looks each second, for timers do
@@ -136,13 +158,25 @@ func (e *session) renew() error {
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	goesOn := e.lease.renew(sent, e.store.now())
-	e.mu.Unlock()
-	if !goesOn {
+	if !e.count(sent) {
 		return e.live()
 	}
 	return nil
+}
+
+// count counts a renewal that was sent then and has just been answered, and
+// tells whether the session goes on.
+func (e *session) count(sent time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil || !e.lease.renew(sent, e.store.now()) {
+		return false
+	}
+	select {
+	case e.renewed <- struct{}{}:
+	default: // the last was not looked at yet
+	}
+	return true
 }
 
 // renewOnce asks Consul for a renewal and returns when it did.
@@ -229,7 +263,7 @@ func (e *session) Close(ctx context.Context) error {
 		return fmt.Errorf("end the session of %s: %w", e.host.Name, err)
 	}
 	s := e.store
-	e.end(fmt.Errorf("%w: it was closed", coordination.ErrSessionLost))
+	e.finish(fmt.Errorf("%w: it was closed", coordination.ErrSessionLost))
 	e.tasks.Wait()
 	whole, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()

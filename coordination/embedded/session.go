@@ -131,6 +131,15 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 // Incarnation numbers this stay of the host.
 func (e *session) Incarnation() uint64 { return e.incarnation }
 
+// Deadline is Never: the session lasts as long as its process has the file.
+func (e *session) Deadline() time.Duration { return coordination.Never }
+
+// Renewed is nil.
+func (e *session) Renewed() <-chan struct{} { return nil }
+
+// TTL is 0.
+func (e *session) TTL() time.Duration { return 0 }
+
 // Context ends with the session, with cause ErrSessionLost.
 func (e *session) Context() context.Context { return e.ctx }
 
