@@ -9,19 +9,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // settings are a volume's options, read. Which were given is told by the map
 // they were read from.
 type settings struct {
-	pool     string
-	access   Access
-	size     int64 // bytes; 0 means no limit
-	retain   bool
-	uid, gid *int
-	mode     *fs.FileMode
-	adopt    string
-	own      map[string]string // the backend's; it checks them
+	pool      string
+	access    Access
+	size      int64 // bytes; 0 means no limit
+	retain    bool
+	uid, gid  *int
+	mode      *fs.FileMode
+	adopt     string
+	takeover  Takeover          // "": as the pool's
+	mountWait *time.Duration    // nil: as the pool's
+	own       map[string]string // the backend's; it checks them
 }
 
 // Options come from anyone who may use the engine, and are stored.
@@ -70,6 +73,10 @@ func (s *settings) set(name, value string) (err error) {
 		if s.adopt = value; value == "" {
 			err = fmt.Errorf("want the name of what is to be adopted")
 		}
+	case "takeover":
+		s.takeover, err = parseTakeover(value)
+	case "mount_wait":
+		s.mountWait, err = parseMountWait(value)
 	default:
 		s.own[name] = value
 	}
@@ -78,10 +85,10 @@ func (s *settings) set(name, value string) (err error) {
 
 func parseAccess(value string) (Access, error) {
 	switch a := Access(value); a {
-	case AccessShared, AccessReadOnly:
+	case AccessShared, AccessExclusive, AccessReadOnly:
 		return a, nil
 	}
-	return "", fmt.Errorf("want %s or %s, all that this version knows", AccessShared, AccessReadOnly)
+	return "", fmt.Errorf("want %s, %s or %s", AccessShared, AccessExclusive, AccessReadOnly)
 }
 
 func parseBool(value string) (bool, error) {
@@ -201,6 +208,10 @@ func (s settings) show(name string) (value string, given bool) {
 		return octal(deref(s.mode)), s.mode != nil
 	case "adopt":
 		return s.adopt, s.adopt != ""
+	case "takeover":
+		return string(s.takeover), s.takeover != ""
+	case "mount_wait":
+		return deref(s.mountWait).String(), s.mountWait != nil
 	}
 	value, given = s.own[name]
 	return value, given

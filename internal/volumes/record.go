@@ -18,8 +18,9 @@ const recordSchema = 1
 type Access string
 
 const (
-	AccessShared   Access = "shared"   // many hosts read and write
-	AccessReadOnly Access = "readonly" // many hosts read, nobody writes
+	AccessShared    Access = "shared"    // many hosts read and write
+	AccessExclusive Access = "exclusive" // one host at a time
+	AccessReadOnly  Access = "readonly"  // many hosts read, nobody writes
 )
 
 // state is how far a volume has come.

@@ -64,6 +64,9 @@ type Pool struct {
 	Backend  backends.Backend
 	Shared   bool          // it is the same place on every host that has it
 	TrashTTL time.Duration // how long removed data is kept; 0 means not at all
+
+	Exclusive Exclusive
+	Fencer    backends.Fencer // nil if nothing can cut another host off
 }
 
 // Manager is one host's share of the cluster's volumes. Its methods may be
