@@ -1,0 +1,74 @@
+package backends
+
+import "context"
+
+// Fencer keeps a host from writing to a volume, whatever that host does. A pool
+// has one if its Backend is one, or if the operator configured a command.
+//
+// Methods may be called concurrently, also for one volume. They end soon after
+// ctx does, with an error that wraps that of ctx.
+type Fencer interface {
+	// Identity returns what Fence will need to cut this host off from the
+	// volume later, and the domain that such a fence covers. It is asked before
+	// the volume is mounted, and recorded.
+	Identity(ctx context.Context, handle string) (Identity, error)
+
+	// Fence returns nil only once no write of that host can reach the volume
+	// any more, also none that is on its way, and likewise for all of the
+	// domain that f.Identity names. It may be repeated, also by another host,
+	// and may cut the host off from more than the domain, never from less. Any
+	// error means: not fenced, as far as anybody can tell.
+	Fence(ctx context.Context, f Fence) error
+
+	// Unfence undoes Fence, after the host has proved clean. It may be
+	// repeated. It does not undo the fence of a later incarnation of the host,
+	// even if the call was cut short and what it began arrives late.
+	Unfence(ctx context.Context, f Fence) error
+
+	// Method names this way of fencing in records and for people: "command", …
+	Method() string
+
+	// Effect says in one clause what a fence of f would do, and hit besides the
+	// volume. It asks nobody.
+	Effect(f Fence) string
+}
+
+// Identity is how the storage, or whoever fences, knows a host as the client of
+// a volume. It is written down by that host: what others find out about it when
+// it is silent may be another host's.
+type Identity struct {
+	// Domain names what a fence cuts off at once: words without spaces, with
+	// slashes between, 200 bytes at most. Two volumes have the same exactly if
+	// a fence that covers the one covers the other. "volume/…" is the one
+	// volume, "host" all that the host could write to.
+	Domain string `json:"domain"`
+	// Facts are what the Fencer wants to be told again, such as addresses.
+	Facts map[string]string `json:"facts,omitempty"`
+}
+
+// Fence is one host to cut off from one volume.
+type Fence struct {
+	Host        string // its name in the cluster
+	Incarnation uint64 // the stay of it that is to write no more; later ones have greater numbers
+	Pool        string
+	Volume      string // its name
+	ID          string
+	Handle      string
+	Epoch       uint64 // of the host's ownership of the volume
+	Identity    Identity
+}
+
+// Stamper is a Backend that keeps, with a volume, the epoch of its last owner.
+// A stamp finds out that the cluster's records went back in time; it keeps
+// nobody from writing.
+type Stamper interface {
+	// Stamp keeps text, at most MaxDescription bytes, with the pool's volumes,
+	// under id, in place of what was there: at once and durably, or not at all.
+	// Empty text takes it away; Remove leaves it. Containers can't see it, and
+	// Descriptions does not return it.
+	Stamp(ctx context.Context, id string, text []byte) error
+
+	// Stamped returns what Stamp was given last, on whatever host, or nil if
+	// there is none.
+	Stamped(ctx context.Context, id string) ([]byte, error)
+}
