@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	validKeys = " (valid: admin_socket, coordination.addresses, coordination.ca_file, coordination.cert_file, coordination.key_file, coordination.lease_ttl, coordination.prefix, coordination.server_name, coordination.token_file, coordination.type, default_pool, docker_socket, host, log.format, log.level, pools, run_dir, state_dir, trash_ttl)"
+	validKeys = " (valid: admin_socket, coordination.addresses, coordination.ca_file, coordination.cert_file, coordination.key_file, coordination.lease_ttl, coordination.prefix, coordination.server_name, coordination.token_file, coordination.type, default_pool, docker_socket, guard.cut_time, guard.reboot_command, guard.watchdog, host, log.format, log.level, pools, run_dir, state_dir, trash_ttl)"
 	validTime = " is not a time: want numbers with units, such as 30m, 24h, 7d or 1d12h, up to 36500d"
 )
 
@@ -39,6 +39,11 @@ func TestBadFiles(t *testing.T) {
 		"duplicate_pool":             `FILE:3: a was set in line 2 already`,
 		"duplicate_pool_key":         `FILE:5: path was set in line 4 already`,
 		"encoding":                   `FILE: invalid leading UTF-8 octet`,
+		"guard_command":              `FILE:2: guard.reboot_command: "reboot -f" is not an absolute path below /`,
+		"guard_cut_time_long":        `FILE:2: guard.cut_time: "61s" is not between 1s and 60s`,
+		"guard_cut_time_short":       `FILE:2: guard.cut_time: "999ms" is not between 1s and 60s`,
+		"guard_cut_time_unit":        `FILE:2: guard.cut_time: "5"` + validTime,
+		"guard_watchdog":             `FILE:2: guard.watchdog: "watchdog" is not an absolute path below /`,
 		"host_chars":                 `FILE:1: host: "node 1/a" is not a host name: want up to 64 letters, digits, dots, dashes and underscores`,
 		"host_empty":                 `FILE:1: host: "" is not a host name: want up to 64 letters, digits, dots, dashes and underscores`,
 		"host_list":                  `FILE:1: host: want a single value, not a list`,

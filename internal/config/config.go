@@ -38,6 +38,7 @@ type Config struct {
 	AdminSocket  string          `yaml:"admin_socket"`  // absolute path
 	Log          Log             `yaml:"log"`
 	Coordination Coordination    `yaml:"coordination"`
+	Guard        Guard           `yaml:"guard"`
 	DefaultPool  string          `yaml:"default_pool"` // always one of Pools
 	TrashTTL     Duration        `yaml:"trash_ttl"`    // 0 means that removed data is purged at once
 	Pools        map[string]Pool `yaml:"pools"`        // at least one

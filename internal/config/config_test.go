@@ -78,6 +78,7 @@ func defaults(t *testing.T) config.Config {
 		AdminSocket:  "/run/dvol/admin.sock",
 		Log:          config.Log{Level: "info", Format: "text"},
 		Coordination: coordinationDefaults(),
+		Guard:        guardDefaults(),
 		DefaultPool:  "local",
 		TrashTTL:     config.Duration{Duration: 24 * time.Hour},
 	}
@@ -87,6 +88,10 @@ func coordinationDefaults() config.Coordination {
 	return config.Coordination{
 		Type: "embedded", Addresses: []string{"127.0.0.1:8500"}, Prefix: "dvol", LeaseTTL: config.Duration{Duration: 20 * time.Second},
 	}
+}
+
+func guardDefaults() config.Guard {
+	return config.Guard{CutTime: config.Duration{Duration: 5 * time.Second}}
 }
 
 // defaultPools is what pools returns for the one that is there by default.
@@ -126,8 +131,11 @@ func TestGoodFiles(t *testing.T) {
 		AdminSocket:  "/tmp/admin.sock",
 		Log:          config.Log{Level: "debug", Format: "json"},
 		Coordination: coordinationDefaults(),
-		DefaultPool:  "fast",
-		TrashTTL:     config.Duration{Duration: 36 * time.Hour},
+		Guard: config.Guard{
+			CutTime: config.Duration{Duration: 1500 * time.Millisecond}, RebootCommand: "/usr/sbin/fence-me", Watchdog: "/dev/watchdog1",
+		},
+		DefaultPool: "fast",
+		TrashTTL:    config.Duration{Duration: 36 * time.Hour},
 	}
 	onePool, windows := defaults(t), defaults(t)
 	onePool.Host, onePool.DefaultPool = "123", "gv0"

@@ -45,6 +45,10 @@ func TestSampleSwitchedOn(t *testing.T) {
 	if !reflect.DeepEqual(c.Coordination, wantCoordination) {
 		t.Errorf("got coordination %+v, want %+v", c.Coordination, wantCoordination)
 	}
+	wantGuard := config.Guard{CutTime: config.Duration{Duration: 5 * time.Second}, RebootCommand: "/usr/local/sbin/reboot-now", Watchdog: "/dev/watchdog"}
+	if c.Guard != wantGuard {
+		t.Errorf("got guard %+v, want %+v", c.Guard, wantGuard)
+	}
 	if got := c.Pools["local"].TrashTTL; got == nil || got.Duration != 7*24*time.Hour {
 		t.Errorf("got trash_ttl %v of the pool, want 7 days", got)
 	}

@@ -26,7 +26,7 @@ func (s setting) isList() bool { return s.key == coordinationAddresses }
 
 // settings is the one list of them.
 func settings() []setting {
-	return append([]setting{
+	return slices.Concat([]setting{
 		{"host", "", "`name` of this host in the cluster (default the machine's host name)", func(c *Config, v string) error {
 			c.Host = v
 			if !matches(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, v) {
@@ -65,7 +65,7 @@ func settings() []setting {
 		{"trash_ttl", "24h", "`time` to keep the data of removed volumes, such as 12h or 7d", func(c *Config, v string) error {
 			return c.TrashTTL.UnmarshalText([]byte(v))
 		}},
-	}, coordinationSettings()...)
+	}, coordinationSettings(), guardSettings())
 }
 
 func oneOf(v string, valid ...string) error {

@@ -21,24 +21,27 @@ func TestPrecedence(t *testing.T) {
 		get     func(config.Config) string
 		values  [3]string // in the file, the environment, a flag
 	}{
-		"host":          {"", func(c config.Config) string { return c.Host }, [3]string{"n1", "n2", "n3"}},
-		"state_dir":     {"", func(c config.Config) string { return c.StateDir }, [3]string{"/1", "/2", "/3"}},
-		"run_dir":       {"", func(c config.Config) string { return c.RunDir }, [3]string{"/1", "/2", "/3"}},
-		"docker_socket": {"", func(c config.Config) string { return c.DockerSocket }, [3]string{"/1", "/2", "/3"}},
-		"admin_socket":  {"", func(c config.Config) string { return c.AdminSocket }, [3]string{"/1", "/2", "/3"}},
-		"level":         {"log", func(c config.Config) string { return c.Log.Level }, [3]string{"debug", "warn", "error"}},
-		"format":        {"log", func(c config.Config) string { return c.Log.Format }, [3]string{"json", "text", "json"}},
-		"type":          {"coordination", func(c config.Config) string { return c.Coordination.Type }, [3]string{"embedded", "consul", "embedded"}},
-		"addresses":     {"coordination", func(c config.Config) string { return strings.Join(c.Coordination.Addresses, " ") }, [3]string{"https://a:1", "https://b:2", "https://c:3"}},
-		"prefix":        {"coordination", func(c config.Config) string { return c.Coordination.Prefix }, [3]string{"a", "b", "c"}},
-		"token_file":    {"coordination", func(c config.Config) string { return c.Coordination.TokenFile }, [3]string{"/1", "/2", "/3"}},
-		"lease_ttl":     {"coordination", func(c config.Config) string { return c.Coordination.LeaseTTL.String() }, [3]string{"1m0s", "2m0s", "3m0s"}},
-		"ca_file":       {"coordination", func(c config.Config) string { return c.Coordination.CAFile }, [3]string{"/1", "/2", "/3"}},
-		"cert_file":     {"coordination", func(c config.Config) string { return c.Coordination.CertFile }, [3]string{"/1", "/2", "/3"}},
-		"key_file":      {"coordination", func(c config.Config) string { return c.Coordination.KeyFile }, [3]string{"/1", "/2", "/3"}},
-		"server_name":   {"coordination", func(c config.Config) string { return c.Coordination.ServerName }, [3]string{"a", "b", "c"}},
-		"default_pool":  {"", func(c config.Config) string { return c.DefaultPool }, [3]string{"a", "b", "c"}},
-		"trash_ttl":     {"", func(c config.Config) string { return c.TrashTTL.String() }, [3]string{"1h0m0s", "2h0m0s", "3h0m0s"}},
+		"host":           {"", func(c config.Config) string { return c.Host }, [3]string{"n1", "n2", "n3"}},
+		"state_dir":      {"", func(c config.Config) string { return c.StateDir }, [3]string{"/1", "/2", "/3"}},
+		"run_dir":        {"", func(c config.Config) string { return c.RunDir }, [3]string{"/1", "/2", "/3"}},
+		"docker_socket":  {"", func(c config.Config) string { return c.DockerSocket }, [3]string{"/1", "/2", "/3"}},
+		"admin_socket":   {"", func(c config.Config) string { return c.AdminSocket }, [3]string{"/1", "/2", "/3"}},
+		"level":          {"log", func(c config.Config) string { return c.Log.Level }, [3]string{"debug", "warn", "error"}},
+		"format":         {"log", func(c config.Config) string { return c.Log.Format }, [3]string{"json", "text", "json"}},
+		"type":           {"coordination", func(c config.Config) string { return c.Coordination.Type }, [3]string{"embedded", "consul", "embedded"}},
+		"addresses":      {"coordination", func(c config.Config) string { return strings.Join(c.Coordination.Addresses, " ") }, [3]string{"https://a:1", "https://b:2", "https://c:3"}},
+		"prefix":         {"coordination", func(c config.Config) string { return c.Coordination.Prefix }, [3]string{"a", "b", "c"}},
+		"token_file":     {"coordination", func(c config.Config) string { return c.Coordination.TokenFile }, [3]string{"/1", "/2", "/3"}},
+		"lease_ttl":      {"coordination", func(c config.Config) string { return c.Coordination.LeaseTTL.String() }, [3]string{"1m0s", "2m0s", "3m0s"}},
+		"ca_file":        {"coordination", func(c config.Config) string { return c.Coordination.CAFile }, [3]string{"/1", "/2", "/3"}},
+		"cert_file":      {"coordination", func(c config.Config) string { return c.Coordination.CertFile }, [3]string{"/1", "/2", "/3"}},
+		"key_file":       {"coordination", func(c config.Config) string { return c.Coordination.KeyFile }, [3]string{"/1", "/2", "/3"}},
+		"server_name":    {"coordination", func(c config.Config) string { return c.Coordination.ServerName }, [3]string{"a", "b", "c"}},
+		"cut_time":       {"guard", func(c config.Config) string { return c.Guard.CutTime.String() }, [3]string{"1s", "2s", "1m0s"}},
+		"reboot_command": {"guard", func(c config.Config) string { return c.Guard.RebootCommand }, [3]string{"/1", "/2", "/3"}},
+		"watchdog":       {"guard", func(c config.Config) string { return c.Guard.Watchdog }, [3]string{"/1", "/2", "/3"}},
+		"default_pool":   {"", func(c config.Config) string { return c.DefaultPool }, [3]string{"a", "b", "c"}},
+		"trash_ttl":      {"", func(c config.Config) string { return c.TrashTTL.String() }, [3]string{"1h0m0s", "2h0m0s", "3h0m0s"}},
 	} {
 		name, line := key, key+": "+c.values[0]+"\n"
 		if c.section != "" {
@@ -180,7 +183,7 @@ func TestWrongValues(t *testing.T) {
 }
 
 func TestUnknownVariable(t *testing.T) {
-	valid := " is not a setting (valid: DVOL_ADMIN_SOCKET, DVOL_CONFIG, DVOL_COORDINATION_ADDRESSES, DVOL_COORDINATION_CA_FILE, DVOL_COORDINATION_CERT_FILE, DVOL_COORDINATION_KEY_FILE, DVOL_COORDINATION_LEASE_TTL, DVOL_COORDINATION_PREFIX, DVOL_COORDINATION_SERVER_NAME, DVOL_COORDINATION_TOKEN_FILE, DVOL_COORDINATION_TYPE, DVOL_DEFAULT_POOL, DVOL_DOCKER_SOCKET, DVOL_HOST, DVOL_LOG_FORMAT, DVOL_LOG_LEVEL, DVOL_RUN_DIR, DVOL_STATE_DIR, DVOL_TRASH_TTL)"
+	valid := " is not a setting (valid: DVOL_ADMIN_SOCKET, DVOL_CONFIG, DVOL_COORDINATION_ADDRESSES, DVOL_COORDINATION_CA_FILE, DVOL_COORDINATION_CERT_FILE, DVOL_COORDINATION_KEY_FILE, DVOL_COORDINATION_LEASE_TTL, DVOL_COORDINATION_PREFIX, DVOL_COORDINATION_SERVER_NAME, DVOL_COORDINATION_TOKEN_FILE, DVOL_COORDINATION_TYPE, DVOL_DEFAULT_POOL, DVOL_DOCKER_SOCKET, DVOL_GUARD_CUT_TIME, DVOL_GUARD_REBOOT_COMMAND, DVOL_GUARD_WATCHDOG, DVOL_HOST, DVOL_LOG_FORMAT, DVOL_LOG_LEVEL, DVOL_RUN_DIR, DVOL_STATE_DIR, DVOL_TRASH_TTL)"
 	t.Setenv("DVOLD_TEST", "no setting either, but none of ours")
 	mustLoad(t, "--config", "testdata/empty.good.yaml")
 	for _, name := range []string{"DVOL_STATEDIR", "DVOL_", "DVOL_host", "DVOL_POOLS"} {
