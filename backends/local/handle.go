@@ -12,8 +12,10 @@ import (
 
 // Directories of the pool.
 const (
-	volumesDir = "volumes"
-	workDir    = "work"
+	volumesDir      = "volumes"
+	workDir         = "work"
+	descriptionsDir = "descriptions"
+	stampsDir       = "stamps"
 )
 
 // unfinished ends the name of a volume that is being made.
@@ -53,7 +55,7 @@ func adoptedHandle(adopt string) (string, error) {
 	}
 	// A file system may ignore case.
 	first, _, _ := strings.Cut(adopt, "/")
-	for _, own := range []string{volumesDir, workDir, descriptionsDir} {
+	for _, own := range []string{volumesDir, workDir, descriptionsDir, stampsDir} {
 		if strings.EqualFold(first, own) {
 			return "", fmt.Errorf("adopt: %q lies where dvold keeps what is its own: %w", adopt, backends.ErrInvalid)
 		}

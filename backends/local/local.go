@@ -7,6 +7,8 @@
 //	work/<name>.new          a volume while Create makes it
 //	descriptions/<ID>.json   what Describe was given
 //	work/description-<word>  the same while Describe writes it
+//	stamps/<ID>.json         what Stamp was given
+//	work/stamp-<word>        the same while Stamp writes it
 //
 // and directories to adopt anywhere else. A handle is the path of the volume
 // relative to that of the pool, so that a volume was made by Create exactly if
@@ -40,7 +42,10 @@ type Pool struct {
 	log    *slog.Logger
 }
 
-var _ backends.Backend = (*Pool)(nil)
+var (
+	_ backends.Backend = (*Pool)(nil)
+	_ backends.Stamper = (*Pool)(nil)
+)
 
 // Open returns the pool that c describes. It leaves the storage alone, which
 // may hang: later calls tell whether it is available. The first Plan makes the

@@ -179,6 +179,7 @@ func TestPlanInvalid(t *testing.T) {
 	for _, adopt := range []string{
 		".", "/", path, "..", "../x", "data/..", "data/../data", "./data", "data/", "data//sub", "/data", "a\x00b", "\xff",
 		"volumes", "volumes/" + id, "Volumes/" + id, "volumes/..", "work", "work/x", "WORK", "descriptions", "descriptions/x", "Descriptions",
+		"stamps", "stamps/x", "STAMPS",
 		"link", "link/x", "data/link", "file", "file/x",
 	} {
 		expectPlanError(t, p, backends.Request{ID: id, Adopt: adopt}, backends.ErrInvalid)
@@ -212,7 +213,7 @@ func TestForeignHandles(t *testing.T) {
 	path := hosttest.Dir(t)
 	p := openPool(t, local.Config{Path: path})
 	create(t, p, plan(t, p, backends.Request{ID: id}))
-	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "work/" + id, "work", "descriptions", "descriptions/" + id + ".json", "/etc", "../x"} {
+	for _, handle := range []string{"", ".", "..", "/", "volumes", "volumes/", "volumes/..", "volumes/" + id + "/..", "volumes/" + id + "/x", "work/" + id, "work", "descriptions", "descriptions/" + id + ".json", "stamps", "stamps/" + id + ".json", "/etc", "../x"} {
 		_, err := p.Stat(t.Context(), handle)
 		for what, err := range map[string]error{
 			"stat":   err,
