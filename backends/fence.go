@@ -48,14 +48,14 @@ type Identity struct {
 
 // Fence is one host to cut off from one volume.
 type Fence struct {
-	Host        string // its name in the cluster
-	Incarnation uint64 // the stay of it that is to write no more; later ones have greater numbers
-	Pool        string
-	Volume      string // its name
-	ID          string
-	Handle      string
-	Epoch       uint64 // of the host's ownership of the volume
-	Identity    Identity
+	Host        string   `json:"host"`        // its name in the cluster
+	Incarnation uint64   `json:"incarnation"` // the stay of it that is to write no more; later ones have greater numbers
+	Pool        string   `json:"pool"`
+	Volume      string   `json:"volume"` // its name
+	ID          string   `json:"id"`
+	Handle      string   `json:"handle"`
+	Epoch       uint64   `json:"epoch"` // of the host's ownership of the volume
+	Identity    Identity `json:"identity"`
 }
 
 // Stamper is a Backend that keeps, with a volume, the epoch of its last owner.

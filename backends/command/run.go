@@ -1,0 +1,147 @@
+package command
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// pipeTime is how long output is read on after the command has ended, for
+	// what escaped its process group may keep the pipe open for ever.
+	pipeTime = time.Second
+	// killTime is how long what was killed may take to be gone. What hangs in
+	// the kernel, say on storage that is away, does not go.
+	killTime = 5 * time.Second
+)
+
+// run runs argv with the environment env, no input, and nothing inherited, and
+// returns the last line that it wrote. Its exit status 0 before ctx ends and the
+// timeout is over is success, and nothing else is. In any case its process group
+// is gone then, as far as the kernel lets go of it.
+func run(ctx context.Context, argv, env []string, timeout time.Duration) (said string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	var output tail
+	// exec.CommandContext kills one process, and the group of one that it may
+	// have reaped by then.
+	command := exec.Command(argv[0], argv[1:]...)
+	command.Env, command.Dir = env, "/"
+	command.Stdout, command.Stderr = &output, &output
+	command.WaitDelay = pipeTime
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := command.Start(); err != nil {
+		return "", err
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	inTime := awaitExit(limited, command.Process.Pid)
+	// Not reaped yet, so that the number is still its group's.
+	_ = unix.Kill(-command.Process.Pid, unix.SIGKILL) // there may be nothing left of it
+
+	reaped := make(chan struct{})
+	go func() {
+		defer close(reaped)
+		_ = command.Wait() // ProcessState says it
+	}()
+	select {
+	case <-reaped:
+	case <-time.After(killTime):
+		return "", cmp.Or(ctx.Err(), fmt.Errorf("no answer within %v, and it hangs in the kernel: process %d", timeout, command.Process.Pid))
+	}
+	said = output.lastLine()
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case !inTime:
+		err = fmt.Errorf("no answer within %v", timeout)
+	case !command.ProcessState.Success():
+		err = errors.New(command.ProcessState.String())
+	}
+	if err != nil && said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return said, err
+}
+
+// awaitExit waits until the process has ended, which leaves it to be reaped, or
+// ctx has, and tells whether the process was first.
+func awaitExit(ctx context.Context, pid int) bool {
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			if !errors.Is(err, unix.EINTR) {
+				ended <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err == nil && ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ end []byte }
+
+// What a tail keeps, and shows of it, in bytes.
+const (
+	kept  = 4096
+	shown = 200
+)
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.end = append(t.end, p[max(0, len(p)-kept):]...)
+	if over := len(t.end) - kept; over > 0 {
+		t.end = append(t.end[:0], t.end[over:]...)
+	}
+	return len(p), nil
+}
+
+// lastLine returns the last line with anything in it, fit for a message.
+func (t *tail) lastLine() string {
+	text := bytes.TrimSpace(t.end)
+	return printable(bytes.TrimSpace(text[bytes.LastIndexByte(text, '\n')+1:]))
+}
+
+// printable writes what can't be printed as Go does, and cuts what is long.
+func printable(text []byte) string {
+	const more = "…"
+	var b strings.Builder
+	end := 0 // of what leaves room for more
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		piece := string(text[:size])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			piece = fmt.Sprintf(`\x%02x`, text[0])
+		case !unicode.IsPrint(r):
+			piece = strings.Trim(strconv.QuoteRune(r), "'")
+		}
+		if b.Len()+len(piece) > shown {
+			return b.String()[:end] + more
+		}
+		b.WriteString(piece)
+		if b.Len() <= shown-len(more) {
+			end = b.Len()
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
