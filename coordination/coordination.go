@@ -61,8 +61,11 @@ type Coordinator interface {
 	Join(ctx context.Context, h Host) (Session, error)
 
 	// Hosts lists the hosts that ever joined and were not forgotten, ordered
-	// by name. One that is not Live stopped reporting; it may well still write
-	// to its volumes.
+	// by name. It sees every Join, and every end of a session for whatever
+	// reason, that the coordinator had processed before it began. A host that
+	// is not Live stopped reporting; it may well still write to its volumes. If
+	// it is not Live again later, at the same Version, it was not in between,
+	// unless the coordinator was put back to an earlier state.
 	Hosts(ctx context.Context) ([]Host, error)
 
 	// Close frees what the Coordinator holds. Sessions must be closed first.
@@ -160,5 +163,5 @@ type Host struct {
 	Live        bool
 	Suspect     bool      // proves nothing: something outside dvold says that the machine is down
 	Since       time.Time // of this incarnation
-	Version     uint64    // as Record.Version; also greater after Live changed, so that while it is equal nobody was Live in between
+	Version     uint64    // as Record.Version; also greater after each Join of the host
 }

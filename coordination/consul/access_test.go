@@ -22,17 +22,23 @@ func withACL(t *testing.T) (*consultest.Cluster, consul.Config, func(token strin
 	cfg.TokenFile = filepath.Join(t.TempDir(), "token")
 	set := func(token string) {
 		t.Helper()
-		if err := os.WriteFile(cfg.TokenFile+".new", []byte(token+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(cfg.TokenFile+".new", cfg.TokenFile); err != nil {
-			t.Fatal(err)
-		}
+		writeToken(t, cfg.TokenFile, token)
 	}
 	return cluster, cfg, set
 }
 
-func policy(t *testing.T) string {
+func writeToken(t *testing.T, file, token string) {
+	t.Helper()
+	if err := os.WriteFile(file+".new", []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// whole is acl.hcl.
+func whole(t *testing.T) string {
 	t.Helper()
 	rules, err := os.ReadFile("acl.hcl")
 	if err != nil {
@@ -41,11 +47,21 @@ func policy(t *testing.T) string {
 	return string(rules)
 }
 
-// acl.hcl is enough for everything, and for this prefix and host alone.
+// minimal is acl.hcl without what is optional.
+func minimal(t *testing.T) string {
+	t.Helper()
+	rules, _, ok := strings.Cut(whole(t), "\n# Optional")
+	if !ok {
+		t.Fatal("acl.hcl has no optional part")
+	}
+	return rules
+}
+
+// The first part of acl.hcl is enough for everything, and for this prefix and host alone.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	cluster, cfg, set := withACL(t)
-	set(cluster.NewToken("h2", strings.ReplaceAll(policy(t), "dvol-h1", "dvol-h2")))
+	set(cluster.NewToken("h2", strings.ReplaceAll(minimal(t), "dvol-h1", "dvol-h2")))
 	store := open(t, cfg)
 	left := join(t, store, "h2")
 	commit(t, left, op)
@@ -53,13 +69,13 @@ func TestPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	set(cluster.NewToken("h1", policy(t)))
+	set(cluster.NewToken("h1", minimal(t)))
 	first := join(t, store, "h1")
 	session := join(t, store, "h1")
 	wantEnd(t, first, soon)
 	commit(t, session, coordination.Check(coordination.Record{Key: "none"}))
 	hosts, err := store.Hosts(t.Context())
-	if err != nil || len(hosts) != 2 {
+	if err != nil || len(hosts) != 2 || hosts[0].Suspect || hosts[1].Suspect {
 		t.Fatalf("Hosts: %+v, %v", hosts, err)
 	}
 	if err := session.Forget(t.Context(), hosts[1]); err != nil {
@@ -120,10 +136,10 @@ func wantDenied(t *testing.T, what string, cfg consul.Config, err error) {
 func TestTokenReplaced(t *testing.T) {
 	t.Parallel()
 	cluster, cfg, set := withACL(t)
-	set(cluster.NewToken("old", policy(t)))
+	set(cluster.NewToken("old", minimal(t)))
 	store := open(t, cfg)
 	session := join(t, store, "h1")
-	set(cluster.NewToken("new", policy(t)))
+	set(cluster.NewToken("new", minimal(t)))
 	commit(t, session, op)
 
 	set(cluster.NewToken("reader", `key_prefix "dvol/" { policy = "read" }`))
@@ -142,7 +158,7 @@ func TestTokenReplaced(t *testing.T) {
 	if _, err = session.Commit(t.Context(), change); !errors.Is(err, coordination.ErrUnavailable) || !strings.Contains(err.Error(), cfg.TokenFile) {
 		t.Errorf("Commit without a token file: got error %v", err)
 	}
-	set(cluster.NewToken("newest", policy(t)))
+	set(cluster.NewToken("newest", minimal(t)))
 	commit(t, session, change)
 	if err := session.Close(t.Context()); err != nil {
 		t.Error(err)

@@ -12,3 +12,13 @@ session "dvol-h1" {
 node "dvol-h1" {
   policy = "write"
 }
+
+# Optional, for a hint that another machine is down, long before its session is over. Here "h1" is the machine's name in "consul members".
+
+agent "h1" {
+  policy = "read"
+}
+
+node_prefix "" {
+  policy = "read"
+}

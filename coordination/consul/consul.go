@@ -7,11 +7,13 @@
 //	commits/<name>/<n>    what makes a transaction happen once; see commit.go
 //
 // Everything that must be right is decided within one Consul transaction, in
-// the order of Raft's log. Reads that a decision may rest on (Get, List, the
-// first state of a Watch, a host's entry when it joins or doubts its session)
-// are "consistent": the leader asks a quorum whether it is still the leader.
-// Hosts and the later states of a Watch take the leader's word ("default"),
-// Keys that of any server which heard of the leader lately ("stale").
+// the order of Raft's log. Reads that a decision may rest on (Get, List, Hosts,
+// the first state of a Watch, a host's own entry when it joins, after each
+// renewal of its session and when it seems to have lost it) are "consistent":
+// the leader asks a quorum whether it is still the leader. The later states of
+// a Watch take the leader's word ("default"), Keys that of any server which
+// heard of the leader lately ("stale"), and what Consul thinks of a machine's
+// health is any server's ("stale"), for it is a hint and no more.
 //
 // A session lives on a node of its own in the catalog, named for prefix and
 // host, with no health check: an agent's restart, or a lost packet between

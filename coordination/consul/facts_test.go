@@ -26,6 +26,9 @@ func TestFacts(t *testing.T) {
 		"DeleteNeedsACheck":    deleteNeedsACheck,
 		"AllRefusalsAreTold":   allRefusalsAreTold,
 		"AgentTakesItsSession": agentTakesItsSession,
+		"LockMovesTheIndex":    lockMovesTheIndex,
+		"EndMovesTheIndex":     endMovesTheIndex,
+		"KilledAgentIsNoticed": killedAgentIsNoticed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,5 +266,32 @@ func agentTakesItsSession(t *testing.T, c facts) {
 	}
 	if !c.exists(other) {
 		t.Error("the session of another node ended")
+	}
+}
+
+// Of a key whose index is the same twice, and that nobody has locked, nobody
+// had locked it in between.
+func lockMovesTheIndex(t *testing.T, c facts) {
+	first, second := c.session("moves", "60s", "0s"), c.session("moves", "60s", "0s")
+	c.put("moves", "1")
+	last := c.entry("moves")
+	step := func(what string, query string, session string) {
+		t.Helper()
+		c.put("moves"+query, "1")
+		got := c.entry("moves")
+		if got.Session != session || got.ModifyIndex <= last.ModifyIndex {
+			t.Errorf("%s: %+v became %+v", what, last, got)
+		}
+		last = got
+	}
+	for range 2 {
+		step("locked", "?acquire="+first, first)
+		step("unlocked", "?release="+first, "")
+	}
+	step("locked by another", "?acquire="+second, second)
+	c.put("moves?acquire="+first, "1")
+	c.put("moves?acquire="+second, "1")
+	if got := c.entry("moves"); got.ModifyIndex != last.ModifyIndex || got.Session != second {
+		t.Errorf("locked as it was: %+v became %+v", last, got)
 	}
 }

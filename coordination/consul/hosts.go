@@ -26,6 +26,7 @@ type hostEntry struct {
 	Incarnation uint64    `json:"incarnation"`
 	Since       time.Time `json:"since"`
 	Forgotten   bool      `json:"forgotten,omitempty"`
+	Node        string    `json:"node,omitempty"` // of the machine in Consul's catalog, if its agent told
 }
 
 // entryOf reads the value of a host's key.
@@ -48,13 +49,16 @@ func (e hostEntry) encode() []byte {
 	return value
 }
 
-// Hosts lists the hosts that ever joined and were not forgotten, by name, as
-// the leader has them. A host is live while its key is locked.
+// Hosts lists the hosts that ever joined and were not forgotten, by name. A
+// host is live while its key is locked. It reads consistently: all that ended
+// before it began, by whatever it was ended, is not live in it. Only Suspect
+// may be a moment old.
 func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
 	var pairs api.KVPairs
 	err := s.client.repeat(ctx, listTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
+		q.RequireConsistent = true
 		pairs, _, err = consul.KV().List(s.hostKey(""), q)
 		return err
 	})
@@ -65,6 +69,7 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 		return nil, fmt.Errorf("list hosts: %w", err)
 	}
 	var hosts []coordination.Host
+	nodes := make(map[string]string) // by host
 	for _, p := range pairs {
 		entry, err := entryOf(p)
 		if err != nil {
@@ -74,8 +79,12 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 		if entry.Forgotten {
 			continue
 		}
+		name := strings.TrimPrefix(p.Key, s.hostKey(""))
+		if entry.Node != "" {
+			nodes[name] = entry.Node
+		}
 		hosts = append(hosts, coordination.Host{
-			Name:        strings.TrimPrefix(p.Key, s.hostKey("")),
+			Name:        name,
 			ID:          entry.ID,
 			Boot:        entry.Boot,
 			Incarnation: entry.Incarnation,
@@ -84,6 +93,7 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 			Version:     p.ModifyIndex,
 		})
 	}
+	s.suspect(ctx, hosts, nodes)
 	slices.SortFunc(hosts, func(a, b coordination.Host) int { return cmp.Compare(a.Name, b.Name) })
 	return hosts, nil
 }

@@ -35,6 +35,7 @@ func (s *Store) join(ctx context.Context, h coordination.Host) (_ *session, err 
 	whole, cancel = s.within(whole)
 	defer cancel()
 	e := &session{store: s, host: h, key: s.hostKey(h.Name)}
+	var node string
 	defer func() {
 		if err != nil && e.id != "" {
 			s.destroy(ctx, e.id)
@@ -61,6 +62,9 @@ func (s *Store) join(ctx context.Context, h coordination.Host) (_ *session, err 
 			return nil, fmt.Errorf("another machine of that name (ID %s) is live: %w", entry.ID, coordination.ErrConflict)
 		}
 		if e.id == "" {
+			if node, err = s.agentNode(whole); err != nil {
+				s.log.InfoContext(ctx, "other hosts won't be told when Consul finds this machine down", "host", h.Name, "reason", err)
+			}
 			// Consul's indexes only grow, also when an old snapshot is restored,
 			// after which the entry tells of an earlier incarnation.
 			if e.incarnation, err = e.create(whole); err != nil {
@@ -68,13 +72,13 @@ func (s *Store) join(ctx context.Context, h coordination.Host) (_ *session, err 
 			}
 		}
 		e.incarnation = max(entry.Incarnation+1, e.incarnation)
-		value := hostEntry{Schema: hostSchema, ID: h.ID, Boot: h.Boot, Incarnation: e.incarnation, Since: time.Now().UTC()}.encode()
+		value := hostEntry{Schema: hostSchema, ID: h.ID, Boot: h.Boot, Incarnation: e.incarnation, Since: time.Now().UTC(), Node: node}.encode()
 		out, f := s.client.txn(whole, lock(found, e.key, e.id, value))
 		if f == nil && len(out.refused) == 0 {
 			if found.Session != "" {
 				s.destroy(ctx, found.Session)
 			}
-			s.log.InfoContext(ctx, "joined", "host", h.Name, "incarnation", e.incarnation, "takeover", found.Session != "")
+			s.log.InfoContext(ctx, "joined", "host", h.Name, "incarnation", e.incarnation, "node", node, "takeover", found.Session != "")
 			return e.start(ctx, value), nil
 		}
 		if f != nil && f.final() {

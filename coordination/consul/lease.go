@@ -11,11 +11,14 @@ const margin = 300 * time.Millisecond
 //
 // Consul counts the TTL, twice, from when it got a renewal, and we count it,
 // once, from before we sent it. So ours is over first, whatever happens to the
-// answer; and once over it stays so, for then Consul's word is worth nothing:
-// a deposed leader renews sessions that are dead.
+// answer; and once over it stays so, whatever Consul says later.
+//
+// A session that ends early, because it is destroyed, is believed in for less
+// than a TTL more: a renewal counts only if the session is seen to live after
+// it was sent.
 type lease struct {
 	ttl     time.Duration
-	renewed time.Duration // when the last renewal that counts was sent
+	renewed time.Duration // when the last renewal that counts was sent; at first, when the session was asked for
 	over    bool
 }
 
@@ -40,7 +43,3 @@ func (l *lease) renew(sent, answered time.Duration) bool {
 	l.renewed = max(l.renewed, sent)
 	return true
 }
-
-// doubtful tells that nothing was heard for so long that there may be another
-// leader by now, and a renewal proves nothing by itself.
-func (l *lease) doubtful(now time.Duration) bool { return now-l.renewed >= l.ttl/2 }

@@ -13,15 +13,14 @@ func TestLease(t *testing.T) {
 		sent, answered time.Duration // of a renewal, if answered is not 0
 		now            time.Duration
 		left           time.Duration
-		doubtful       bool
 	}
 	for name, steps := range map[string][]step{
-		"nothing heard": {{now: 0, left: 10*s - margin}, {now: 4 * s, left: 6*s - margin}, {now: 5 * s, left: 5*s - margin, doubtful: true},
-			{now: 10*s - margin, left: 0, doubtful: true}},
+		"nothing heard": {{now: 0, left: 10*s - margin}, {now: 4 * s, left: 6*s - margin}, {now: 5 * s, left: 5*s - margin},
+			{now: 10*s - margin, left: 0}},
 		"counted from the sending": {{sent: 2 * s, answered: 4 * s, now: 4 * s, left: 8*s - margin}},
 		"answers out of order":     {{sent: 4 * s, answered: 5 * s, now: 5 * s, left: 9*s - margin}, {sent: 2 * s, answered: 6 * s, now: 6 * s, left: 8*s - margin}},
-		"answered at the end":      {{sent: 2 * s, answered: 10*s - margin, now: 10*s - margin, left: 0, doubtful: true}},
-		"never revived": {{now: 10 * s, left: 0, doubtful: true}, {sent: 11 * s, answered: 11 * s, now: 11 * s, left: 0, doubtful: true},
+		"answered at the end":      {{sent: 2 * s, answered: 10*s - margin, now: 10*s - margin, left: 0}},
+		"never revived": {{now: 10 * s, left: 0}, {sent: 11 * s, answered: 11 * s, now: 11 * s, left: 0},
 			{now: 1 * s, left: 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,9 +33,6 @@ func TestLease(t *testing.T) {
 				}
 				if got := l.left(step.now); got != step.left {
 					t.Errorf("step %d: %v left, want %v", i, got, step.left)
-				}
-				if got := l.doubtful(step.now); got != step.doubtful {
-					t.Errorf("step %d: doubtful: got %t, want %t", i, got, step.doubtful)
 				}
 			}
 		})

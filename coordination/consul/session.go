@@ -143,17 +143,13 @@ func (e *session) keep() {
 	}
 }
 
-// renew renews the session once, or twice around a consistent read of the key
-// after a doubtful silence.
+// renew renews the session once. The renewal counts if the key is read
+// afterwards, consistently, and still locked: whoever answered may have been
+// deposed, and then renews what has ended.
 func (e *session) renew() error {
-	e.mu.Lock()
-	doubtful := e.lease.doubtful(e.store.now())
-	e.mu.Unlock()
 	sent, err := e.renewOnce()
-	if err == nil && doubtful {
-		if err = e.confirm(); err == nil {
-			sent, err = e.renewOnce()
-		}
+	if err == nil {
+		err = e.confirm()
 	}
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,9 +54,17 @@ func TestEndedFromOutside(t *testing.T) {
 			store := open(t, cfg)
 			first := join(t, store, "h1")
 			commit(t, first)
+			before := hostOf(t, store)
+			deadline := first.Deadline()
 			end(t, cfg)
 			wantEnd(t, first, soon)
 			wantLost(t, first)
+			if now := consul.BootTime(); first.Deadline() != deadline || deadline <= now || deadline > now+cfg.TTL {
+				t.Errorf("at %v, after the end, the deadline is %v; it was %v", now, first.Deadline(), deadline)
+			}
+			if after := hostOf(t, store); name != "KeyGone" && (after.Live != (name == "Takeover") || after.Version <= before.Version) {
+				t.Errorf("live %t, version %d follows %d", after.Live, after.Version, before.Version)
+			}
 			if err := first.Close(t.Context()); err != nil {
 				t.Errorf("Close of a lost session: %v", err)
 			}
@@ -95,6 +104,19 @@ func holder(t *testing.T, cluster *consultest.Cluster, cfg consul.Config) string
 	var pairs []struct{ Session string }
 	cluster.Must(http.MethodGet, "/v1/kv/"+cfg.Prefix+"/hosts/h1?consistent", nil, &pairs)
 	return pairs[0].Session
+}
+
+// hostOf is the one host that Hosts lists, or none.
+func hostOf(t *testing.T, store *consul.Store) (h coordination.Host) {
+	t.Helper()
+	hosts, err := store.Hosts(t.Context())
+	if err != nil || len(hosts) > 1 {
+		t.Fatalf("Hosts: %+v, %v", hosts, err)
+	}
+	if len(hosts) == 1 {
+		h = hosts[0]
+	}
+	return h
 }
 
 // A failed Join names who is there, and leaves no session behind.
@@ -140,10 +162,14 @@ func TestConsulAway(t *testing.T) {
 			time.Sleep(ttl / 4) // a renewal comes through
 
 			away.leave(cluster)
-			left := time.Now()
+			left, deadline := time.Now(), session.Deadline()
 			if took := wantEnd(t, session, ttl).Sub(left); took < ttl/2-consul.Margin {
 				t.Errorf("ended %v after Consul left, with a TTL of %v", took, ttl)
 			}
+			if now, end := consul.BootTime(), session.Deadline(); end < deadline || end > now || end < now-time.Second {
+				t.Errorf("ended at %v, but the deadline is %v; it was %v when Consul left", now, end, deadline)
+			}
+			deadline = session.Deadline()
 			wantLost(t, session)
 			away.back(cluster)
 			cluster.WaitReady()
@@ -151,6 +177,9 @@ func TestConsulAway(t *testing.T) {
 				t.Errorf("Consul ended the session before us: %q holds the key", got)
 			}
 			wantLost(t, session)
+			if got := session.Deadline(); got != deadline {
+				t.Errorf("the deadline went from %v to %v after the end", deadline, got)
+			}
 			again := join(t, store, "h1")
 			if again.Incarnation() <= session.Incarnation() {
 				t.Errorf("incarnation %d follows %d", again.Incarnation(), session.Incarnation())
@@ -193,7 +222,7 @@ func TestMachineSlept(t *testing.T) {
 				}
 			} else {
 				commit(t, session, op)
-				time.Sleep(cfg.TTL/5 + time.Second) // a renewal, in doubt, and confirmed
+				time.Sleep(cfg.TTL/5 + time.Second) // a renewal
 				ahead.Add(int64(6 * time.Second))   // which would be too much without it
 				commit(t, session)
 			}
@@ -212,7 +241,8 @@ func TestDeposedLeader(t *testing.T) {
 	cfg.TTL = ttl
 	old := cfg
 	old.Addresses = []string{cluster.Address(leader)}
-	session := join(t, open(t, old), "h1")
+	store := open(t, old)
+	session := join(t, store, "h1")
 	commit(t, session, op)
 
 	cluster.Pause(leader)
@@ -238,7 +268,19 @@ func TestDeposedLeader(t *testing.T) {
 	if session.Context().Err() == nil {
 		t.Error("the name was taken while the session went on")
 	}
+	// Asked before it wakes up, it may answer before it knows what it missed.
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			hosts, err := store.Hosts(t.Context())
+			if err == nil && (len(hosts) != 1 || hosts[0].ID != "another") {
+				t.Errorf("a deposed leader's word was taken: %+v", hosts)
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond) // they wait in its sockets
 	cluster.Resume(leader)
+	asking.Wait()
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		wantLost(t, session)
 		if t.Failed() {
@@ -265,6 +307,9 @@ func TestSnapshotRestored(t *testing.T) {
 	cluster.Restore(archive)
 	wantEnd(t, second, soon)
 	wantLost(t, second)
+	if second.Deadline() <= consul.BootTime() {
+		t.Error("its deadline is over")
+	}
 	third := join(t, store, "h1")
 	if third.Incarnation() <= second.Incarnation() {
 		t.Errorf("incarnation %d follows %d", third.Incarnation(), second.Incarnation())

@@ -34,7 +34,7 @@ func TestEnvironment(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	set(cluster.NewToken("h1", policy(t)))
+	set(cluster.NewToken("h1", minimal(t)))
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte(cluster.Token), 0o600); err != nil {
 		t.Fatal(err)

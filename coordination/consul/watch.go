@@ -15,8 +15,9 @@ import (
 // Of blocking queries.
 const (
 	watchTime = 60 * time.Second
-	watchGap  = 50 * time.Millisecond // between two, for a prefix that never rests
-	watchLate = 10 * time.Second      // the longest pause after an error
+	watchGap  = 50 * time.Millisecond  // between two, for a prefix that never rests
+	emptyGap  = 200 * time.Millisecond // and for one with nothing below it: see Watch
+	watchLate = 10 * time.Second       // the longest pause after an error
 )
 
 // query is a read that Consul may let wait for a change.
@@ -50,13 +51,19 @@ func (c *client) poll(ctx context.Context, limit time.Duration, last uint64, wai
 // ends or the Store is closed. Its first state is read consistently, the later
 // ones as the leader has them. After an error it begins anew, at first soon,
 // later every ten seconds.
+//
+// Consul wakes whoever watches a prefix with nothing below it for whatever is
+// written elsewhere. So, the more often that is in vain, the longer the pause
+// before the next query, up to emptyGap; and that the token may read is then
+// asked again every ten seconds only.
 func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordination.Record, error] {
 	return func(yield func([]coordination.Record, error) bool) {
 		ctx, cancel := s.within(ctx)
 		defer cancel()
 		var last uint64
 		var seen []coordination.Record
-		first, late := true, pause
+		first, late, gap := true, pause, watchGap
+		var asked time.Duration // when we knew last that the token may read
 		for ctx.Err() == nil {
 			var pairs api.KVPairs
 			index, err := s.client.poll(ctx, listTime, last, watchTime, func(consul *api.Client, q *api.QueryOptions) (meta *api.QueryMeta, err error) {
@@ -64,8 +71,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 				pairs, meta, err = consul.KV().List(s.recordKey(prefix), q)
 				return meta, err
 			})
-			if err == nil {
-				err = s.permitted(ctx, len(pairs))
+			if err == nil && (last == 0 || len(seen) > 0 || s.now()-asked >= watchLate) {
+				err, asked = s.permitted(ctx, len(pairs)), s.now()
 			}
 			if ctx.Err() != nil {
 				return
@@ -80,7 +87,12 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 			}
 			late = pause
 			records := s.records(pairs, prefix)
+			gap = min(2*gap, emptyGap)
+			if len(records) > 0 {
+				gap = watchGap
+			}
 			if first || !slices.EqualFunc(records, seen, sameVersion) {
+				gap = watchGap
 				// The caller may keep, and change, what it is given.
 				seen = slices.Clone(records)
 				if !yield(records, nil) {
@@ -88,7 +100,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 				}
 			}
 			first, last = false, index
-			if !sleep(ctx, watchGap) {
+			if !sleep(ctx, gap) {
 				return
 			}
 		}

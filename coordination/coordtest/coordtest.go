@@ -19,7 +19,7 @@ const patience = 30 * time.Second
 // likes, but never while it is open already. The test closes what it opens.
 func Run(t *testing.T, fresh func(t *testing.T) (open func() coordination.Coordinator)) {
 	t.Helper()
-	for _, group := range [][]test{recordTests(), commitTests(), sessionTests(), forgetTests(), watchTests(), concurrencyTests()} {
+	for _, group := range [][]test{recordTests(), commitTests(), sessionTests(), leaseTests(), hostTests(), forgetTests(), watchTests(), concurrencyTests()} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				s := &state{t: t, open: fresh(t)}

@@ -35,6 +35,9 @@ func (s *state) wantHosts(want ...string) []coordination.Host {
 	}
 	var got []string
 	for _, h := range hosts {
+		if h.Live && h.Suspect {
+			s.t.Errorf("%s is live and suspect", h.Name)
+		}
 		if h.Live {
 			got = append(got, h.Name+" live")
 		} else {

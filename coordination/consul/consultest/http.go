@@ -119,5 +119,11 @@ func (c *Cluster) StartAgent(name string) *Agent {
 // Address of the agent.
 func (a *Agent) Address() string { return a.address() }
 
+// Kill ends the agent as a power cut would.
+func (a *Agent) Kill() { a.kill() }
+
+// Restart starts the agent, which was killed, with what it had on its disk.
+func (a *Agent) Restart() { a.t.Helper(); a.start() }
+
 // Terminate ends the agent with SIGTERM.
 func (a *Agent) Terminate() { a.t.Helper(); a.terminate() }
