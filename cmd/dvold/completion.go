@@ -106,7 +106,7 @@ func poolNames(ctx context.Context, d *adminapi.Client) (names []string, err err
 
 // volumeOptions lists the options that all backends have.
 func volumeOptions(ctx context.Context, d *adminapi.Client) ([]string, error) {
-	options := []string{"access=shared", "adopt=", "gid=", "mode=", "retain=true", "size=", "uid="}
+	options := []string{"access=exclusive", "access=shared", "adopt=", "gid=", "mode=", "mount_wait=", "retain=true", "size=", "takeover=auto", "takeover=manual", "takeover=never", "uid="}
 	pools, err := poolNames(ctx, d)
 	for _, p := range pools {
 		options = append(options, "pool="+p)

@@ -18,16 +18,18 @@ import (
 func volumeCommand() *cobra.Command {
 	inspect := operator("inspect NAME", "Show all there is to know about a volume", cobra.ExactArgs(1), volumeInspect)
 	inspect.Long = `Show all there is to know about a volume: where its data lies, who has it
-mounted, and what becomes of its data when it is removed.`
+mounted, and what becomes of its data when it is removed. Of an exclusive one
+also who owns it, on what terms, and what a takeover would do and hit.`
 	rm := operator("rm NAME", "Remove a volume; its data goes to the trash", cobra.ExactArgs(1), volumeRemove)
 	rm.Long = `Remove a volume; its data goes to the trash. Refused while it is in use.
 Adopted data stays where it is.`
-	return group("volume", "List, inspect, create, change and remove volumes",
+	return group("volume", "List, inspect, create, change, release and remove volumes",
 		volumeListCommand(),
 		completeOne(inspect, volumeNames),
 		volumeCreateCommand(),
 		completeOne(volumeSetCommand(), volumeNames),
 		completeOne(rm, volumeNames),
+		completeOne(volumeReleaseCommand(), volumeNames),
 	)
 }
 
@@ -87,6 +89,9 @@ func volumeInspect(c *cobra.Command, d *adminapi.Client, args []string) error {
 		row("Mounted:", yesNo(v.Mounted))
 		for _, h := range v.Holders {
 			row("Holder:", fmt.Sprintf("host %s%s%s, since %s", h.Host, mark(h.ThisHost, " (this host)"), mark(!h.Live, " (silent)"), localTime(h.Since)))
+		}
+		if v.Owner != nil {
+			ownerRows(row, *v.Owner)
 		}
 		for _, u := range v.Uses {
 			row("Use:", fmt.Sprintf("mount ID %.12s, %s, since %s, engine process %d", u.MountID, times(u.Count), localTime(u.Since), u.Engine.PID))
@@ -169,12 +174,12 @@ func volumeSetCommand() *cobra.Command {
 		}
 		return print(c, v, func(row func(...any)) { row(v.Name) })
 	})
-	c.Long = `Change who may have a volume mounted: shared, many hosts read and write; or
-readonly, many hosts read and nobody writes. Refused while a host has it
-mounted.`
+	c.Long = `Change who may have a volume mounted: shared, many hosts read and write;
+exclusive, one host at a time; or readonly, many hosts read and nobody writes.
+Refused while a host has it mounted.`
 	c.Example = `  dvold volume set site --access readonly`
-	c.Flags().String("access", "", "shared or readonly: who may have it `mounted`")
-	completeFlag(c, "access", cobra.FixedCompletions([]string{"shared", "readonly"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().String("access", "", "shared, exclusive or readonly: who may have it `mounted`")
+	completeFlag(c, "access", cobra.FixedCompletions([]string{"shared", "exclusive", "readonly"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 

@@ -30,6 +30,12 @@ type Change struct {
 	Access volumes.Access `json:"access"`
 }
 
+// Release asks for a volume to be taken from a silent host on the operator's
+// word.
+type Release struct {
+	From string `json:"from"`
+}
+
 func (s *Server) getVersion(context.Context, *http.Request) (any, error) {
 	return Version{s.version}, nil
 }
@@ -65,6 +71,17 @@ func (s *Server) changeVolume(ctx context.Context, r *http.Request) (any, error)
 		return nil, err
 	}
 	return s.volumes.SetAccess(ctx, r.PathValue("name"), c.Access)
+}
+
+func (s *Server) releaseVolume(ctx context.Context, r *http.Request) (any, error) {
+	var o Release
+	if err := decode(r, &o); err != nil {
+		return nil, err
+	}
+	if err := s.volumes.Release(ctx, r.PathValue("name"), o.From); err != nil {
+		return nil, err
+	}
+	return s.volumes.Get(ctx, r.PathValue("name"))
 }
 
 func (s *Server) listTrash(ctx context.Context, _ *http.Request) (any, error) {

@@ -65,6 +65,11 @@ func (c *Client) SetAccess(ctx context.Context, name string, access volumes.Acce
 	return v, c.do(ctx, http.MethodPatch, "/v1/volumes/"+url.PathEscape(name), Change{access}, &v)
 }
 
+// Release takes an exclusive volume from a silent host on the operator's word.
+func (c *Client) Release(ctx context.Context, name, from string) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodPost, "/v1/volumes/"+url.PathEscape(name)+"/release", Release{from}, &v)
+}
+
 // ScanPool compares what lies in a pool of this host with the records.
 func (c *Client) ScanPool(ctx context.Context, name string, o Scan) (f Findings, err error) {
 	return f, c.ask(ctx, http.MethodPost, "/v1/pools/"+url.PathEscape(name)+"/scan", o, &f)

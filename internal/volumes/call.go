@@ -36,7 +36,7 @@ func callLocked[T any](ctx context.Context, m *Manager, name string, release fun
 	go func() {
 		defer m.calls.Done()
 		defer release()
-		value, undo, err := guard(ctx, m, name, fn)
+		value, undo, err := shield(ctx, m, name, fn)
 		if settled.CompareAndSwap(false, true) {
 			done <- result{value, err}
 			return
@@ -61,9 +61,9 @@ func callLocked[T any](ctx context.Context, m *Manager, name string, release fun
 	}
 }
 
-// guard turns a panic into an error: a bug met by one volume must not end the
+// shield turns a panic into an error: a bug met by one volume must not end the
 // daemon that all others depend on.
-func guard[T any](ctx context.Context, m *Manager, name string, fn func(context.Context) (T, func(context.Context), error)) (value T, undo func(context.Context), err error) {
+func shield[T any](ctx context.Context, m *Manager, name string, fn func(context.Context) (T, func(context.Context), error)) (value T, undo func(context.Context), err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			m.log.Error("call panicked", "volume", name, "panic", p, "stack", string(debug.Stack()))

@@ -21,6 +21,7 @@ import (
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -48,6 +49,15 @@ func operations() []operation {
 		made(w)
 		w.mount("data", "c1", me(w.t))
 	}
+	ownable := func(w *world) {
+		made(w)
+		_, err := w.SetAccess(w.t.Context(), "data", AccessExclusive)
+		w.must(err)
+	}
+	owned := func(w *world) {
+		ownable(w)
+		w.mount("data", "c1", me(w.t))
+	}
 	removed := func(w *world) {
 		made(w)
 		w.must(w.Remove(w.t.Context(), "data", nil))
@@ -69,6 +79,10 @@ func operations() []operation {
 		{"first mount", made, mount},
 		{"second mount (docker cp)", mounted, mount},
 		{"last unmount", mounted, func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Unmount(ctx, "data", "c1")
+		}},
+		{"first mount, exclusive", ownable, mount},
+		{"last unmount, exclusive", owned, func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Unmount(ctx, "data", "c1")
 		}},
 		{"remove", made, func(ctx context.Context, m *Manager, _ host.Process) error {
@@ -360,7 +374,8 @@ func playDaemon(dir, name, last string) error {
 	var steps []string
 	cfg := Config{
 		Host: "h1", StateDir: dir, RunDir: filepath.Join(dir, "run"), DefaultPool: "a",
-		Pools: []Pool{{Name: "a", Type: "local", Backend: pool, TrashTTL: time.Hour}},
+		Pools:   []Pool{{Name: "a", Type: "local", Backend: pool, TrashTTL: time.Hour}},
+		CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
 			if !armed.Load() {
 				return

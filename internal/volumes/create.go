@@ -78,7 +78,7 @@ func (m *Manager) build(ctx context.Context, name string, options map[string]str
 		return err
 	}
 	m.step("create: intent written")
-	_, _, err = guard(ctx, m, name, func(ctx context.Context) (struct{}, func(context.Context), error) {
+	_, _, err = shield(ctx, m, name, func(ctx context.Context) (struct{}, func(context.Context), error) {
 		return struct{}{}, nil, m.provide(ctx, p, in, v, fill)
 	})
 	if err != nil {
@@ -270,6 +270,9 @@ func (m *Manager) erase(ctx context.Context, r record) error {
 			if err := b.Remove(ctx, r.Handle); err != nil {
 				return err
 			}
+		}
+		if err := unstamp(ctx, b, r.ID); err != nil {
+			return err
 		}
 		return b.Describe(ctx, r.ID, nil)
 	})

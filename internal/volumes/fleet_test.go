@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/internal/standing"
 )
 
 // fleet is several hosts in one process, on one real coordinator.
@@ -35,6 +37,8 @@ type node struct {
 	name    string
 	line    *line
 	running bool
+	fencer  *fencer   // of its pool a; nil: none
+	terms   Exclusive // of its pool a
 
 	mu   sync.Mutex // guards the field below
 	hook func(step string)
@@ -72,6 +76,7 @@ func (f *fleet) log(who string) *slog.Logger {
 func (f *fleet) add(name string) *node {
 	f.t.Helper()
 	n := &node{fleet: f, name: name, line: newLine(f.store)}
+	n.terms = Exclusive{Takeover: TakeoverManual, OnSessionLoss: standing.Cut, MountWait: time.Second}
 	n.world = &world{t: f.t, dir: filepath.Join(f.dir, name), ttl: time.Hour, coord: f.store}
 	n.must(os.MkdirAll(n.dir, 0o755))
 	n.gates = map[string]*gate{"a": (&world{t: f.t, dir: f.dir}).newGate("a"), "b": n.newGate("b")}
@@ -113,6 +118,7 @@ func (n *node) open() error {
 	n.coord = n.fleet.store
 	cfg := Config{
 		Host: n.name, StateDir: n.dir, RunDir: filepath.Join(n.dir, "run"), DefaultPool: "a",
+		CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
 			n.mu.Lock()
 			hook := n.hook
@@ -126,9 +132,11 @@ func (n *node) open() error {
 		cfg.DefaultPool = "b"
 	}
 	for name, g := range n.gates {
-		cfg.Pools = append(cfg.Pools, Pool{
-			Name: name, Type: "local", Location: "/" + name, Backend: g, Shared: name == "a", TrashTTL: n.ttl,
-		})
+		p := Pool{Name: name, Type: "local", Location: "/" + name, Backend: g, Shared: name == "a", TrashTTL: n.ttl, Exclusive: n.terms}
+		if n.fencer != nil && name == "a" {
+			p.Fencer = n.fencer
+		}
+		cfg.Pools = append(cfg.Pools, p)
 	}
 	m, err := Open(context.Background(), cfg, n.line, n.fleet.log(n.name))
 	if err != nil {

@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ type Details struct {
 	Problem  string      `json:"problem,omitempty"` // why the storage could not be asked
 	Users    []host.User `json:"users,omitempty"`   // processes of this host that have it, one for each container
 	Holders  []Holder    `json:"holders"`           // hosts that have it mounted
+	Owner    *Owner      `json:"owner,omitempty"`   // of an exclusive one
 }
 
 // Get describes a volume, or returns ErrNotFound. While the coordinator is away
@@ -112,10 +114,15 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	}
 	v := m.viewAsOf(r, seen)
 	d := Details{Volume: v, Used: -1}
-	info, err := call(ctx, m, name, func(ctx context.Context) (backends.Info, func(context.Context), error) {
-		info, err := m.stat(ctx, r)
-		return info, nil, err
-	})
+	var info backends.Info
+	if release, ok := m.locks.soon(ctx, name); ok {
+		info, err = callLocked(ctx, m, name, release, func(ctx context.Context) (backends.Info, func(context.Context), error) {
+			info, err := m.stat(ctx, r)
+			return info, nil, err
+		})
+	} else {
+		err = errors.New("its storage was not asked, as another call for it is under way")
+	}
 	if err != nil {
 		d.Problem = err.Error()
 	} else {
@@ -127,6 +134,10 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.Holders(ctx, name) })
 	if err != nil {
 		d.Holders, d.Problem = []Holder{}, err.Error()
+	}
+	d.Owner, err = ask(ctx, m, func(ctx context.Context) (*Owner, error) { return m.ownerOf(ctx, r) })
+	if err != nil {
+		d.Problem = err.Error()
 	}
 	if e, ok := m.entry(name); ok {
 		if d.Users, err = m.users(ctx, e); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination/embedded"
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
@@ -56,7 +57,7 @@ func (w *world) start() *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cfg := Config{Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "a"}
+	cfg := Config{Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "a", CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"}}
 	for name, g := range w.gates {
 		cfg.Pools = append(cfg.Pools, Pool{Name: name, Type: "local", Backend: g, TrashTTL: w.ttl})
 	}
@@ -175,6 +176,14 @@ func (g *gate) wait() {
 	if hung != nil {
 		<-hung
 	}
+}
+
+func (g *gate) Stamp(ctx context.Context, id string, text []byte) error {
+	return g.Backend.(backends.Stamper).Stamp(ctx, id, text)
+}
+
+func (g *gate) Stamped(ctx context.Context, id string) ([]byte, error) {
+	return g.Backend.(backends.Stamper).Stamped(ctx, id)
 }
 
 func (g *gate) Create(ctx context.Context, v backends.Volume) error {

@@ -222,3 +222,13 @@ func (m *Manager) unheld(ctx context.Context, name string) error {
 	}
 	return fmt.Errorf("%s: %w", strings.Join(texts, "; "), ErrInUse)
 }
+
+// holderOf reads what a host wrote for a volume that it holds, if it has.
+func (m *Manager) holderOf(ctx context.Context, host, name string) (holder, error) {
+	stored, err := m.stored(ctx, holderKey(name, host))
+	if err != nil || stored.Version == 0 {
+		return holder{}, err
+	}
+	var h holder
+	return h, unmarshal(fmt.Sprintf("record %q", stored.Key), stored.Value, recordSchema, &h)
+}

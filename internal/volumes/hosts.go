@@ -147,6 +147,9 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 	}
 	for _, s := range holdings {
 		volume := path.Base(s.Key)
+		if err := m.vouchFor(ctx, name, volume); err != nil {
+			return fmt.Errorf("volume %q: %w", volume, err)
+		}
 		held, err := m.holdingOf(ctx, name, volume)
 		if err != nil {
 			return err

@@ -27,6 +27,7 @@ var (
 // costs no disk write. Changes are synced when put and remove return.
 type journal struct {
 	db *bbolt.DB
+	id string // tells it from another that was made at its path
 }
 
 // openJournal opens the journal at path or makes an empty one.
@@ -52,6 +53,12 @@ func (j *journal) init(tx *bbolt.Tx) error {
 	meta, err := tx.CreateBucketIfNotExists(metaBucket)
 	if err != nil {
 		return err
+	}
+	if j.id = string(meta.Get([]byte("id"))); j.id == "" {
+		j.id = newOp() + newOp()
+		if err := meta.Put([]byte("id"), []byte(j.id)); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.CreateBucketIfNotExists(mountsBucket); err != nil {
 		return err

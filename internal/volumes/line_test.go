@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // line is what one host has of a coordinator that is real. It adds faults and
@@ -20,6 +21,7 @@ type line struct {
 	changed  chan struct{}                    // closed when fault or store change
 	joined   coordination.Session             // the last, of the store
 	doubtful func(ops []coordination.Op) bool // whether the answer to that commit is lost
+	lease    *lease                           // of the sessions to come; nil: that of the store
 	calls    map[string]int
 }
 
@@ -147,7 +149,53 @@ func (l *line) Join(ctx context.Context, h coordination.Host) (coordination.Sess
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.joined = s
+	if l.lease != nil {
+		return lineSession{leased{s, l.lease}, l}, nil
+	}
 	return lineSession{s, l}, nil
+}
+
+// expire has the sessions to come be believed in for ttl after each renewal,
+// which is what renew is. The store's don't end by themselves.
+func (l *line) expire(ttl time.Duration) *lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lease = &lease{ttl: ttl, renewals: make(chan struct{}, 1)}
+	l.lease.renew()
+	return l.lease
+}
+
+// lease is a session's, renewed by hand.
+type lease struct {
+	ttl      time.Duration
+	renewals chan struct{}
+
+	mu       sync.Mutex // guards the field below
+	deadline time.Duration
+}
+
+func (l *lease) renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deadline = host.BootTime() + l.ttl
+	select {
+	case l.renewals <- struct{}{}:
+	default:
+	}
+}
+
+// leased is a session with a lease.
+type leased struct {
+	coordination.Session
+	lease *lease
+}
+
+func (l leased) TTL() time.Duration       { return l.lease.ttl }
+func (l leased) Renewed() <-chan struct{} { return l.lease.renewals }
+func (l leased) Deadline() time.Duration {
+	l.lease.mu.Lock()
+	defer l.lease.mu.Unlock()
+	return l.lease.deadline
 }
 
 func (l *line) Hosts(ctx context.Context) ([]coordination.Host, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/cut"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -52,14 +53,17 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		return "", err
 	}
 	e, known := m.entry(name)
-	if !known {
-		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle}
+	if known && e.Lost != "" {
+		return "", unavailablef("this host is being cut off from it: %s", e.Lost)
+	}
+	if exclusive := r.Access == AccessExclusive; !known || len(e.Uses) == 0 && e.Exclusive != exclusive {
+		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle, Exclusive: exclusive}
 		if err := m.record(e); err != nil { // the intent
 			return "", err
 		}
 		m.step("mount: intent written")
 	}
-	if r, err = m.holdOrKnow(ctx, r, seen, len(e.Uses) > 0); err == nil && r.ID != e.ID {
+	if r, err = m.take(ctx, p, r, seen, &e); err == nil && r.ID != e.ID {
 		err = unavailablef("it was replaced by another of that name just now: try again")
 	}
 	if err == nil {
@@ -69,6 +73,11 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 	if err == nil {
 		e.mounted = true
 		m.remember(e)
+		if e.Exclusive {
+			e, err = m.confirm(e)
+		}
+	}
+	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -84,6 +93,57 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		m.remind(r)
 	}
 	return m.target(e.ID), nil
+}
+
+// take has the records say that this host may mount the volume.
+func (m *Manager) take(ctx context.Context, p *pool, r record, seen time.Time, e *entry) (record, error) {
+	switch {
+	case !e.Exclusive:
+		return m.holdOrKnow(ctx, r, seen, len(e.Uses) > 0)
+	case e.mounted && len(e.Uses) > 0:
+		return r, nil // whatever becomes of it becomes of all its uses
+	case !seen.IsZero():
+		return r, unavailablef("an exclusive volume is not mounted without the coordinator: %w", cmp.Or(m.reach.err(), ErrUnavailable))
+	}
+	r, err := m.own(ctx, r, p)
+	if err != nil {
+		return r, err
+	}
+	o, _ := m.owned(r.Name)
+	e.Epoch = o.epoch
+	if err := m.stampEpoch(ctx, p, r, o.epoch); err != nil {
+		return r, err
+	}
+	m.step("mount: stamped")
+	if err := m.order(*e); err != nil { // before there is anything to cut
+		return r, err
+	}
+	m.step("mount: guard told")
+	return r, nil
+}
+
+// confirm makes sure that this host may still have an exclusive volume mounted
+// that it has mounted just now, and tells the guard what that looks like.
+func (m *Manager) confirm(e entry) (entry, error) {
+	first := e.Mount == nil
+	if first {
+		mount, err := cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID)}.Identified()
+		if err != nil {
+			return e, err
+		}
+		e.Mount = &mount
+		m.remember(e)
+		if err := m.order(e); err != nil {
+			return e, err
+		}
+	}
+	if now, _ := m.entry(e.Name); now.Lost != "" {
+		return now, unavailablef("this host is being cut off from it: %s", now.Lost)
+	}
+	if !first {
+		return e, nil
+	}
+	return e, m.mayMount(e.Name)
 }
 
 // holdOrKnow has the records say that this host holds the volume. While the

@@ -48,6 +48,9 @@ func parseOptions(options map[string]string) (settings, error) {
 			return s, fmt.Errorf("option %s=%q: %w: %w", name, value, err, ErrInvalid)
 		}
 	}
+	if s.access != AccessExclusive && (s.takeover != "" || s.mountWait != nil) {
+		return s, fmt.Errorf("options takeover and mount_wait are for access=%s: %w", AccessExclusive, ErrInvalid)
+	}
 	return s, nil
 }
 

@@ -36,6 +36,7 @@ func (m *Manager) recover(boot string) error {
 	for i, e := range entries {
 		if last != boot {
 			e = e.keep(func(use) bool { return false }) // no container outlives its kernel
+			e.Mount, e.Lost = nil, ""
 		}
 		target := m.target(e.ID)
 		e.mounted = at[target]
@@ -47,6 +48,13 @@ func (m *Manager) recover(boot string) error {
 	for target := range at {
 		if filepath.Dir(target) == m.mountDir() {
 			m.log.Warn("mount is not in the journal and was left alone", "target", target)
+		}
+	}
+	for _, o := range m.guard.Orders() {
+		if !slices.ContainsFunc(entries, func(e entry) bool { return e.ID == o.ID }) {
+			if err := m.guard.Remove(o.ID); err != nil {
+				return err
+			}
 		}
 	}
 	if err := m.tidy(); err != nil {
@@ -172,16 +180,15 @@ func (m *Manager) reconcileNames(ctx context.Context, names []string) error {
 func (m *Manager) reconcileOne(ctx context.Context, name string) error {
 	e, mounted := m.entry(name)
 	mounted = mounted && (e.mounted || len(e.Uses) > 0)
-	if !mounted {
-		m.mu.Lock()
-		delete(m.holdings, name)
-		m.mu.Unlock()
-		h, err := m.holdingOf(ctx, m.cfg.Host, name)
-		if err != nil || h.holder == 0 && h.reverse == 0 {
-			return err
+	if mounted && e.Exclusive {
+		session, err := m.session()
+		if err == nil {
+			err = m.reclaimOne(ctx, session, e)
 		}
-		_, err = m.commit(ctx, h.delete(m.cfg.Host, name)...)
 		return err
+	}
+	if !mounted {
+		return m.unhold(ctx, name)
 	}
 	r, err := m.existing(ctx, name)
 	if errors.Is(err, ErrNotFound) || err == nil && r.ID != e.ID {
@@ -191,5 +198,26 @@ func (m *Manager) reconcileOne(ctx context.Context, name string) error {
 	if err == nil {
 		_, err = m.hold(ctx, r)
 	}
+	return err
+}
+
+// unhold has the records say that this host does not hold a volume, nor own it.
+func (m *Manager) unhold(ctx context.Context, name string) error {
+	m.mu.Lock()
+	delete(m.holdings, name)
+	delete(m.ownerships, name)
+	m.mu.Unlock()
+	held, err := m.holderOf(ctx, m.cfg.Host, name)
+	if err != nil {
+		return err
+	}
+	if held.Access == AccessExclusive {
+		return m.renounce(ctx, name, held.Volume)
+	}
+	h, err := m.holdingOf(ctx, m.cfg.Host, name)
+	if err != nil || h.holder == 0 && h.reverse == 0 {
+		return err
+	}
+	_, err = m.commit(ctx, h.delete(m.cfg.Host, name)...)
 	return err
 }

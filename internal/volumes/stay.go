@@ -108,10 +108,19 @@ func (m *Manager) join(ctx context.Context) error {
 		return fmt.Errorf("join the cluster as %q: %w", m.cfg.Host, unavailable(err))
 	}
 	m.unfinished.Store(true)
+	m.fenced.Store(true)
 	m.later(&m.unsettled)
+	if err := m.keepStay(session.Incarnation()); err != nil {
+		m.log.Error("a reboot will not prove that this host let go of its volumes", "err", err)
+	}
 	if err := m.check(ctx); err != nil {
 		return m.lost(err)
 	}
+	m.calls.Add(1)
+	go func() {
+		defer m.calls.Done()
+		m.settleOwners(session)
+	}()
 	return nil
 }
 

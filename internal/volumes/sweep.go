@@ -170,6 +170,12 @@ func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy
 			m.unsettled.Store(true)
 		}
 	}
+	if m.fenced.Swap(false) {
+		if err := m.unfence(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("this host is not unfenced yet", "err", err)
+			m.fenced.Store(true)
+		}
+	}
 	if m.unfinished.Swap(false) {
 		if err := m.resume(ctx); err != nil && ctx.Err() == nil {
 			m.log.Warn("interrupted calls were not undone yet", "err", err)
@@ -183,6 +189,9 @@ func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy
 	hosts, err := m.coord.Hosts(ctx)
 	if err != nil {
 		return trashInterval
+	}
+	if m.fenced.Load() {
+		return mountInterval
 	}
 	return min(trashInterval*time.Duration(max(len(hosts), 1)), maxTrashPause)
 }

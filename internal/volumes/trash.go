@@ -192,7 +192,11 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 		return err
 	}
 	m.step("purge: data removed")
-	if _, err := m.commit(ctx, r.deleted(key)); ignoreConflict(err) != nil {
+	ops, err := m.ownerless(ctx, r)
+	if err != nil {
+		return err
+	}
+	if _, err := m.commit(ctx, append(ops, r.deleted(key))...); ignoreConflict(err) != nil {
 		return fmt.Errorf("delete the record: %w", err)
 	}
 	m.step("purge: record removed")

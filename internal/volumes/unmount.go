@@ -60,6 +60,9 @@ func (m *Manager) detach(ctx context.Context, e entry) error {
 
 // dismount is detach for a volume that is known to be unused.
 func (m *Manager) dismount(ctx context.Context, e entry) error {
+	if e.Exclusive {
+		return m.giveBack(ctx, e)
+	}
 	target := m.target(e.ID)
 	if err := m.release(ctx, e, target); err != nil {
 		return err

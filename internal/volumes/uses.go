@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/dvol/dvold/internal/cut"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -20,6 +21,12 @@ type entry struct {
 	Pool   string         `json:"pool"`
 	Handle string         `json:"handle"`
 	Uses   map[string]use `json:"uses,omitempty"` // by Docker's mount ID
+
+	// Of an exclusive volume.
+	Exclusive bool        `json:"exclusive,omitempty"`
+	Epoch     uint64      `json:"epoch,omitempty"` // of this host's ownership
+	Mount     *cut.Volume `json:"mount,omitempty"` // what is mounted, once it is
+	Lost      string      `json:"lost,omitempty"`  // why this host may not use it any more: it is being cut off
 
 	mounted bool // as last seen in the mount table
 }

@@ -27,6 +27,8 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/cut"
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -50,6 +52,12 @@ type Config struct {
 	RunDir      string // lost in a reboot: holds the journal, mounts.db, and the mountpoints, mnt/
 	Pools       []Pool
 	DefaultPool string // must be one of Pools
+
+	// Guard is for the time in which no guard process runs beside dvold.
+	Guard guard.Config
+	// CutTime is how long after the end of its lease this host takes, at most,
+	// to cut itself off from a volume, or reboots.
+	CutTime time.Duration
 
 	// Step, if not nil, is called after each step of what a Manager does, by a
 	// name such as "create: intent written". Tests end the process in it.
@@ -89,16 +97,23 @@ type Manager struct {
 	stop       context.CancelFunc // ends the background
 	wake       chan struct{}      // asks for a sweep now; holds one
 
+	guard    *guard.Book
+	cutter   *cut.Cutter
+	counters Counters
+
 	unfinished atomic.Bool // intents of interrupted calls may be left
+	fenced     atomic.Bool // others may have cut this host off, and it may be clean by now
 	unsettled  atomic.Bool // the records may not say what this host holds and has
 
-	mu       sync.RWMutex // guards the fields below
-	mounts   map[string]entry
-	holdings map[string]holding
-	cluster  cluster
-	current  coordination.Session // nil while this host is not in the cluster,
-	absent   error                // for this reason
-	joined   bool                 // it was before
+	mu         sync.RWMutex // guards the fields below
+	mounts     map[string]entry
+	holdings   map[string]holding
+	ownerships map[string]ownership
+	silences   map[string]silence // by host
+	cluster    cluster
+	current    coordination.Session // nil while this host is not in the cluster,
+	absent     error                // for this reason
+	joined     bool                 // it was before
 }
 
 // Open reads the journal and brings it into line with the kernel's mount table,
@@ -107,13 +122,16 @@ type Manager struct {
 // is away. It fails if another machine of this name is in the cluster.
 func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *slog.Logger) (*Manager, error) {
 	m := &Manager{
-		cfg:      cfg,
-		pools:    make(map[string]*pool),
-		coord:    coord,
-		log:      log,
-		wake:     make(chan struct{}, 1),
-		mounts:   make(map[string]entry),
-		holdings: make(map[string]holding),
+		cfg:        cfg,
+		pools:      make(map[string]*pool),
+		coord:      coord,
+		log:        log,
+		wake:       make(chan struct{}, 1),
+		mounts:     make(map[string]entry),
+		holdings:   make(map[string]holding),
+		ownerships: make(map[string]ownership),
+		silences:   make(map[string]silence),
+		cutter:     &cut.Cutter{Log: log},
 	}
 	for _, p := range cfg.Pools {
 		m.pools[p.Name] = newPool(p)
@@ -148,6 +166,9 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if err != nil {
 		return nil, errors.Join(err, m.known.close())
 	}
+	if m.guard, err = guard.OpenBook(m.guardDir()); err != nil {
+		return nil, errors.Join(err, m.journal.close(), m.known.close())
+	}
 	m.step("start: journal opened")
 	if err := m.recover(boot); err != nil {
 		return nil, errors.Join(err, m.journal.close(), m.known.close())
@@ -157,7 +178,7 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 		return nil, errors.Join(err, m.leave(ctx))
 	}
 	m.step("start: cluster joined")
-	for _, work := range []func(){m.stay, m.follow, m.sweep} {
+	for _, work := range []func(){m.stay, m.follow, m.sweep, m.tend, m.attend, m.heed, m.standBy} {
 		m.calls.Add(1)
 		go work()
 	}
@@ -209,6 +230,11 @@ func (m *Manager) Pools() []Pool {
 
 // DefaultPool is the pool of a volume that names none.
 func (m *Manager) DefaultPool() string { return m.cfg.DefaultPool }
+
+// now is the time that leases are counted in.
+func (m *Manager) now() time.Duration { return host.BootTime() }
+
+func (m *Manager) guardDir() string { return filepath.Join(m.cfg.RunDir, "guard") }
 
 func (m *Manager) mountDir() string { return filepath.Join(m.cfg.RunDir, "mnt") }
 

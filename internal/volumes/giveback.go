@@ -1,0 +1,173 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// giveBack is dismount for an exclusive volume: what was written is made
+// durable, and only once it is proven that nothing of the volume is left on
+// this host does the next owner get it. Until then its record says that it is
+// being released, and who is in the way. umount(2) alone proves nothing: other
+// mount namespaces may have copies of the mount.
+func (m *Manager) giveBack(ctx context.Context, e entry) error {
+	target := m.target(e.ID)
+	mounted, err := host.IsMountpoint(target)
+	switch {
+	case err != nil:
+		return err
+	case e.Lost != "":
+		if outcome, ok := m.guard.Outcome(e.ID); !ok || outcome.Verified == 0 {
+			return fmt.Errorf("it is being cut off from this host: %w", ErrInUse)
+		}
+	case mounted:
+		if err := m.sync(ctx, e, target); err != nil {
+			return err
+		}
+		m.step("give back: synced")
+		if err := m.release(ctx, e, target); err != nil {
+			return err
+		}
+	case e.mounted:
+		// Not by us: by the guard, perhaps, which has more to do then.
+		return errors.Join(m.lose(e, "it was unmounted behind dvold's back"), ErrInUse)
+	}
+	m.step("unmount: unmounted")
+	if e.Lost == "" && e.Mount != nil {
+		if err := m.proveGone(ctx, e); err != nil {
+			return err
+		}
+	}
+	if err := host.RemoveMountpoint(target); err != nil {
+		return err
+	}
+	m.step("unmount: mountpoint removed")
+	if err := m.journal.remove(e.Name); err != nil {
+		return err
+	}
+	m.forget(e.Name)
+	m.step("unmount: entry removed")
+	if err := m.guard.Remove(e.ID); err != nil {
+		m.log.Error("the guard was not told that a volume is gone", "volume", e.Name, "err", err)
+	}
+	m.letGoOwned(ctx, e)
+	m.step("unmount: not held any more")
+	return nil
+}
+
+// sync makes durable what was written to a volume. It may wait for the storage
+// for as long as that takes.
+func (m *Manager) sync(ctx context.Context, e entry, target string) error {
+	sync := func(backends.Backend) error {
+		dir, err := os.OpenFile(target, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
+	}
+	var err error
+	if p := m.pools[e.Pool]; p != nil {
+		err = p.do(ctx, sync)
+	} else {
+		err = sync(nil)
+	}
+	if err != nil {
+		return fmt.Errorf("write to the storage what is left: %w", err)
+	}
+	return nil
+}
+
+// proveGone returns ErrInUse while anything on this host still has the volume.
+// Bare copies of its mount are unmounted where they are.
+func (m *Manager) proveGone(ctx context.Context, e entry) error {
+	left, err := m.cutter.Remains(ctx, *e.Mount)
+	if err != nil {
+		return fmt.Errorf("make sure that nothing has it any more: %w", err)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	problem := strings.Join(left, ", ")
+	m.releasing(ctx, e, problem)
+	return fmt.Errorf("unmounted, and still in use by %s: %w", problem, ErrInUse)
+}
+
+// releasing has the record say why this host has not let go of a volume yet.
+func (m *Manager) releasing(ctx context.Context, e entry, problem string) {
+	_, err := ask(context.WithoutCancel(ctx), m, func(ctx context.Context) (struct{}, error) {
+		o, err := m.loadOwner(ctx, e.ID)
+		if err != nil || !m.ofThisHost(o) || o.State == ownerFencing || o.State == ownerReleasing && o.Problem == problem {
+			return struct{}{}, err
+		}
+		o.State, o.Problem = ownerReleasing, problem
+		put, err := o.put()
+		if err == nil {
+			_, err = m.commit(ctx, put)
+		}
+		return struct{}{}, err
+	})
+	if err != nil {
+		m.log.Debug("the records don't say why a volume is not let go of", "volume", e.Name, "err", err)
+	}
+}
+
+// letGoOwned has the records say that nobody owns a volume that this host has
+// none of any more. It does not wait long: what fails is done when the sweeper
+// compares the records with the journal. The caller holds the volume's lock.
+func (m *Manager) letGoOwned(ctx context.Context, e entry) {
+	m.notOwned(e.Name)
+	m.mu.Lock()
+	delete(m.holdings, e.Name)
+	m.mu.Unlock()
+	_, err := ask(context.WithoutCancel(ctx), m, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, m.renounce(ctx, e.Name, e.ID)
+	})
+	if err != nil {
+		m.log.Debug("the records say for a while that this host owns a volume", "volume", e.Name, "err", err)
+		m.later(&m.unsettled)
+	}
+}
+
+// renounce has the records say that this host neither owns nor holds a volume,
+// of which it has nothing. Where another has taken it over that stays, and
+// where an earlier stay of this host may still have it.
+func (m *Manager) renounce(ctx context.Context, name, id string) error {
+	o, err := m.loadOwner(ctx, id)
+	if err != nil {
+		return err
+	}
+	e, known := m.entry(name)
+	if m.ofThisHost(o) && !m.provablyGone(o, e, known) {
+		return nil
+	}
+	held, err := m.holdingOf(ctx, m.cfg.Host, name)
+	if err != nil {
+		return err
+	}
+	ops := held.delete(m.cfg.Host, name)
+	if m.ofThisHost(o) {
+		put, err := o.free().put()
+		if err != nil {
+			return err
+		}
+		ops = append(ops, put)
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	_, err = m.commit(ctx, ops...)
+	if errors.Is(err, coordination.ErrConflict) {
+		return unavailable(err)
+	}
+	return err
+}

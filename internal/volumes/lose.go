@@ -1,0 +1,219 @@
+package volumes
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/cut"
+	"github.com/dvol/dvold/internal/guard"
+	"github.com/dvol/dvold/internal/standing"
+)
+
+// tendInterval is how often the leases of what this host owns are looked at.
+const tendInterval = 200 * time.Millisecond
+
+// tend watches over the exclusive volumes of this host: their leases, which the
+// guard is told of, and what becomes of those that are lost.
+func (m *Manager) tend() {
+	defer m.calls.Done()
+	tick := time.NewTicker(tendInterval)
+	defer tick.Stop()
+	var told time.Duration
+	var current coordination.Session
+	for {
+		session, err := m.session()
+		if err != nil {
+			session = nil
+		}
+		var renewed <-chan struct{}
+		if session != nil {
+			renewed = session.Renewed()
+			if session != current {
+				current, told = session, 0
+			}
+			if deadline := session.Deadline(); deadline > told {
+				m.renewed(session.Incarnation(), deadline)
+				told = deadline
+			}
+		}
+		m.age(session)
+		for _, e := range m.exclusiveEntries() {
+			if e.Lost != "" {
+				m.finishLoss(e)
+			}
+		}
+		select {
+		case <-m.background.Done():
+			return
+		case <-tick.C:
+		case <-renewed:
+		}
+	}
+}
+
+// renewed notes that the lease of a stay goes on, and tells the guard.
+func (m *Manager) renewed(incarnation uint64, deadline time.Duration) {
+	now := m.now()
+	m.mu.Lock()
+	for name, o := range m.ownerships {
+		if o.incarnation == incarnation {
+			o.state, _ = standing.Step(o.state, standing.Renewed{Deadline: deadline}, now)
+			m.ownerships[name] = o
+		}
+	}
+	m.mu.Unlock()
+	if err := m.guard.Renew(incarnation, deadline); err != nil {
+		m.log.Error("the guard was not told of a renewal, and will cut volumes off", "err", err)
+	}
+}
+
+// age has time pass for what this host owns, in stays other than session
+// without a session. Volumes whose lease is over are given up for lost, by those
+// of their terms that say so: the guard cuts them off.
+func (m *Manager) age(session coordination.Session) {
+	now := m.now()
+	var over []string
+	m.mu.Lock()
+	for name, o := range m.ownerships {
+		var act standing.Action
+		before := o.state.Phase
+		if session == nil || session.Incarnation() != o.incarnation || session.Context().Err() != nil {
+			o.state, act = standing.Step(o.state, standing.SessionEnded{}, now)
+		}
+		if act == standing.Nothing {
+			o.state, act = standing.Step(o.state, standing.Tick{}, now)
+		}
+		m.ownerships[name] = o
+		if act == standing.StartCut {
+			over = append(over, name)
+		}
+		if before != o.state.Phase && o.state.Phase == standing.Uncertain {
+			m.log.Warn("the lease of a volume is over; this host goes on with it, for whoever takes it over must cut this host off", "volume", name)
+		}
+	}
+	m.mu.Unlock()
+	for _, name := range over {
+		if e, ok := m.entry(name); ok {
+			if err := m.lose(e, "this host could not renew its session in time"); err != nil {
+				m.log.Error("a volume that is lost was not given up", "volume", name, "err", err)
+			}
+		}
+	}
+}
+
+// lose gives a volume up that this host has mounted and does not own any more.
+// From now on nobody mounts it here; the guard kills who writes to it, and
+// unmounts it. It may be repeated.
+func (m *Manager) lose(e entry, why string) error {
+	m.mu.Lock()
+	now, ok := m.mounts[e.Name]
+	if !ok || now.ID != e.ID || now.Lost != "" {
+		m.mu.Unlock()
+		return nil
+	}
+	now.Lost = why
+	m.mounts[e.Name] = now
+	if o, ok := m.ownerships[e.Name]; ok {
+		o.state, _ = standing.Step(o.state, standing.Replaced{}, m.now())
+		m.ownerships[e.Name] = o
+	}
+	m.mu.Unlock()
+	m.counters.Losses.Add(1)
+	m.log.Error("volume is lost: its containers are killed", "volume", e.Name, "pool", e.Pool, "why", why)
+	if err := m.journal.put(now); err != nil {
+		m.log.Error("that a volume is lost was not written down", "volume", e.Name, "err", err)
+	}
+	return m.order(now)
+}
+
+// order tells the guard when to cut a volume off: at the end of the lease, where
+// the terms say so, or now, if it is lost.
+func (m *Manager) order(e entry) error {
+	o, ok := m.owned(e.Name)
+	if e.Lost == "" && (!ok || o.terms.OnSessionLoss != standing.Cut) {
+		return m.guard.Remove(e.ID) // there may be one of an earlier configuration
+	}
+	order := guard.Order{
+		Volume: cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID)}, Incarnation: o.incarnation,
+		Deadline: coordination.Never, CutTime: m.cfg.CutTime, Now: e.Lost != "",
+	}
+	if ok && o.terms.OnSessionLoss == standing.Cut {
+		order.Deadline, order.CutTime = o.state.Deadline, o.terms.CutTime
+	}
+	if p := m.pools[e.Pool]; p != nil {
+		order.Servers = p.Exclusive.Servers
+	}
+	for _, old := range m.guard.Orders() {
+		if old.ID == e.ID { // what it knows stays true, also when dvold does not know it any more
+			order.Device, order.Root, order.Type, order.Source = old.Device, old.Root, old.Type, old.Source
+			if !ok {
+				order.Deadline, order.CutTime, order.Incarnation = old.Deadline, old.CutTime, old.Incarnation
+			}
+		}
+	}
+	if v, err := order.Identified(); err == nil {
+		order.Volume = v
+	}
+	if err := m.guard.Put(order); err != nil {
+		return fmt.Errorf("tell the guard: %w", err)
+	}
+	return nil
+}
+
+// finishLoss forgets a volume that was lost, once the guard has verified that
+// nothing of it is left, and lets go of it, should it still be this host's.
+func (m *Manager) finishLoss(e entry) {
+	outcome, ok := m.guard.Outcome(e.ID)
+	if !ok || outcome.Verified == 0 {
+		return
+	}
+	release, ok := m.locks.try(e.Name)
+	if !ok {
+		return
+	}
+	m.calls.Add(1)
+	go func() {
+		defer m.calls.Done()
+		ctx, cancel := context.WithTimeout(m.background, sweepTimeout)
+		defer cancel()
+		_, err := callLocked(ctx, m, e.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
+			e, ok := m.entry(e.Name)
+			if !ok || e.Lost == "" {
+				return struct{}{}, nil, nil
+			}
+			e.Uses = nil
+			if err := m.record(e); err != nil {
+				return struct{}{}, nil, err
+			}
+			m.mu.Lock()
+			if o, ok := m.ownerships[e.Name]; ok {
+				o.state, _ = standing.Step(o.state, standing.CutVerified{}, m.now())
+				m.ownerships[e.Name] = o
+			}
+			m.mu.Unlock()
+			m.step("lose: cut verified")
+			return struct{}{}, nil, m.dismount(ctx, e)
+		})
+		if err != nil {
+			m.log.Warn("a volume that was lost is not forgotten yet", "volume", e.Name, "err", err)
+			return
+		}
+		m.later(&m.fenced)
+		m.log.Warn("volume was cut off from this host", "volume", e.Name, "pool", e.Pool, "why", e.Lost, "killed", outcome.Killed)
+	}()
+}
+
+// standBy cuts volumes off for as long as no guard process runs beside dvold.
+func (m *Manager) standBy() {
+	defer m.calls.Done()
+	guard.Standby(m.background, m.guard, m.cfg.Guard, m.cutter, m.log)
+}
+
+// Counters count what should be seldom.
+type Counters struct {
+	Takeovers atomic.Int64 // volumes that this host took over from a silent one
+	Losses    atomic.Int64 // volumes that this host was cut off from
+}

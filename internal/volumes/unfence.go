@@ -1,0 +1,110 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
+)
+
+// unfence undoes the fences against earlier stays of this host in the cluster,
+// once it is clean: nothing is left of what they owned. Any sooner, the very
+// clients that were cut off would go on writing. Never by timeout, and never on
+// another's behalf.
+func (m *Manager) unfence(ctx context.Context) error {
+	session, err := m.session()
+	if err != nil {
+		return err
+	}
+	stored, err := m.coord.List(ctx, proofsAgainst(m.cfg.Host))
+	if err != nil || len(stored) == 0 {
+		return unavailable(err)
+	}
+	oldest, err := m.oldestClaim(ctx, session.Incarnation())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range stored {
+		var p proof
+		if err := unmarshal(fmt.Sprintf("record %q", s.Key), s.Value, recordSchema, &p); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		incarnation, err := incarnationOf(s.Key, m.cfg.Host)
+		if err != nil || p.HostID != m.me.ID {
+			continue // another machine's, which had this name
+		}
+		if incarnation >= oldest {
+			m.fenced.Store(true) // there is something left: look again
+			continue
+		}
+		if err := m.undoFence(ctx, s, p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// oldestClaim is the lowest incarnation of this host that may still have
+// something of an exclusive volume: this one, if no earlier one does.
+func (m *Manager) oldestClaim(ctx context.Context, oldest uint64) (uint64, error) {
+	for _, e := range m.exclusiveEntries() {
+		o, ok := m.owned(e.Name)
+		switch {
+		case e.Lost != "" || !ok:
+			return 0, nil // it is not known of which stay that is
+		default:
+			oldest = min(oldest, o.incarnation)
+		}
+	}
+	names, err := m.coord.Keys(ctx, holdingKey(m.cfg.Host, ""))
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	for _, key := range names {
+		h, err := m.holderOf(ctx, m.cfg.Host, path.Base(key))
+		if err != nil {
+			return 0, err
+		}
+		if h.Access == AccessExclusive && h.HostID == m.me.ID {
+			oldest = min(oldest, h.Incarnation)
+		}
+	}
+	return oldest, nil
+}
+
+// undoFence undoes one fence and takes the proof back.
+func (m *Manager) undoFence(ctx context.Context, stored coordination.Record, p proof) error {
+	if p.Fence != nil {
+		pool := m.pools[p.Fence.Pool]
+		if pool == nil || pool.Fencer == nil || pool.Fencer.Method() != p.Method {
+			return fmt.Errorf("host %q was cut off by %q from pool %q, and has no way to undo it", p.Host, p.Method, p.Fence.Pool)
+		}
+		err := pool.do(ctx, func(backends.Backend) error { return pool.Fencer.Unfence(ctx, *p.Fence) })
+		if err != nil {
+			return fmt.Errorf("undo the fence of host %q from %s: %w", p.Host, p.Domain, err)
+		}
+		m.step("unfence: undone")
+	}
+	if _, err := m.commit(ctx, coordination.Delete(stored)); ignoreConflict(err) != nil {
+		return fmt.Errorf("take back the proof %s: %w", stored.Key, err)
+	}
+	m.log.Info("this host is clean, and not fenced any more", "domain", p.Domain, "method", p.Method, "proof", stored.Key)
+	return nil
+}
+
+// incarnationOf reads it from the key of a proof.
+func incarnationOf(key, host string) (uint64, error) {
+	rest := key[len(proofsAgainst(host)):]
+	for i, c := range rest {
+		if c == '/' {
+			return strconv.ParseUint(rest[:i], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%q is no key of a proof", key)
+}
