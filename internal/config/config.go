@@ -140,9 +140,10 @@ func (c *Config) settleDefaultPool(origin string) error {
 func defaultPool(stateDir string) Pool {
 	text := func(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
 	return Pool{
-		Type:   "local",
-		Source: "the default pool",
-		path:   "pools.local",
+		Type:      "local",
+		Exclusive: defaultExclusive(),
+		Source:    "the default pool",
+		path:      "pools.local",
 		node: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
 			text("path"), text(filepath.Join(stateDir, "pools", "local")),
 		}},

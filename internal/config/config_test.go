@@ -148,6 +148,9 @@ func TestGoodFiles(t *testing.T) {
 	}
 	consulText.Coordination.Type, consulText.Coordination.LeaseTTL.Duration = "consul", 24*time.Hour
 	consulText.Coordination.Addresses = []string{"node1:8500", "http://node2:8500"}
+	exclusive := defaults(t)
+	exclusive.DefaultPool = "own"
+	exclusivePools := map[string]localPool{"own": {}, "none": {}, "nulls": {}, "nas": {Path: "/srv/nas"}, "lease": {}}
 	cases := map[string]struct {
 		config config.Config
 		pools  map[string]localPool
@@ -160,6 +163,7 @@ func TestGoodFiles(t *testing.T) {
 		"all":         {everything, map[string]localPool{"Fast": {Path: "/srv/Fast"}, "fast": {Path: "/srv/fast", RequireMount: true}}},
 		"one_pool":    {onePool, map[string]localPool{"gv0": {Path: "/mnt/gv0"}}},
 		"windows":     {windows, defaultPools()},
+		"exclusive":   {exclusive, exclusivePools},
 	}
 	eachFile(t, "good", func(t *testing.T, name, path string) {
 		want, ok := cases[name]

@@ -134,7 +134,7 @@ func (p Pool) checkFields(node *yaml.Node, t reflect.Type, path string) error {
 		if !ok {
 			valid := slices.Collect(maps.Keys(fields))
 			if path == p.path {
-				valid = append(valid, "type", "trash_ttl")
+				valid = append(valid, ofAllPools()...)
 			}
 			slices.Sort(valid)
 			return fmt.Errorf("%s:%d: unknown key %s.%s (valid: %s)", p.file, key.Line, path, key.Value, strings.Join(valid, ", "))

@@ -83,9 +83,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"wait: 5":               `4: pools.gv0.wait: want a time, such as 30s or 5m, not "5"`,
 		"nested: 5":             `4: pools.gv0.nested: want settings, not "5"`,
 		"nested:\n  c: 5":       `5: unknown key pools.gv0.nested.c (valid: a, b)`,
-		"Text: a":               `4: unknown key pools.gv0.Text (valid: address, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
-		"hidden: a":             `4: unknown key pools.gv0.hidden (valid: address, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
-		"private: a":            `4: unknown key pools.gv0.private (valid: address, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
+		"Text: a":               `4: unknown key pools.gv0.Text (valid: address, exclusive, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
+		"hidden: a":             `4: unknown key pools.gv0.hidden (valid: address, exclusive, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
+		"private: a":            `4: unknown key pools.gv0.private (valid: address, exclusive, flag, keyring, list, map, nested, number, pointer, small, text, trash_ttl, type, wait)`,
 	} {
 		var into everyKind
 		path, err := decode(t, lines, &into)

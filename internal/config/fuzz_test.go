@@ -105,6 +105,7 @@ func checkConfig(t *testing.T, c config.Config) {
 		if pool.TrashTTL != nil {
 			checkTTL(t, *pool.TrashTTL)
 		}
+		checkExclusive(t, pool.Exclusive)
 	}
 }
 
@@ -132,6 +133,22 @@ func checkCoordination(t *testing.T, c config.Coordination) {
 	}
 	if c.LeaseTTL.Duration < 10*time.Second || c.LeaseTTL.Duration > 24*time.Hour {
 		t.Errorf("lease_ttl %v", c.LeaseTTL)
+	}
+}
+
+func checkExclusive(t *testing.T, e config.Exclusive) {
+	t.Helper()
+	inTime := e.MountWait.Duration >= 0 && e.MountWait.Duration <= 90*time.Second && e.FenceTimeout.Duration >= time.Second && e.FenceTimeout.Duration <= 80*time.Second
+	known := slices.Contains([]string{"", "auto", "manual", "never"}, e.Takeover) && slices.Contains([]string{"", "keep", "cut"}, e.OnSessionLoss) &&
+		slices.Contains([]string{"volume", "pool", "host"}, e.FenceCovers)
+	withoutCommand := len(e.FenceCommand) == 0 && (e.FenceCovers != "volume" || e.FenceTimeout.Duration != 20*time.Second || len(e.FenceFacts) > 0)
+	if !inTime || !known || withoutCommand || len(e.FenceCommand) > 0 && !filepath.IsAbs(e.FenceCommand[0]) || e.AcceptLease && e.Takeover != "auto" && e.Takeover != "" {
+		t.Errorf("exclusive %+v", e)
+	}
+	for _, n := range e.Servers {
+		if !n.IsValid() || n.Bits() == 0 || n.Prefix != n.Masked() || n.Addr().IsLoopback() {
+			t.Errorf("server %v", n)
+		}
 	}
 }
 

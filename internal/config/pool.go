@@ -3,14 +3,16 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // Pool is a place to make volumes in.
 type Pool struct {
-	Type     string    `yaml:"type"`
-	TrashTTL *Duration `yaml:"trash_ttl"` // nil means Config.TrashTTL
+	Type      string    `yaml:"type"`
+	TrashTTL  *Duration `yaml:"trash_ttl"` // nil means Config.TrashTTL
+	Exclusive Exclusive `yaml:"exclusive"`
 
 	// Source says where the pool is described, for error messages.
 	Source string `yaml:"-"`
@@ -47,15 +49,21 @@ func poolsIn(file string, root *yaml.Node) (map[string]Pool, error) {
 	return pools, nil
 }
 
+// ofAllPools are the keys that do not depend on a pool's type.
+func ofAllPools() []string { return []string{"type", "trash_ttl", "exclusive"} }
+
 // newPool takes what all pools have in common out of node.
 func newPool(file string, name, node *yaml.Node) (Pool, error) {
-	p := Pool{file: file, path: "pools." + name.Value, node: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: name.Line}}
+	p := Pool{
+		Exclusive: defaultExclusive(),
+		file:      file, path: "pools." + name.Value, node: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: name.Line},
+	}
 	p.Source = fmt.Sprintf("%s:%d: %s", file, name.Line, p.path)
 	if node.Kind != yaml.MappingNode && !isNull(node) {
 		return Pool{}, fmt.Errorf("%s: want settings, not %s", p.Source, kindOf(node))
 	}
 	for key, value := range pairs(node) {
-		if isNull(value) && (key.Value == "type" || key.Value == "trash_ttl") {
+		if isNull(value) && slices.Contains(ofAllPools(), key.Value) {
 			continue
 		}
 		switch key.Value {
@@ -71,6 +79,10 @@ func newPool(file string, name, node *yaml.Node) (Pool, error) {
 			}
 			if err := value.Decode(p.TrashTTL); err != nil {
 				return Pool{}, located(file, err)
+			}
+		case "exclusive":
+			if err := p.setExclusive(value); err != nil {
+				return Pool{}, err
 			}
 		default:
 			p.node.Content = append(p.node.Content, key, value)

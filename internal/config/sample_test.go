@@ -54,6 +54,19 @@ func TestSampleSwitchedOn(t *testing.T) {
 	}
 }
 
+// The section of the sample shows what is possible, not what is wise.
+func TestSampleExclusive(t *testing.T) {
+	want := exclusiveDefaults()
+	if got := mustLoad(t, "--config", sample).Pools["local"].Exclusive; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want the default %+v", got, want)
+	}
+	want.Takeover, want.OnSessionLoss, want.FenceCommand = "auto", "keep", []string{"/usr/local/sbin/fence-storage", "--quiet"}
+	want.FenceFacts, want.Servers = map[string]string{"ipmi": "10.0.0.7"}, networks("10.0.0.1/32", "10.0.1.0/24", "fd00::/64")
+	if got := mustLoad(t, "--config", write(t, switchedOn(t))).Pools["local"].Exclusive; !reflect.DeepEqual(got, want) {
+		t.Errorf("switched on: got %+v, want %+v", got, want)
+	}
+}
+
 // Each key of the configuration is in the sample.
 func TestSampleIsComplete(t *testing.T) {
 	var content map[string]any
@@ -68,6 +81,11 @@ func TestSampleIsComplete(t *testing.T) {
 	if !ok {
 		t.Fatalf("pools.local: got %v", pools["local"])
 	}
+	exclusive, ok := pool["exclusive"].(map[string]any)
+	if !ok {
+		t.Fatalf("pools.local.exclusive: got %v", pool["exclusive"])
+	}
+	exclusive["fence_facts"] = nil // their names are the operator's
 	delete(content, "pools")
 	inConfig := slices.DeleteFunc(keysOf(reflect.TypeFor[config.Config](), ""), func(key string) bool { return key == "pools" })
 	for what, c := range map[string]struct{ got, want []string }{
