@@ -29,7 +29,7 @@ func TestParseOptions(t *testing.T) {
 
 func TestParseOptionsRefuses(t *testing.T) {
 	for option, want := range map[string]string{
-		"access=exclusive":                     "shared",
+		"access=sometimes":                     "shared, exclusive or readonly",
 		"access=":                              "shared",
 		"size=0":                               "such as 20G",
 		"size=-1":                              "such as 20G",
