@@ -17,6 +17,9 @@ type ClusterOptions struct {
 	Servers int    // Consul servers: 0, 1 or 3
 	Consul  string // the consul binary, if there are servers
 	Dvold   string // the dvold binary; without it, Start starts none
+	Guard   bool   // whether each host runs dvold's guard, if there is a dvold
+	Storage bool   // whether there is a StorageServer, f1, whose files all hosts have at /dfs
+	Beat    string // the binary of the command beat, for the image; there may be none
 	// Configure returns the configuration of dvold on a host of that name. If
 	// it is nil, there is no file.
 	Configure func(host string) string
@@ -38,6 +41,7 @@ type Cluster struct {
 	network *network
 	hosts   []*Host
 	servers []*Server
+	server  *StorageServer // nil if there is none; it is among storage, too
 	storage []*Machine
 	names   string // of the hosts and servers, for /etc/hosts
 }
@@ -108,14 +112,27 @@ func (c *Cluster) build(o ClusterOptions) error {
 	for i := range o.Hosts {
 		h := newHost(c.machine(fmt.Sprint("h", i+1)), o.Dvold)
 		c.connect(h.Machine, address(11+i), servers)
+		h.beat = o.Beat
 		if o.Servers > 0 {
 			h.Agent = newConsul(h.Machine, o.Consul)
 			h.daemons = append(h.daemons, h.Agent)
 		}
+		if o.Guard && o.Dvold != "" {
+			h.Guard = newGuard(h)
+			h.daemons = append(h.daemons, h.Guard)
+		}
 		c.hosts = append(c.hosts, h)
+	}
+	if o.Storage {
+		c.addServer()
 	}
 	if err := each(c.Machines(), c.prepare); err != nil {
 		return err
+	}
+	if o.Storage {
+		if err := c.prepareStorage(); err != nil {
+			return err
+		}
 	}
 	return c.configure(o, servers)
 }
@@ -190,6 +207,9 @@ func (c *Cluster) StartConsul(ctx context.Context) error {
 // Start starts every daemon there is to be, and makes the image on each host.
 func (c *Cluster) Start(ctx context.Context) error {
 	starts := []func() error{func() error { return c.StartConsul(ctx) }}
+	if c.server != nil {
+		starts = append(starts, func() error { return c.StartStorage(ctx) })
+	}
 	for _, h := range c.hosts {
 		starts = append(starts, func() error {
 			if err := h.StartDocker(ctx); err != nil {
@@ -221,7 +241,7 @@ func (c *Cluster) Machines() []*Machine {
 }
 
 // AddStorage boots one more machine, f1, f2… at 10.99.0.31 and on, for a storage
-// server.
+// server of another kind.
 func (c *Cluster) AddStorage(ctx context.Context) (*Machine, error) {
 	n := len(c.storage)
 	if n == maxStorage {
@@ -255,6 +275,9 @@ func (c *Cluster) Host(n int) *Host { return c.hosts[n-1] }
 
 // Servers are the Consul servers: s1, s2…
 func (c *Cluster) Servers() []*Server { return c.servers }
+
+// Storage is the storage server, f1; nil if there is none.
+func (c *Cluster) Storage() *StorageServer { return c.server }
 
 // Path is where a file of the cluster lies. The hosts' /shared is Path("shared").
 func (c *Cluster) Path(name string) string { return filepath.Join(c.dir, name) }

@@ -80,6 +80,7 @@ type labStatus struct {
 		Name, State string
 		CutOff      []string `json:"cut_off"`
 		Daemons     []string
+		Frozen      []string
 		Leader      bool
 	}
 }
@@ -192,6 +193,54 @@ func TestCommandFromUpToDown(t *testing.T) {
 	c.run("down")
 	c.wantGone(groups)
 	c.run("down")
+}
+
+func TestCommandWithStorage(t *testing.T) {
+	t.Parallel()
+	c := newCommand(t)
+	c.run("up", "--hosts", "2", "--servers", "0", "--storage")
+	groups := c.groups()
+	c.run("exec", "h1", "sh", "-c", "echo hello >/dfs/x")
+	if out := c.run("exec", "h2", "cat", "/dfs/x"); out != "hello\n" {
+		t.Errorf("h2 reads %q", out)
+	}
+	c.run("exec", "h2", "env", "DVOL_ACTION=fence", "DVOL_HOST=h1", "/etc/lab/fence")
+	if out, err := c.try("exec", "h1", "cat", "/dfs/x"); err == nil {
+		t.Errorf("h1, which is fenced, reads %q", out)
+	}
+	c.run("reboot", "h1")
+	c.run("exec", "h2", "env", "DVOL_ACTION=unfence", "DVOL_HOST=h1", "/etc/lab/fence")
+	c.run("reboot", "h1")
+	c.run("exec", "h1", "cat", "/dfs/x")
+	c.run("reboot", "f1")
+	c.run("remount", "h1")
+	c.run("exec", "h1", "cat", "/dfs/x")
+	if out, err := c.try("remount", "f1"); err == nil {
+		t.Errorf("remount of the server: %s", out)
+	}
+	c.run("freeze", "h1", "all")
+	c.run("thaw", "h1", "all")
+
+	frozen := func() []string { return c.status().Machines[0].Frozen }
+	c.run("freeze", "h1", "dockerd")
+	if got, want := frozen(), []string{"dockerd"}; !slices.Equal(got, want) {
+		t.Errorf("frozen on h1: %q, want %q", got, want)
+	}
+	if out := c.run("status"); !strings.Contains(out, "(frozen: dockerd)") {
+		t.Errorf("status: %s", out)
+	}
+	c.run("thaw", "h1", "dockerd")
+	c.run("exec", "h1", "docker", "ps")
+	if got := frozen(); len(got) > 0 {
+		t.Errorf("frozen on h1: %q", got)
+	}
+	for _, order := range [][]string{{"freeze", "h1", "consul"}, {"freeze", "h1", "dvold"}, {"thaw", "h1", "everything"}, {"freeze", "h9", "dockerd"}} {
+		if out, err := c.try(order...); err == nil {
+			t.Errorf("%q: %s", order, out)
+		}
+	}
+	c.run("down")
+	c.wantGone(groups)
 }
 
 func TestDownWithoutSupervisor(t *testing.T) {

@@ -5,19 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"time"
 )
 
-// Daemon is a program that may run on a machine: dockerd, dvold, Consul. Its
-// methods must not be called concurrently.
+// Daemon is a program that may run on a machine: dockerd, dvold, its guard,
+// Consul, sshfs, sshd. Its methods must not be called concurrently.
 type Daemon struct {
 	name     string
 	m        *Machine
 	argv     func(args []string) []string    // its command line with additional arguments
 	answers  func(ctx context.Context) error // nil once it is ready
 	patience time.Duration                   // for answers
+	prepare  func(cmd *exec.Cmd) error       // before it starts; may be nil
 
-	p *process // nil unless started since the machine booted
+	p      *process // nil unless started since the machine booted
+	frozen bool     // alone; that it is if its machine is, the machine knows
 }
 
 // Start starts the daemon with additional arguments and waits until it answers.
@@ -36,11 +39,20 @@ func (d *Daemon) launch(ctx context.Context, args []string) error {
 	}
 	// Without ctx: the daemon is to outlive it.
 	cmd := d.m.Command(context.WithoutCancel(ctx), d.argv(args)...)
+	if d.prepare != nil {
+		err := d.prepare(cmd)
+		for _, f := range cmd.ExtraFiles {
+			defer f.Close()
+		}
+		if err != nil {
+			return d.failed("start", err)
+		}
+	}
 	p, err := startProcess(cmd, func() error { return d.m.Start(cmd) }, d.log())
 	if err != nil {
 		return d.failed("start", err)
 	}
-	d.p = p
+	d.p, d.frozen = p, false
 	return nil
 }
 
@@ -54,7 +66,8 @@ func (d *Daemon) wait(ctx context.Context) error {
 	return nil
 }
 
-// Name is what the daemon is called: dockerd, dvold or consul.
+// Name is what the daemon is called: dockerd, dvold, guard, consul, sshfs or
+// sshd.
 func (d *Daemon) Name() string { return d.name }
 
 // Running tells whether the daemon runs or is frozen.
@@ -69,10 +82,21 @@ func (d *Daemon) Kill() error { return d.signal("kill", (*process).kill) }
 
 // Freeze stops the daemon, which keeps its sockets and answers nothing any
 // more. Thaw lets it go on, Kill ends it.
-func (d *Daemon) Freeze() error { return d.signal("freeze", (*process).freeze) }
+func (d *Daemon) Freeze() error {
+	err := d.signal("freeze", (*process).freeze)
+	d.frozen = d.frozen || err == nil
+	return err
+}
 
 // Thaw lets a frozen daemon go on.
-func (d *Daemon) Thaw() error { return d.signal("thaw", (*process).thaw) }
+func (d *Daemon) Thaw() error {
+	err := d.signal("thaw", (*process).thaw)
+	d.frozen = d.frozen && err != nil
+	return err
+}
+
+// Frozen tells whether the daemon is frozen, and it alone.
+func (d *Daemon) Frozen() bool { return d.Running() && d.frozen }
 
 func (d *Daemon) signal(what string, do func(*process) error) error {
 	if d.p == nil {

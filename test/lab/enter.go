@@ -78,7 +78,8 @@ func run(cmd *exec.Cmd, start func(*exec.Cmd) error) (string, error) {
 }
 
 // Start starts a command that Command made, in the machine. The caller waits
-// for it. A frozen machine starts nothing: ErrFrozen.
+// for it, all the time: until he has noticed its end, Kill does not end. A frozen
+// machine starts nothing: ErrFrozen.
 func (m *Machine) Start(cmd *exec.Cmd) error {
 	m.entering.RLock()
 	defer m.entering.RUnlock()

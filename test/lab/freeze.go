@@ -21,21 +21,22 @@ import (
 const leaf = "machine"
 
 // The ways to freeze a cgroup: the file, what freezes, what thaws, and where
-// the kernel says which it is.
+// the kernel says which it is, and which it is to be.
 type freezer struct {
 	root               string
 	file, freeze, thaw string
 	state, frozen      string
+	wanted             string // the file that says 1 from when it is to be frozen
 	thread             string // the file that moves a thread; empty if only processes can be
 }
 
 // findFreezer finds what this kernel offers.
 func findFreezer() (freezer, error) {
-	one := freezer{filepath.Join(cgroupRoot, "freezer"), "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN", "tasks"}
+	one := freezer{filepath.Join(cgroupRoot, "freezer"), "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN", "freezer.self_freezing", "tasks"}
 	if _, err := os.Stat(one.root); err == nil {
 		return one, nil
 	}
-	two := freezer{cgroupRoot, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1", ""}
+	two := freezer{cgroupRoot, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1", "cgroup.freeze", ""}
 	if _, err := os.Stat(filepath.Join(two.root, "cgroup.controllers")); err == nil {
 		return two, nil
 	}
@@ -125,7 +126,12 @@ func (f freezer) home() (string, error) {
 	return "", errors.New("this process is in no freezer cgroup")
 }
 
-// setFrozen freezes or thaws a cgroup and all below it, and waits until it is.
+// setFrozen freezes or thaws a cgroup and all below it, and waits until it is,
+// or until nothing runs in it.
+//
+// A thread that waits for a file system's answer does not freeze before it has
+// that; nor does the cgroup, which may be for ever if who is to answer is frozen
+// or cut off. But the thread freezes before it is back in its program.
 func setFrozen(group string, freeze bool) error {
 	f, err := findFreezer()
 	if err != nil {
@@ -137,6 +143,8 @@ func setFrozen(group string, freeze bool) error {
 		word = f.freeze
 	}
 	const patience = 10 * time.Second
+	const enough = 20
+	quiet := 0 // how many times in a row nothing ran
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		// Again each time: version 1 gives up on a process that was being made.
 		if err := os.WriteFile(filepath.Join(dir, f.file), []byte(word), 0); err != nil {
@@ -149,20 +157,60 @@ func setFrozen(group string, freeze bool) error {
 		if bytes.Contains(state, []byte(f.frozen)) == freeze {
 			return nil
 		}
+		if freeze {
+			running, err := runs(dir)
+			if err != nil {
+				return err
+			}
+			if quiet++; running {
+				quiet = 0
+			}
+			if quiet == enough {
+				return nil
+			}
+		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cgroup %s is %q %v after %s was written", dir, bytes.TrimSpace(state), patience, word)
 		}
 	}
 }
 
-// isFrozen tells whether a cgroup is frozen.
+// runs tells whether a thread of a cgroup and below it runs or is about to.
+func runs(top string) (bool, error) {
+	pids, err := members(top)
+	if err != nil {
+		return false, err
+	}
+	for _, pid := range pids {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", pid))
+		if err != nil {
+			return false, err
+		}
+		for _, file := range threads {
+			text, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			_, after, _ := bytes.Cut(text[bytes.LastIndexByte(text, ')')+1:], []byte(" "))
+			if bytes.HasPrefix(after, []byte("R")) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// isFrozen tells whether a cgroup is frozen, but for what setFrozen says.
 func isFrozen(group string) (bool, error) {
 	f, err := findFreezer()
 	if err != nil {
 		return false, err
 	}
-	state, err := os.ReadFile(filepath.Join(f.root, group, f.state))
-	return bytes.Contains(state, []byte(f.frozen)), err
+	wanted, err := os.ReadFile(filepath.Join(f.root, group, f.wanted))
+	return strings.TrimSpace(string(wanted)) == "1", err
 }
 
 // killGroup kills every process of a cgroup and below, frozen or not, such that

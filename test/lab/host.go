@@ -22,11 +22,15 @@ type Options struct {
 // those that run commands or read what the host has.
 type Host struct {
 	*Machine
-	Engine *Daemon // dockerd
-	Driver *Daemon // dvold
-	Agent  *Daemon // Consul's; nil if there are no Consul servers
+	Engine  *Daemon // dockerd
+	Driver  *Daemon // dvold
+	Guard   *Daemon // dvold guard; nil unless the cluster is to have guards
+	Agent   *Daemon // Consul's; nil if there are no Consul servers
+	Storage *Daemon // sshfs; nil if there is no storage
 
-	dvold string // the binary
+	dvold  string         // the binary
+	beat   string         // the binary; may be empty
+	server *StorageServer // nil if there is none
 }
 
 // newHost describes a host that is to run on a machine.
@@ -70,10 +74,11 @@ func (h *Host) Reboot(ctx context.Context) error {
 // StartAll starts every daemon that the host is to have and that doesn't run,
 // each after those that it needs, and makes the image. It is as the systemd
 // units have it: dvold comes before dockerd, which is then told of the driver,
-// or else a swarm would take the node for one without.
+// or else a swarm would take the node for one without. Of a host that is fenced
+// the storage is not mounted.
 func (h *Host) StartAll(ctx context.Context) error {
-	for _, d := range []*Daemon{h.Agent, h.Driver, h.Engine} {
-		if d == nil || d.Running() || d == h.Driver && h.dvold == "" {
+	for _, d := range []*Daemon{h.Agent, h.Storage, h.Guard, h.Driver, h.Engine} {
+		if d == nil || d.Running() || d == h.Driver && h.dvold == "" || d == h.Storage && h.server.Fenced(h.name) {
 			continue
 		}
 		if err := d.Start(ctx); err != nil {

@@ -14,7 +14,7 @@ import (
 const BusyBox = "lab/busybox"
 
 // Image makes the image BusyBox, unless the engine has it. The image has the
-// usual commands and no volumes.
+// usual commands, beat if the cluster has that, and no volumes.
 func (h *Host) Image(ctx context.Context) error {
 	if _, err := h.Docker(ctx, "image", "inspect", BusyBox); err == nil {
 		return nil
@@ -25,7 +25,7 @@ func (h *Host) Image(ctx context.Context) error {
 	}
 	r, w := io.Pipe()
 	defer r.Close()
-	go func() { w.CloseWithError(writeRoot(w, strings.Fields(string(list)))) }()
+	go func() { w.CloseWithError(writeRoot(w, strings.Fields(string(list)), h.beat)) }()
 	cmd := h.Command(ctx, "docker", "import", "-", BusyBox)
 	cmd.Stdin = r
 	if _, err := run(cmd, h.Start); err != nil {
@@ -35,8 +35,8 @@ func (h *Host) Image(ctx context.Context) error {
 }
 
 // writeRoot writes the root file system of an image with busybox as the given
-// commands.
-func writeRoot(w io.Writer, commands []string) error {
+// commands, and with the binary beat if one is given.
+func writeRoot(w io.Writer, commands []string, beat string) error {
 	program, err := os.ReadFile(busyBox)
 	if err != nil {
 		return err
@@ -62,6 +62,15 @@ func writeRoot(w io.Writer, commands []string) error {
 			continue
 		}
 		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}); err != nil {
+			return err
+		}
+	}
+	if beat != "" {
+		program, err := os.ReadFile(beat)
+		if err != nil {
+			return err
+		}
+		if err := file("bin/beat", 0o755, program); err != nil {
 			return err
 		}
 	}

@@ -31,6 +31,10 @@ if [[ -d $dir/../shared ]]; then
 	mounts+=("$dir/../shared /shared none bind")
 fi
 mounts+=("$dir/boot_id /proc/sys/kernel/random/boot_id none bind")
+# What is written there would reach the kernel that all machines share.
+if [[ -e /proc/sysrq-trigger ]]; then
+	mounts+=("$dir/sysrq /proc/sysrq-trigger none bind")
+fi
 mkdir "${made[@]/#/$root}"
 cp -a "${links[@]}" "$root"
 # Its /etc is this machine's, but for what its disk has in etc.
@@ -50,6 +54,7 @@ umount -l "$root" # which came along with the directory that it's in
 mount --make-rshared / # as systemd does
 echo "$name" >/proc/sys/kernel/hostname
 ip link set lo up
+trap exit PWR # which ends everything in here at once, as a power cut does
 echo ready
 
 # Nothing is ever written to standard input; its end means that the lab is gone.

@@ -20,9 +20,9 @@ import (
 //go:embed init.bash
 var initScript string
 
-// Machine is a machine that is up, down or frozen. Its methods must not be
-// called concurrently, except for those that run commands, dial or read what it
-// has.
+// Machine is a machine that is up, down or frozen. It goes down by Kill, or by
+// itself as [RebootCommand] has it. Its methods must not be called concurrently,
+// except for those that run commands, dial, wait or read what it has.
 type Machine struct {
 	name     string // its host name
 	group    string // its cgroups' name, which no other machine has
@@ -31,6 +31,7 @@ type Machine struct {
 
 	port    *port     // its cable; nil if it has no network
 	daemons []*Daemon // all there may be
+	devices []*Device // what is attached to it
 
 	entering sync.RWMutex // held for reading by whoever moves a process in
 	frozen   bool         // guarded by entering
@@ -43,14 +44,18 @@ type Machine struct {
 // prepare puts onto the disk what the machine needs. What is in etc stands in
 // for what this machine has in /etc.
 func (m *Machine) prepare(hosts string) error {
-	for _, dir := range []string{"run", "root", "tmp", "docker-cli", "etc", "etc/dvol", "etc/docker"} {
+	for _, dir := range []string{"run", "root", "tmp", "docker-cli", "etc", "etc/dvol", "etc/docker", "etc/lab"} {
 		if err := os.Mkdir(m.Path(dir), 0o755); err != nil {
 			return err
 		}
 	}
+	if err := os.WriteFile(m.Path("etc/lab/reboot"), []byte(rebootScript), 0o755); err != nil {
+		return err
+	}
 	for name, text := range map[string]string{
 		"init.bash":      initScript,
 		"daemon.json":    "{}",
+		"sysrq":          "",
 		"etc/hostname":   m.name + "\n",
 		"etc/hosts":      "127.0.0.1 localhost\n" + hosts,
 		"etc/machine-id": strings.ReplaceAll(newID(), "-", ""),
@@ -77,6 +82,9 @@ func (m *Machine) boot(ctx context.Context) error {
 	}
 	if m.Up() {
 		return errors.New("it is up")
+	}
+	if err := m.halt(); err != nil { // it may have gone down by itself
+		return err
 	}
 	if err := m.remove("run"); err != nil {
 		return err
@@ -156,7 +164,7 @@ func (m *Machine) Kill() error {
 
 // halt ends every process of the machine and what the kernel keeps for them.
 func (m *Machine) halt() error {
-	if !m.Up() {
+	if m.process() == nil {
 		return removeCgroups(m.group)
 	}
 	if m.port != nil {
@@ -183,7 +191,32 @@ func (m *Machine) halt() error {
 			return err
 		}
 	}
+	if err := m.detachAll(); err != nil {
+		return err
+	}
 	return removeCgroups(m.group)
+}
+
+// process is PID 1, also one that has ended by itself; nil once the machine was
+// halted.
+func (m *Machine) process() *process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.init
+}
+
+// WaitDown waits until the machine has gone down.
+func (m *Machine) WaitDown(ctx context.Context) error {
+	init := m.process()
+	if init == nil {
+		return nil
+	}
+	select {
+	case <-init.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s to go down: %w", m.name, context.Cause(ctx))
+	}
 }
 
 // setInit replaces PID 1 and returns the one before.
@@ -208,7 +241,7 @@ func (m *Machine) Up() bool {
 func (m *Machine) initPID() (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.pid == 0 {
+	if m.pid == 0 || m.init != nil && m.init.ended() {
 		return 0, fmt.Errorf("%s is down", m.name)
 	}
 	return m.pid, nil

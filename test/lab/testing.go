@@ -13,7 +13,12 @@ import (
 // among the comma-separated words of DVOLD_TEST_REQUIRE, the test fails.
 func Require(t testing.TB) {
 	t.Helper()
-	missing := Missing()
+	need(t, Missing())
+}
+
+// need skips the test, or fails it, unless nothing is missing.
+func need(t testing.TB, missing string) {
+	t.Helper()
 	if missing == "" {
 		return
 	}
@@ -63,6 +68,9 @@ func logIfFailed(t testing.TB, daemons []*Daemon) {
 func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 	t.Helper()
 	Require(t)
+	if o.Storage {
+		need(t, MissingStorage())
+	}
 	if o.Servers > 0 && o.Consul == "" {
 		o.Consul = consultest.Binary(t)
 	}

@@ -81,11 +81,14 @@ func (s status) print(w io.Writer, dir string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "MACHINE\tADDRESS\tSTATE\tCUT OFF FROM\tDAEMONS")
 	for _, m := range s.Machines {
-		leader := ""
+		more := ""
 		if m.Leader {
-			leader = " (leader)"
+			more = " (leader)"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s%s\n", m.Name, m.Address, m.State, orDash(m.CutOff), orDash(m.Daemons), leader)
+		if len(m.Frozen) > 0 {
+			more += " (frozen: " + strings.Join(m.Frozen, ", ") + ")"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s%s\n", m.Name, m.Address, m.State, orDash(m.CutOff), orDash(m.Daemons), more)
 	}
 	return table.Flush()
 }

@@ -23,9 +23,21 @@ Consul agent, on a network of their own:
 
     h1 h2 h3    10.99.0.11 and on: Docker hosts
     s1 s2 s3    10.99.0.21 and on: Consul servers
+    f1          10.99.0.31: a storage server, with "up --storage"
     /shared     one directory in all of them, as if a file system were mounted
+    /dfs        the files of f1, mounted by sshfs on each host
 
-Volumes made in the pool "shared", the default, can be used on every host.
+Volumes made in the pool "shared", the default, can be used on every host, as
+can those in "dfs". A host that is cut off from the storage waits for it;
+/etc/lab/fence on another fences it at f1, as dvold's fence_command does:
+
+    hack/lab exec h2 env DVOL_ACTION=fence DVOL_HOST=h1 /etc/lab/fence
+    hack/lab exec h2 env DVOL_ACTION=unfence DVOL_HOST=h1 /etc/lab/fence
+    hack/lab remount h1
+
+With "up --guard" each host runs dvold's guard. Where it has a host reboot, the
+host goes down and stays so until "reboot".
+
 Nothing of it is seen on this machine but processes, cgroups and one directory;
 "down" removes them all. A second lab has a directory of its own: --dir.
 
@@ -34,6 +46,8 @@ Nothing of it is seen on this machine but processes, cgroups and one directory;
     hack/lab exec h2 dvold volume ls
     hack/lab cut h1 consul
     hack/lab heal h1
+    hack/lab freeze h1 dvold
+    hack/lab thaw h1 dvold
     hack/lab down`
 
 func main() {
@@ -68,12 +82,13 @@ func rootCommand() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(upCommand(&dir), superviseCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), cutCommand(&dir))
+	root.AddCommand(upCommand(&dir), superviseCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), cutCommand(&dir),
+		daemonCommand(&dir, "freeze", "Stop all processes of a machine, containers included, or one of its daemons"),
+		daemonCommand(&dir, "thaw", "Let a frozen machine, or a frozen daemon, go on"))
 	for _, act := range []struct{ name, short string }{
 		{"heal", "Undo every cut of a machine"},
+		{"remount", "Mount the storage anew on a host, after it was fenced or the server rebooted"},
 		{"kill", "End all processes of a machine at once, as a power cut does; its disk stays"},
-		{"freeze", "Stop all processes of a machine, containers included"},
-		{"thaw", "Let a frozen machine go on"},
 		{"reboot", "Kill a machine unless it is down, boot it and start its daemons"},
 	} {
 		root.AddCommand(&cobra.Command{
@@ -82,6 +97,18 @@ func rootCommand() *cobra.Command {
 		})
 	}
 	return root
+}
+
+// daemonCommand is a command for a machine or one of its daemons.
+func daemonCommand(dir *string, act, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   act + " MACHINE [dvold|guard|dockerd|consul|sshfs|sshd|all]",
+		Short: short,
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return order(c, *dir, append([]string{act}, append(args, "all")[:2]...)...)
+		},
+	}
 }
 
 func cutCommand(dir *string) *cobra.Command {

@@ -19,6 +19,7 @@ type machineStatus struct {
 	State   string   `json:"state"` // up, down or frozen
 	CutOff  []string `json:"cut_off"`
 	Daemons []string `json:"daemons"` // those that run
+	Frozen  []string `json:"frozen"`  // of these, those that are frozen alone
 	Leader  bool     `json:"leader"`  // of the Consul servers
 }
 
@@ -32,6 +33,9 @@ func (s *supervisor) status(ctx context.Context) status {
 		m := describe(server.Machine)
 		m.Leader = server == leader
 		now.Machines = append(now.Machines, m)
+	}
+	if storage := s.cluster.Storage(); storage != nil {
+		now.Machines = append(now.Machines, describe(storage.Machine))
 	}
 	return now
 }
@@ -50,6 +54,9 @@ func describe(m *lab.Machine) machineStatus {
 	for _, d := range m.Daemons() {
 		if d.Running() {
 			s.Daemons = append(s.Daemons, d.Name())
+		}
+		if d.Frozen() {
+			s.Frozen = append(s.Frozen, d.Name())
 		}
 	}
 	return s

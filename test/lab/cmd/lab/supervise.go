@@ -42,7 +42,7 @@ func supervise(ctx context.Context, o lab.ClusterOptions) (err error) {
 	if err := claim(o.Dir); err != nil {
 		return err
 	}
-	o.Configure = func(string) string { return configuration(o.Servers) }
+	o.Configure = func(string) string { return configuration(o) }
 	c, err := lab.NewCluster(ctx, o)
 	if err != nil {
 		return err
@@ -91,16 +91,23 @@ func claim(dir string) error {
 }
 
 // configuration is dvold's.
-func configuration(servers int) string {
-	if servers == 0 {
-		return "" // volumes of each host's own
+func configuration(o lab.ClusterOptions) string {
+	if o.Servers == 0 {
+		return guarding // and volumes of each host's own
 	}
-	return `coordination: {type: consul, addresses: "127.0.0.1:8500", prefix: dvol, lease_ttl: 10s}
+	c := guarding + `coordination: {type: consul, addresses: "127.0.0.1:8500", prefix: dvol, lease_ttl: 10s}
 default_pool: shared
 pools:
   shared: {type: local, path: /shared/pool, shared: true}
 `
+	if o.Storage {
+		c += "  dfs: {type: local, path: /dfs, shared: true, require_mount: true}\n"
+	}
+	return c
 }
+
+// guarding has a host end as the lab can have it.
+const guarding = "guard: {reboot_command: " + lab.RebootCommand + "}\n"
 
 // supervisor answers orders, one after the other.
 type supervisor struct {
@@ -133,7 +140,7 @@ func (s *supervisor) handler() http.Handler {
 		return "going down", nil
 	})
 	handle("/{act}/{machine}", s.act)
-	handle("/{act}/{machine}/{from}", s.act)
+	handle("/{act}/{machine}/{what}", s.act)
 	return mux
 }
 
@@ -145,10 +152,13 @@ func (s *supervisor) act(r *http.Request) (string, error) {
 	if m == nil {
 		return "", fmt.Errorf("there is no machine %s", name)
 	}
-	switch act := r.PathValue("act"); act {
+	act, what := r.PathValue("act"), r.PathValue("what")
+	if (act == "freeze" || act == "thaw") && what != "" && what != "all" {
+		return actOnDaemon(m, act, what)
+	}
+	switch act {
 	case "cut":
-		from := lab.Peer(r.PathValue("from"))
-		return fmt.Sprintf("%s is cut off from %s", name, from), m.Cut(ctx, from)
+		return fmt.Sprintf("%s is cut off from %s", name, what), m.Cut(ctx, lab.Peer(what))
 	case "heal":
 		if err := m.Heal(ctx); err != nil {
 			return "", err
@@ -160,6 +170,13 @@ func (s *supervisor) act(r *http.Request) (string, error) {
 			}
 		}
 		return text, nil
+	case "remount":
+		for _, h := range s.cluster.Hosts() {
+			if h.Machine == m {
+				return name + " has the storage mounted anew", h.RemountStorage(ctx)
+			}
+		}
+		return "", fmt.Errorf("%s is no host", name)
 	case "kill":
 		return name + " is down", m.Kill()
 	case "freeze":
@@ -179,6 +196,20 @@ func (s *supervisor) act(r *http.Request) (string, error) {
 	}
 }
 
+// actOnDaemon freezes or thaws a daemon of a machine.
+func actOnDaemon(m *lab.Machine, act, name string) (string, error) {
+	for _, d := range m.Daemons() {
+		if d.Name() != name {
+			continue
+		}
+		if act == "freeze" {
+			return fmt.Sprintf("%s on %s is frozen", name, m.Name()), d.Freeze()
+		}
+		return fmt.Sprintf("%s on %s goes on", name, m.Name()), d.Thaw()
+	}
+	return "", fmt.Errorf("there is no %s on %s", name, m.Name())
+}
+
 // find returns a machine, nil if there is none, and what starts its daemons.
 func (s *supervisor) find(ctx context.Context, name string) (*lab.Machine, func() error) {
 	for _, h := range s.cluster.Hosts() {
@@ -190,6 +221,9 @@ func (s *supervisor) find(ctx context.Context, name string) (*lab.Machine, func(
 		if server.Name() == name {
 			return server.Machine, func() error { return server.Consul.Start(ctx) }
 		}
+	}
+	if storage := s.cluster.Storage(); storage != nil && storage.Name() == name {
+		return storage.Machine, func() error { return s.cluster.StartStorage(ctx) }
 	}
 	return nil, nil
 }
