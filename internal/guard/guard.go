@@ -1,0 +1,102 @@
+// Package guard cuts this host off from exclusive volumes whose lease is over,
+// or that another host has taken over, whatever has become of dvold.
+//
+// Dvold writes down in a [Book], files in a directory on a tmpfs, what is to be
+// cut when, before it mounts a volume, and each time its lease is renewed. The
+// guard, a process of its own ([Run]), reads that ten times a second, cuts what
+// is due, and writes down what came of it. It needs neither dvold nor the
+// cluster nor the network nor, from when it runs, a disk. Where there is none,
+// dvold does the same in its own process ([Standby]).
+//
+// A cut that is not verified in time ends with the machine: it reboots.
+//
+// Times are of CLOCK_BOOTTIME, which goes on while the machine sleeps.
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/cut"
+)
+
+// Cutter cuts this host off from a volume.
+type Cutter interface {
+	// Cut returns nil exactly if it has verified that nothing on this host can
+	// write to the volume. It may be repeated, and goes on until ctx ends.
+	Cut(ctx context.Context, v cut.Volume) (cut.Report, error)
+}
+
+// Config is what a guard is told.
+type Config struct {
+	Dir           string        // of the book
+	CutTime       time.Duration // as in the orders: the timeout of the watchdog
+	RebootCommand string        // gets the reason as its only argument; empty: the kernel's own reboot
+	Watchdog      string        // device to feed; may be empty
+	Ready         func()        // called once the guard watches; may be nil
+}
+
+// Run is the guard: it carries out the orders in the book, those that are there
+// and those to come, until ctx ends, and returns nil then. Of two guards the
+// second waits for the end of the first.
+//
+// What it has read it goes on with, should the file of the orders be damaged,
+// removed, or replaced by that of another book, until it is told otherwise. But
+// as long as it can't read what is there it does not count as a guard.
+func Run(ctx context.Context, c Config, cutter Cutter, log *slog.Logger) (err error) {
+	p, err := hold(ctx, c.Dir, log)
+	if p == nil || err != nil {
+		return err
+	}
+	defer p.close()
+	dog, err := openWatchdog(c.Watchdog, c.CutTime, log)
+	if err != nil {
+		return err
+	}
+	r := newReader(filepath.Join(c.Dir, ordersFile), p.boot, log)
+	w := newWatcher(cutter, newReboot(c.RebootCommand, log), bootTime, log)
+	r.read()
+	w.resume(p.left())
+	for ready := c.Ready; ; {
+		now := bootTime() // before the orders are read: see Book.Renew
+		good := r.read()
+		w.step(ctx, now, r.orders())
+		for _, id := range w.verified() {
+			r.forget(id)
+		}
+		if good && p.keep() {
+			p.publish(now, w)
+		}
+		dog.feed(now, w.late(now))
+		if ready != nil {
+			ready()
+			ready = nil
+		}
+		if !w.wait(ctx) {
+			break
+		}
+	}
+	w.stop()
+	standing := r.orders()
+	if len(standing) > 0 {
+		log.Error("the guard ends, and nobody but dvold cuts these volumes off now", "volumes", idsOf(standing), "watchdog", c.Watchdog)
+	}
+	return dog.close(len(standing) == 0)
+}
+
+// tick is how long the guard may take to notice a change of its orders.
+const tick = 100 * time.Millisecond
+
+// bootTime reads CLOCK_BOOTTIME.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(fmt.Sprintf("read the clock: %v", err)) // every Linux since 2.6.39 has it
+	}
+	return time.Duration(ts.Nano())
+}
