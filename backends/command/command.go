@@ -85,7 +85,7 @@ func (c *Fencer) order(ctx context.Context, action string, f backends.Fence) err
 	if err != nil {
 		return fmt.Errorf("%s host %q by %s: %w", action, f.Host, c.config.Argv[0], err)
 	}
-	c.log.Info("fence command succeeded", "action", action, "host", f.Host, "pool", f.Pool, "volume", f.Volume,
+	c.log.Info("fence command succeeded", "action", action, "host", f.Host, "volume", f.Volume,
 		"domain", f.Identity.Domain, "took", time.Since(began).Round(time.Millisecond), "said", said)
 	return nil
 }

@@ -267,7 +267,7 @@ func TestLog(t *testing.T) {
 	if err := command.Open(c, pool, slog.New(slog.NewTextHandler(&log, nil))).Fence(t.Context(), aFence()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"level=INFO", "action=fence", "host=h1", "pool=data", "said=off"} {
+	for _, want := range []string{"level=INFO", "action=fence", "host=h1", "volume=db", "said=off"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("got %q, want %s in it", log.String(), want)
 		}
