@@ -27,7 +27,7 @@ func configCheck(c *cobra.Command) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
-		o, err := poolOpener(name, cfg.Pools[name])
+		o, err := poolOpener(name, cfg)
 		if err != nil {
 			return err
 		}

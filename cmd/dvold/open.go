@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/command"
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/coordination/consul"
@@ -19,14 +20,33 @@ import (
 
 // opener is the configuration of one pool, read and checked.
 type opener struct {
-	location string
-	shared   bool
-	open     func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
+	location  string
+	shared    bool
+	fences    bool                                         // the backend is a Fencer
+	open      func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
+	exclusive volumes.Exclusive
+	command   *command.Config // that fences, or nil
 }
 
-// poolOpener reads what a pool's configuration says of its backend: the one
+// poolOpener reads what the configuration says of a pool.
+func poolOpener(name string, cfg config.Config) (opener, error) {
+	p := cfg.Pools[name]
+	o, err := backendOpener(name, p)
+	if err != nil {
+		return opener{}, err
+	}
+	if o.command, err = fenceCommand(p.Exclusive); err == nil {
+		o.exclusive, err = settleExclusive(p.Exclusive, o.fences || o.command != nil, cfg.Guard.Watchdog != "")
+	}
+	if err != nil {
+		return opener{}, fmt.Errorf("pool %q: %w", name, err)
+	}
+	return o, nil
+}
+
+// backendOpener reads what a pool's configuration says of its backend: the one
 // place that knows all types of pool.
-func poolOpener(name string, p config.Pool) (opener, error) {
+func backendOpener(name string, p config.Pool) (opener, error) {
 	switch p.Type {
 	case "local":
 		c := local.DefaultConfig()
@@ -36,16 +56,26 @@ func poolOpener(name string, p config.Pool) (opener, error) {
 		if err := c.Validate(); err != nil {
 			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
-		return opener{c.Path, c.Shared, func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }}, nil
+		open := func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }
+		return opener{location: c.Path, shared: c.Shared, open: open}, nil
 	}
 	return opener{}, fmt.Errorf("pool %q: type %q is not one of: local", name, p.Type)
+}
+
+// fencer returns what cuts other hosts off from the pool, or nil.
+func (o opener) fencer(name string, b backends.Backend, log *slog.Logger) backends.Fencer {
+	if o.command != nil {
+		return command.Open(*o.command, name, log)
+	}
+	f, _ := b.(backends.Fencer)
+	return f
 }
 
 // openPools opens all configured pools.
 func openPools(cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
 	var pools []volumes.Pool
-	for name, c := range cfg.Pools {
-		p, err := openPool(name, c, cfg.TrashTTL, log)
+	for name := range cfg.Pools {
+		p, err := openPool(name, cfg, log)
 		if err != nil {
 			return nil, errors.Join(err, closePools(pools))
 		}
@@ -54,19 +84,24 @@ func openPools(cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
 	return pools, nil
 }
 
-func openPool(name string, c config.Pool, ttl config.Duration, log *slog.Logger) (volumes.Pool, error) {
-	o, err := poolOpener(name, c)
+func openPool(name string, cfg config.Config, log *slog.Logger) (volumes.Pool, error) {
+	o, err := poolOpener(name, cfg)
 	if err != nil {
 		return volumes.Pool{}, err
 	}
-	b, err := o.open(log.With("pool", name))
+	log = log.With("pool", name)
+	b, err := o.open(log)
 	if err != nil {
 		return volumes.Pool{}, fmt.Errorf("open pool %q: %w", name, err)
 	}
+	c, ttl := cfg.Pools[name], cfg.TrashTTL
 	if c.TrashTTL != nil {
 		ttl = *c.TrashTTL
 	}
-	return volumes.Pool{Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Backend: b, TrashTTL: ttl.Duration}, nil
+	return volumes.Pool{
+		Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Backend: b, TrashTTL: ttl.Duration,
+		Exclusive: o.exclusive, Fencer: o.fencer(name, b, log),
+	}, nil
 }
 
 // closePools closes the backends that hold something open.
