@@ -30,6 +30,9 @@ if [[ -d $dir/../shared ]]; then
 	made+=(/shared)
 	mounts+=("$dir/../shared /shared none bind")
 fi
+if [[ -e $dir/etc/lab/ssh_config ]]; then
+	made+=(/dfs) # for the storage
+fi
 mounts+=("$dir/boot_id /proc/sys/kernel/random/boot_id none bind")
 # What is written there would reach the kernel that all machines share.
 if [[ -e /proc/sysrq-trigger ]]; then
@@ -37,6 +40,8 @@ if [[ -e /proc/sysrq-trigger ]]; then
 fi
 mkdir "${made[@]/#/$root}"
 cp -a "${links[@]}" "$root"
+# Nobody is to write to it while the storage isn't mounted.
+[[ ! -d $root/dfs ]] || chattr +i "$root/dfs" || true
 # Its /etc is this machine's, but for what its disk has in etc.
 etc=(/etc/*)
 ln -s "${etc[@]/#"/etc/"/"/.etc/"}" "$root/etc"

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// storageDir is where the storage is mounted on the hosts.
+// storageDir is where the storage is mounted on the hosts. Nothing can be made
+// in the directory beneath.
 const storageDir = "/dfs"
 
 // newSshfs describes a host's client of the storage: each host has a connection
@@ -51,9 +52,6 @@ func newSshfs(h *Host) *Daemon {
 // then undo it in its end, and bare the directory beneath.
 func (h *Host) mountStorage() (server *os.File, err error) {
 	err = h.inside(unix.CLONE_NEWNS, func() error {
-		if err := os.Mkdir(storageDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
 		err := unix.Unmount(storageDir, unix.MNT_DETACH)
 		if err != nil && !errors.Is(err, unix.EINVAL) { // not mounted
 			return fmt.Errorf("unmount %s: %w", storageDir, err)

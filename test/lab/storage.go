@@ -26,8 +26,9 @@ var fenceScript string
 // FenceCommand is a program on every host, for fence_command: with
 // DVOL_ACTION=fence and DVOL_HOST=h1 it has the storage server cut off h1, and
 // exits with 0 once nothing that h1 writes can land any more, be h1 up, cut off
-// or frozen. With unfence it lets h1 in again; what h1 had mounted stays dead
-// until RemountStorage. Either may be repeated.
+// or frozen. With unfence it lets h1 in again, unless a fence had a greater
+// DVOL_INCARNATION; what h1 had mounted stays dead until RemountStorage. Either
+// may be repeated. It covers the pool.
 const FenceCommand = "/etc/lab/fence"
 
 // StorageServer is a machine whose files all hosts have mounted.
@@ -113,7 +114,7 @@ func (s *StorageServer) Fenced(host string) bool {
 // configuration, users or keys counts.
 func (c *Cluster) prepareStorage() error {
 	s := c.server
-	for _, dir := range []string{"dfs", "etc/ssh", "etc/ssh/keys", "etc/ssh/fenced"} {
+	for _, dir := range []string{"dfs", "etc/ssh", "etc/ssh/keys", "etc/ssh/fenced", "etc/ssh/numbers"} {
 		if err := os.Mkdir(s.Path(dir), 0o755); err != nil {
 			return err
 		}
