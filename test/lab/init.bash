@@ -34,9 +34,10 @@ if [[ -e $dir/etc/lab/ssh_config ]]; then
 	made+=(/dfs) # for the storage
 fi
 mounts+=("$dir/boot_id /proc/sys/kernel/random/boot_id none bind")
-# What is written there would reach the kernel that all machines share.
+# What is written there would reach the kernel that all machines share. Without
+# it reboot(2) ends the machine, for it is of a PID namespace.
 if [[ -e /proc/sysrq-trigger ]]; then
-	mounts+=("$dir/sysrq /proc/sysrq-trigger none bind")
+	mounts+=("$dir/boot_id /proc/sysrq-trigger none bind,ro")
 fi
 mkdir "${made[@]/#/$root}"
 cp -a "${links[@]}" "$root"

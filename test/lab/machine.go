@@ -55,7 +55,6 @@ func (m *Machine) prepare(hosts string) error {
 	for name, text := range map[string]string{
 		"init.bash":      initScript,
 		"daemon.json":    "{}",
-		"sysrq":          "",
 		"etc/hostname":   m.name + "\n",
 		"etc/hosts":      "127.0.0.1 localhost\n" + hosts,
 		"etc/machine-id": strings.ReplaceAll(newID(), "-", ""),

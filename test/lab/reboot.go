@@ -19,8 +19,8 @@ var rebootScript string
 // the machine at once, as Kill does, and notes the time on the machine's disk.
 // Nobody boots the machine again but Boot. Anywhere else it refuses.
 //
-// What is written to /proc/sysrq-trigger in a machine ends up in the file
-// Path("sysrq"), and does nothing.
+// A reboot(2) ends the machine, too. Nothing can be written to its
+// /proc/sysrq-trigger.
 const RebootCommand = "/etc/lab/reboot"
 
 // Reboots tells when RebootCommand has ended the machine, on the clock of

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/test/lab"
 )
@@ -81,19 +84,38 @@ func TestRebootCommandRefuses(t *testing.T) {
 	}
 }
 
-func TestSysrqIsHarmless(t *testing.T) {
+// Where this kernel has sysrq, no machine has: it would reboot them all.
+func TestNoSysrq(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat("/proc/sysrq-trigger"); err != nil {
-		t.Skipf("this kernel has no sysrq: %v", err)
-	}
 	h := lab.ForTest(t, lab.Options{})
-	mounts, err := h.Mounts("/proc")
-	check(t, err)
-	if !strings.Contains(strings.Join(mounts, " "), "/proc/sysrq-trigger") {
-		t.Fatalf("nothing is mounted at /proc/sysrq-trigger: %v", mounts) // or this machine would do what follows
+	if out, err := h.Exec(t.Context(), "sh", "-c", "echo h >>/proc/sysrq-trigger"); err == nil {
+		t.Errorf("sysrq works in a machine: %s", out)
 	}
-	run(t, h, "sh", "-c", "echo h >/proc/sysrq-trigger")
-	if text, err := os.ReadFile(h.Path("sysrq")); err != nil || string(text) != "h\n" {
-		t.Errorf("got %q, %v", text, err)
+}
+
+// rebooter is set for the process that calls reboot(2).
+const rebooter = "LAB_TEST_REBOOTER"
+
+// The kernel ends a machine that reboots itself, and it alone.
+func TestRebootCallEndsMachine(t *testing.T) {
+	if os.Getenv(rebooter) != "" {
+		first, err := os.ReadFile("/proc/1/cmdline")
+		if err != nil || !strings.Contains(string(first), "/init.bash") {
+			t.Fatalf("this is no machine of a lab, but of %q: %v", first, err)
+		}
+		t.Fatal(unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART))
 	}
+	t.Parallel()
+	h := lab.ForTest(t, lab.Options{})
+	cmd := h.Command(t.Context(), os.Args[0], "-test.run=^TestRebootCallEndsMachine$")
+	cmd.Env = append(cmd.Env, rebooter+"=yes")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	check(t, h.Start(cmd))
+	if err := cmd.Wait(); err == nil || out.Len() > 0 {
+		t.Errorf("it ended by itself: %v %s", err, out.String())
+	}
+	check(t, h.WaitDown(t.Context()))
+	check(t, h.Boot(t.Context()))
+	run(t, h, "true")
 }

@@ -101,7 +101,7 @@ pools:
   shared: {type: local, path: /shared/pool, shared: true}
 `
 	if o.Storage {
-		c += "  dfs: {type: local, path: /dfs, shared: true, require_mount: true}\n"
+		c += "  dfs: {type: local, path: /dfs, shared: true, require_mount: true, exclusive: {fence_command: [" + lab.FenceCommand + "], fence_covers: pool}}\n"
 	}
 	return c
 }
