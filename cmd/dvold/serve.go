@@ -73,6 +73,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	background := context.WithoutCancel(ctx)
 	manager, err := volumes.Open(background, volumes.Config{
 		Host: cfg.Host, StateDir: cfg.StateDir, RunDir: cfg.RunDir, Pools: pools, DefaultPool: cfg.DefaultPool,
+		CutTime: cfg.Guard.CutTime.Duration, Guard: guardConfig(cfg),
 	}, coord, log)
 	if err != nil {
 		return err

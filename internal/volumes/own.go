@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/internal/standing"
 )
@@ -198,11 +197,7 @@ func (m *Manager) termsOf(ctx context.Context, session coordination.Session, r r
 	if p.Fencer == nil {
 		return t, nil
 	}
-	var identity backends.Identity
-	err := p.do(ctx, func(backends.Backend) (err error) {
-		identity, err = p.Fencer.Identity(ctx, r.Handle)
-		return err
-	})
+	identity, err := p.Fencer.Identity(ctx, r.Handle)
 	if err != nil {
 		return t, fmt.Errorf("find out how this host could be cut off: %w", err)
 	}

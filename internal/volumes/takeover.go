@@ -102,8 +102,8 @@ func (m *Manager) prove(ctx context.Context, session coordination.Session, r rec
 		f := fenceOf(o, r)
 		began := time.Now()
 		m.log.Warn("cutting a silent host off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "by", method, "domain", domain)
-		err := p.do(ctx, func(backends.Backend) error { return p.Fencer.Fence(ctx, f) })
-		if err != nil {
+		if err := p.Fencer.Fence(ctx, f); err != nil { // beside the pool's calls, which may all hang
+
 			return coordination.Record{}, unavailablef("%s, which is silent and was not cut off: %w", o.names(), err)
 		}
 		m.log.Warn("cut a silent host off", "volume", r.Name, "host", o.Host, "by", method, "took", time.Since(began).Round(time.Millisecond))

@@ -7,7 +7,6 @@ import (
 	"path"
 	"strconv"
 
-	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
 )
 
@@ -85,8 +84,7 @@ func (m *Manager) undoFence(ctx context.Context, stored coordination.Record, p p
 		if pool == nil || pool.Fencer == nil || pool.Fencer.Method() != p.Method {
 			return fmt.Errorf("host %q was cut off by %q from pool %q, and has no way to undo it", p.Host, p.Method, p.Fence.Pool)
 		}
-		err := pool.do(ctx, func(backends.Backend) error { return pool.Fencer.Unfence(ctx, *p.Fence) })
-		if err != nil {
+		if err := pool.Fencer.Unfence(ctx, *p.Fence); err != nil {
 			return fmt.Errorf("undo the fence of host %q from %s: %w", p.Host, p.Domain, err)
 		}
 		m.step("unfence: undone")

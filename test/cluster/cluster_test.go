@@ -16,8 +16,9 @@ import (
 	"github.com/dvol/dvold/test/lab"
 )
 
-// dvold is the binary under test, built with the race detector.
-var dvold string
+// dvold is the binary under test, built with the race detector; beatCommand is
+// what containers write with.
+var dvold, beatCommand string
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -31,7 +32,10 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if dvold, err = lab.BuildDvold(dir, true); err != nil {
+	if dvold, err = lab.BuildDvold(dir, true); err == nil {
+		beatCommand, err = lab.BuildBeat(dir)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -1,0 +1,279 @@
+package cluster_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/internal/volumes"
+	"github.com/dvol/dvold/test/lab"
+)
+
+// Pools of a cluster for takeovers. fenced and silent lie on the storage that
+// the hosts can be cut off from; shared is a directory that nothing cuts off.
+const takeoverConfiguration = `coordination: {type: consul, lease_ttl: %v}
+guard: {cut_time: %v, reboot_command: ` + lab.RebootCommand + `}
+default_pool: fenced
+pools:
+  fenced:
+    {type: local, path: /dfs/fenced, shared: true, exclusive: {fence_command: [` + lab.FenceCommand + `], fence_covers: pool}}
+  silent:
+    {type: local, path: /dfs/silent, shared: true, exclusive: {takeover: auto, accept_lease: true}}
+  shared:
+    {type: local, path: /shared/shared, shared: true, exclusive: {takeover: auto, accept_lease: true}}
+  manual:
+    {type: local, path: /shared/manual, shared: true}
+`
+
+// cutTime is guard.cut_time of all hosts.
+const cutTime = 5 * time.Second
+
+// takeoverCluster starts a cluster of so many hosts, each with a guard, on
+// storage that hosts can be cut off from and fenced from. It is this test's
+// alone, which runs beside others. configure, if it is not nil, changes the
+// configuration of a host.
+func takeoverCluster(t *testing.T, hosts int, configure func(host, configuration string) string) *cluster {
+	t.Helper()
+	t.Parallel()
+	began := time.Now()
+	c := lab.ClusterForTest(t, lab.ClusterOptions{
+		Hosts: hosts, Servers: 3, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
+		Configure: func(host string) string {
+			text := fmt.Sprintf(takeoverConfiguration, lease, cutTime)
+			if configure != nil {
+				text = configure(host, text)
+			}
+			return text
+		},
+	})
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d hosts started in %v", hosts, time.Since(began).Round(time.Millisecond))
+	return in(t, c)
+}
+
+// createExclusive makes an exclusive volume in a pool.
+func (h *host) createExclusive(pool, name string, args ...string) {
+	h.t.Helper()
+	h.create(name, append([]string{"-o", "pool=" + pool, "-o", "access=exclusive"}, args...)...)
+}
+
+// beat starts a container that writes beats to a volume, each one durable before
+// the next.
+func (h *host) beat(name, volume string, args ...string) {
+	h.t.Helper()
+	h.must(h.tryBeat(name, volume, args...))
+}
+
+func (h *host) tryBeat(name, volume string, args ...string) error {
+	all := append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "none", "--volume-driver", "dvol",
+		"--stop-signal", "KILL", "-v", volume + ":/data"}, args...)
+	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "20ms")...)
+	return err
+}
+
+// owner is what the host knows of who owns a volume.
+func (h *host) owner(volume string) volumes.Owner {
+	h.t.Helper()
+	o, err := h.tryOwner(volume)
+	h.must(err)
+	return o
+}
+
+func (h *host) tryOwner(volume string) (volumes.Owner, error) {
+	out, err := h.Dvold(h.ctx, "volume", "inspect", "--output", "json", volume)
+	if err != nil {
+		return volumes.Owner{}, err
+	}
+	var d volumes.Details
+	if err := json.Unmarshal([]byte(out), &d); err != nil {
+		return volumes.Owner{}, err
+	}
+	if d.Owner == nil {
+		return volumes.Owner{}, fmt.Errorf("%s has no owner: %s", volume, out)
+	}
+	return *d.Owner, nil
+}
+
+// wantOwner checks who owns a volume.
+func (h *host) wantOwner(volume, owner string, epoch uint64) {
+	h.t.Helper()
+	if o := h.owner(volume); o.Host != owner || o.Epoch != epoch {
+		h.t.Errorf("%s: %s is owned by %q, epoch %d (%s); want %q, %d", h.Name(), volume, o.Host, o.Epoch, o.State, owner, epoch)
+	}
+}
+
+// beatsOf are the beats that have reached a volume, wherever it lies.
+func (c *cluster) beatsOf(pool, volume string) ([]lab.Beat, error) {
+	dir := c.Path(filepath.Join("shared", pool))
+	if pool == "fenced" || pool == "silent" {
+		dir = c.Storage().Data(pool)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "volumes", volume+".*", "beats"))
+	if err != nil || len(files) != 1 {
+		return nil, fmt.Errorf("%s in %s: %v, %v", volume, dir, files, err)
+	}
+	return lab.Beats(files[0])
+}
+
+// wantOneWriter checks that beats of hosts never mix: once a later host has
+// written, none of an earlier one lands, and no beat is lost or torn. It returns
+// the pause between the last beat of the first host and the first of the last.
+func (c *cluster) wantOneWriter(pool, volume string, order ...string) time.Duration {
+	c.t.Helper()
+	beats, err := c.beatsOf(pool, volume)
+	if err != nil {
+		c.t.Errorf("beats: %v", err)
+	}
+	pause, err := oneWriter(beats, order)
+	if err != nil {
+		c.t.Error(err)
+	}
+	return pause
+}
+
+// oneWriter returns an error unless the beats are of hosts in that order.
+func oneWriter(beats []lab.Beat, order []string) (pause time.Duration, err error) {
+	at := 0
+	counts := make([]int, len(order))
+	var last, first time.Duration
+	for i, b := range beats {
+		for at < len(order) && b.Host != order[at] {
+			at++
+		}
+		if at == len(order) {
+			return 0, fmt.Errorf("beat %d is of %s, after one of %s: two hosts wrote at once", i+1, b.Host, order[len(order)-1])
+		}
+		counts[at]++
+		switch {
+		case at == 0:
+			last = b.At
+		case at == len(order)-1 && first == 0:
+			first = b.At
+		}
+	}
+	for i, n := range counts {
+		if n == 0 {
+			return 0, fmt.Errorf("%s has not written: %d beats", order[i], len(beats))
+		}
+	}
+	return first - last, nil
+}
+
+// eventuallyBeats waits until a host has written to a volume.
+func (c *cluster) eventuallyBeats(pool, volume, host string) {
+	c.t.Helper()
+	c.h(1).eventually(host+" writes to "+volume, func() error {
+		beats, err := c.beatsOf(pool, volume)
+		for _, b := range beats {
+			if b.Host == host {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d beats, none of it (%v)", len(beats), err)
+	})
+}
+
+// takeOver has a host start a container with a volume that another has, again
+// and again until it gets it, and returns how long after from that was.
+func (h *host) takeOver(name, volume string, from time.Duration, limit time.Duration) time.Duration {
+	h.t.Helper()
+	for {
+		err := h.tryBeat(name, volume)
+		took := lab.SinceBoot() - from
+		if err == nil {
+			return took
+		}
+		if took > limit {
+			h.t.Fatalf("%s did not get %s within %v: %v", h.Name(), volume, limit, err)
+		}
+		h.Docker(h.ctx, "rm", "-f", name)
+	}
+}
+
+// stopped waits until a container has ended.
+func (h *host) stopped(name string) {
+	h.t.Helper()
+	h.eventually(name+" has ended", func() error {
+		out, err := h.Docker(h.ctx, "inspect", "-f", "{{.State.Running}}", name)
+		if err == nil && strings.TrimSpace(out) != "false" {
+			err = fmt.Errorf("running: %s", out)
+		}
+		return err
+	})
+}
+
+func TestExclusiveVolumeIsHandedOver(t *testing.T) {
+	c := takeoverCluster(t, 2, nil)
+	h1, h2 := c.h(1), c.h(2)
+	h1.createExclusive("fenced", "db", "-o", "mount_wait=20s")
+	h1.beat("writer", "db")
+	h1.wantOwner("db", "h1", 1)
+
+	// Refused after mount_wait, with the owner's name.
+	h1.createExclusive("fenced", "busy", "-o", "mount_wait=1s")
+	h1.beat("busy", "busy")
+	h2.fails("start of what h1 has", h2.tryBeat("busy", "busy"), `owned by host "h1"`, "since", "a container uses it there")
+	h2.docker("rm", "-f", "busy")
+
+	// Waits, and gets it.
+	got := make(chan error, 1)
+	go func() { got <- h2.tryBeat("writer", "db") }()
+	h1.eventually("h2 waits", func() error {
+		_, err := h2.tryOwner("db")
+		return err
+	})
+	time.Sleep(time.Second) // it is to wait for a while
+	stop := lab.SinceBoot()
+	h1.docker("rm", "-f", "writer")
+	h2.must(<-got)
+	c.eventuallyBeats("fenced", "db", "h2")
+	t.Logf("from docker rm on h1 to a running container on h2: %v", lab.SinceBoot()-stop)
+	h2.docker("rm", "-f", "writer")
+	t.Logf("from last to first write: %v", c.wantOneWriter("fenced", "db", "h1", "h2"))
+	if c.Storage().Fenced("h1") {
+		t.Error("h1 was fenced")
+	}
+}
+
+func TestKilledHostIsReplaced(t *testing.T) {
+	c := takeoverCluster(t, 2, nil)
+	h1, h2 := c.h(1), c.h(2)
+	for _, pool := range []string{"fenced", "shared"} {
+		h1.createExclusive(pool, pool+"-db")
+		h1.beat(pool, pool+"-db")
+		c.eventuallyBeats(pool, pool+"-db", "h1")
+	}
+	killed := lab.SinceBoot()
+	h1.must(h1.Kill())
+	took := h2.takeOver("fenced", "fenced-db", killed, 30*time.Second)
+	c.eventuallyBeats("fenced", "fenced-db", "h2")
+	t.Logf("with a fence: from kill to a running container: %v", took)
+	took = h2.takeOver("shared", "shared-db", killed, 3*lease+cutTime+2*time.Second+5*time.Second)
+	c.eventuallyBeats("shared", "shared-db", "h2")
+	t.Logf("by lease: from kill to a running container: %v", took)
+	h2.docker("rm", "-f", "fenced", "shared")
+	for _, pool := range []string{"fenced", "shared"} {
+		t.Logf("%s: from last to first write: %v", pool, c.wantOneWriter(pool, pool+"-db", "h1", "h2"))
+	}
+	if !c.Storage().Fenced("h1") {
+		t.Error("h1 is not fenced")
+	}
+	// Back, it is clean, and can do all it could before.
+	h1.must(h1.Boot(h1.ctx))
+	h1.must(h1.StartAll(h1.ctx))
+	h1.eventually("h1 is not fenced any more", func() error {
+		if c.Storage().Fenced("h1") {
+			return fmt.Errorf("it is")
+		}
+		return nil
+	})
+	h1.must(h1.RemountStorage(h1.ctx))
+	h1.docker("rm", "-f", "fenced", "shared")
+	h1.beat("fenced", "fenced-db")
+	h1.wantOwner("fenced-db", "h1", 3)
+}
