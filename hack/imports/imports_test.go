@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"internal/adminapi":       {"internal/migrate", "internal/volumes", "backends", "coordination", "internal/host"},
 	"internal/migrate":        {"internal/volumes", "backends", "internal/host"},
 	"internal/volumes":        {"backends", "coordination", "internal/host"},
+	"internal/cut":            {"internal/host"},
 	"internal/guard":          {"internal/cut", "internal/host"},
 	"internal/config":         {},
 	"internal/host":           {},

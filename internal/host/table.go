@@ -19,14 +19,18 @@ const ownTable = "/proc/thread-self/mountinfo"
 // of mounts, so only the lines that matter are parsed.
 type table []byte
 
-// readTable reads in large pieces: each read costs the kernel a walk through
-// the table.
 func readTable(path string) (table, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	return readTableFrom(fd, path)
+}
+
+// readTableFrom reads in large pieces: each read costs the kernel a walk
+// through the table.
+func readTableFrom(fd int, path string) (table, error) {
 	text := make([]byte, 0, 64<<10)
 	for {
 		n, err := unix.Read(fd, text[len(text):cap(text)])

@@ -1,0 +1,74 @@
+package cut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// networkPatience is how long a change of the packet filter may take.
+const networkPatience = 2 * time.Second
+
+// filter is a packet filter of the kernel.
+type filter struct {
+	name    string
+	block   func(ctx context.Context, volume string, servers []netip.Prefix) error
+	unblock func(ctx context.Context, volume string) error
+}
+
+// filters returns those that may be used, the preferred first.
+func filters() []filter {
+	return []filter{
+		{"nftables", func(_ context.Context, volume string, servers []netip.Prefix) error { return nftBlock(volume, servers) },
+			func(_ context.Context, volume string) error { return nftUnblock(volume) }},
+		{"iptables", iptablesBlock, iptablesUnblock},
+	}
+}
+
+// block stops all traffic between this network namespace and the servers of the
+// storage, on account of this volume. It may be repeated. Where no filter can
+// be used the cut goes on without; what it then rests on is that no socket has
+// anything left to send.
+func (r *run) block(ctx context.Context) error {
+	if len(r.v.Servers) == 0 || r.filter.name != "" {
+		return nil
+	}
+	var failures []error
+	for _, f := range filters() {
+		err := r.filtering(ctx, func(ctx context.Context) error { return f.block(ctx, r.v.ID, r.v.Servers) })
+		if err == nil {
+			r.filter = f
+			r.note(func(report *Report) { report.Blocked = f.name })
+			r.log.Info("network to the storage was blocked", "volume", r.v.ID, "servers", r.v.Servers, "by", f.name)
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", f.name, err))
+	}
+	return fmt.Errorf("the network to the storage is not blocked: %w", errors.Join(failures...))
+}
+
+// unblock undoes block, also that of an earlier cut which was not verified.
+func (r *run) unblock(ctx context.Context) {
+	if len(r.v.Servers) == 0 {
+		return
+	}
+	used := filters()[:1]
+	if r.filter.name != "" {
+		used = []filter{r.filter}
+	}
+	for _, f := range used {
+		err := r.filtering(ctx, func(ctx context.Context) error { return f.unblock(ctx, r.v.ID) })
+		if err != nil && r.filter.name != "" {
+			r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", r.v.Servers, "err", err)
+		}
+	}
+}
+
+// filtering calls fn with some time, even if there is none left.
+func (r *run) filtering(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkPatience)
+	defer cancel()
+	return r.c.calls.run(ctx, "change the packet filter for volume "+r.v.ID, func() error { return fn(ctx) })
+}

@@ -1,0 +1,186 @@
+package cut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// run is one cut.
+type run struct {
+	c   *Cutter
+	v   Volume
+	log *slog.Logger
+
+	targets []target
+	devices map[uint64]bool         // of their file systems, as stat(2) has them
+	others  []string                // where our own namespace shows a target, beside the mountpoint
+	stuck   map[string]string       // namespaces from which a mount can't be taken away, and where
+	serving map[host.Process]bool   // who served a file system that was shut down
+	dying   map[host.Process]doomed // who was killed and has not ended yet
+	held    map[string]held         // file systems to be synced, by device
+	loops   map[string]string       // devices that show a file of a target, and which
+	shut    map[string]bool         // file systems that were shut down, by device
+	synced  bool                    // since somebody was met who could write
+	filter  filter                  // by which the network is blocked
+	trouble []error                 // what failed in this round, and need not have succeeded
+	problem error                   // what was in the way in the round before
+
+	mu     sync.Mutex // guards the field below
+	report Report
+}
+
+func newRun(c *Cutter, v Volume) *run {
+	r := &run{
+		c: c, v: v, log: c.Log,
+		devices: make(map[uint64]bool), stuck: make(map[string]string), serving: make(map[host.Process]bool),
+		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.targets = slices.Clone(c.unfinished[v.ID])
+	return r
+}
+
+// note changes the report.
+func (r *run) note(change func(*Report)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.report)
+}
+
+// reported returns the report as it is.
+func (r *run) reported() Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Report{
+		slices.Clone(r.report.Killed), slices.Clone(r.report.Unmounted), r.report.Blocked,
+		slices.Clone(r.report.ShutDown), slices.Clone(r.report.Destroyed),
+	}
+}
+
+// close lets go of what the run has.
+func (r *run) close(ctx context.Context) {
+	for device := range r.held {
+		_ = r.letGo(ctx, device) // it hangs, and was said to
+	}
+	for _, d := range r.dying {
+		unix.Close(d.handle)
+	}
+}
+
+// quickly is how long a round waits for a storage before it has killed.
+const quickly = 500 * time.Millisecond
+
+// round looks at the machine and does what comes next. It returns true once a
+// look, after all was synced, has found nothing; an error says what is in the
+// way; else another round is due at once.
+//
+// The order is what makes a cut sound. Only after a look that found nobody who
+// could write anything is unmounted; only after another that found no mount
+// either, so that nobody new can come, what was written is synced; and what
+// comes in between begins it anew.
+func (r *run) round(ctx context.Context) (bool, error) {
+	r.trouble = nil
+	l, err := r.survey(ctx)
+	defer r.leave(ctx, l)
+	if err != nil {
+		return false, err
+	}
+	if len(r.targets) == 0 {
+		return true, nil
+	}
+	if err := r.block(ctx); err != nil {
+		r.trouble = append(r.trouble, err)
+	}
+	if err := r.shutDown(ctx, l); err != nil {
+		r.trouble = append(r.trouble, err)
+	}
+	devices, err := loops()
+	if err != nil {
+		return false, err
+	}
+	r.suspect(ctx, l, devices)
+
+	killed, left, err := r.hunt(ctx, l)
+	if killed || len(left) > 0 {
+		r.synced = false
+	}
+	if err != nil || killed || len(left) > 0 {
+		return false, r.inTheWay(left, err)
+	}
+	if spaces := l.shown(); len(spaces) > 0 {
+		r.synced = false
+		r.holdQuickly(ctx, l)
+		left, err := r.unmount(ctx, spaces)
+		return false, r.inTheWay(left, err)
+	}
+	if !r.synced {
+		if err := r.sync(ctx, l); err != nil {
+			return false, r.inTheWay(nil, err)
+		}
+		r.synced = true
+		return false, nil
+	}
+	left, err = r.verify(ctx, l, devices)
+	return len(left) == 0 && err == nil, r.inTheWay(left, err)
+}
+
+// verify returns what is in the way though there is neither a process nor a
+// mount.
+func (r *run) verify(ctx context.Context, l *look, devices map[string]string) (left []string, err error) {
+	left = r.looping(devices)
+	for _, t := range r.targets {
+		if !t.provable() {
+			continue
+		}
+		if err := r.gone(ctx, t); err != nil {
+			left = append(left, fmt.Sprintf("%v: %v", t, err))
+		}
+	}
+	unsent, err := r.silence(l)
+	return append(left, unsent...), err
+}
+
+// maxNamed is how much that is in the way an error names.
+const maxNamed = 10
+
+// inTheWay returns an error about what is left, and what failed, if there is
+// either.
+func (r *run) inTheWay(left []string, err error) error {
+	if len(left) == 0 && err == nil {
+		return nil
+	}
+	if more := len(left) - maxNamed; more > 0 {
+		left = append(slices.Clone(left[:maxNamed]), fmt.Sprintf("%d more", more))
+	}
+	var failures []error
+	if len(left) > 0 {
+		failures = append(failures, errors.New("in the way: "+strings.Join(left, ", ")))
+	}
+	return oneLine(append(append(failures, err), r.trouble...))
+}
+
+// oneLine joins errors.
+func oneLine(failures []error) error {
+	var joined error
+	for _, err := range failures {
+		switch {
+		case err == nil:
+		case joined == nil:
+			joined = err
+		default:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
+}

@@ -1,0 +1,84 @@
+package cut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// shutDown ends file systems that are mounted for the volume alone, as if the
+// power were cut: nothing is written to them any more, whoever has them and
+// whatever was written before. One that can't be ended so is synced later.
+//
+// It does not wait long: a storage that hangs must not keep anybody from being
+// killed.
+func (r *run) shutDown(ctx context.Context, l *look) error {
+	ctx, cancel := context.WithTimeout(ctx, quickly)
+	defer cancel()
+	for _, t := range r.targets {
+		mounts := l.mountsOn(t)
+		if !t.sole || r.shut[t.device()] || len(mounts) == 0 {
+			continue
+		}
+		done, err := r.shutDownOne(ctx, l, t, mounts)
+		if err != nil {
+			return fmt.Errorf("shut down %v: %w", t, err)
+		}
+		if done {
+			r.shut[t.device()] = true
+			r.note(func(report *Report) { report.ShutDown = append(report.ShutDown, t.device()) })
+			r.log.Info("file system was shut down", "volume", r.v.ID, "device", t.device(), "type", mounts[0].FSType)
+		}
+	}
+	return nil
+}
+
+func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount) (done bool, err error) {
+	key := "shut down " + t.String()
+	switch kind := mounts[0].FSType; {
+	case isFUSE(kind) && t.major == 0:
+		serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return abort(ctx, t.minor) }, nil)
+		for _, p := range serving {
+			r.serving[p] = true
+		}
+		return err == nil, err
+	case kind == "ext4" || kind == "xfs":
+		for _, m := range mounts {
+			err = r.c.calls.run(ctx, key, func() error { return shutDownDisk(l.spaces[m.space].file, m) })
+			if err == nil || errors.Is(err, errHangs) {
+				return err == nil, err
+			}
+		}
+	}
+	return false, err
+}
+
+// The ioctl FS_IOC_SHUTDOWN of linux/fs.h, which XFS calls XFS_IOC_GOINGDOWN,
+// and its argument.
+const (
+	goDown     = 0x8004587d
+	noLogFlush = 2 // what is not in the journal yet is lost
+)
+
+// shutDownDisk shuts down the file system of m.
+func shutDownDisk(namespace *os.File, m mount) error {
+	f, err := host.OpenDetached(namespace, m.Info)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags := uint32(noLogFlush)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), goDown, uintptr(unsafe.Pointer(&flags)))
+	runtime.KeepAlive(f)
+	if errno != 0 && errno != unix.EIO { // EIO: it is shut down already
+		return os.NewSyscallError("ioctl", errno)
+	}
+	return nil
+}

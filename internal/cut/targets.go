@@ -1,0 +1,136 @@
+package cut
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// target is a directory of a file system that must not be written to any more.
+type target struct {
+	major, minor int
+	root         string
+	kind, source string // "" is any
+	sole         bool
+}
+
+// known returns what v says about the file system, if it does.
+func (v Volume) known() (t target, ok bool, err error) {
+	if v.Device == "" {
+		return target{}, false, nil
+	}
+	major, minor, _ := strings.Cut(v.Device, ":")
+	t = target{root: v.Root, kind: v.Type, source: v.Source, sole: v.Sole}
+	if t.major, err = strconv.Atoi(major); err == nil {
+		t.minor, err = strconv.Atoi(minor)
+	}
+	if err != nil {
+		return target{}, false, fmt.Errorf("device %q is not a pair of numbers: %w", v.Device, err)
+	}
+	if !strings.HasPrefix(t.root, "/") {
+		return target{}, false, fmt.Errorf("root %q is not an absolute path", v.Root)
+	}
+	return t, true, nil
+}
+
+// targetOf returns what m shows.
+func targetOf(m *mountinfo.Info, sole bool) target {
+	return target{m.Major, m.Minor, m.Root, m.FSType, m.Source, sole}
+}
+
+func (t target) device() string { return fmt.Sprintf("%d:%d", t.major, t.minor) }
+
+func (t target) String() string { return "file system " + t.device() }
+
+// on tells whether m is a mount of the target's file system.
+func (t target) on(m *mountinfo.Info) bool {
+	return m.Major == t.major && m.Minor == t.minor &&
+		(t.kind == "" || t.kind == m.FSType) && (t.source == "" || t.source == m.Source)
+}
+
+// shownBy tells whether m shows nothing else than the target, or a part of it.
+func (t target) shownBy(m *mountinfo.Info) bool {
+	return t.on(m) && (t.sole || within(m.Root, t.root))
+}
+
+// locate settles what the targets are: what the volume says, and whatever is
+// mounted where dvold mounts it. Of those that were met none is forgotten.
+func (r *run) locate(own host.MountTable) error {
+	t, ok, err := r.v.known()
+	if err != nil {
+		return err
+	}
+	if ok && len(r.targets) == 0 {
+		r.targets = append(r.targets, t)
+	}
+	mounts, err := own.At(r.v.Mountpoint)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if !slices.ContainsFunc(r.targets, func(t target) bool { return t.on(m) && t.root == m.Root }) {
+			r.targets = append(r.targets, targetOf(m, r.v.Sole))
+		}
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		r.devices[unix.Mkdev(uint32(t.major), uint32(t.minor))] = true
+		if t.sole {
+			if err := r.doubt(t, own); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// doubt makes sure that a file system which is said to be the volume's alone is
+// mounted nowhere else in our namespace. If it is, it counts as one that others
+// use too; or, if it is not mounted where it should be, as perhaps another, to
+// which the kernel has given the same number since.
+func (r *run) doubt(t *target, own host.MountTable) error {
+	mounts, err := own.Of(t.major, t.minor)
+	if err != nil {
+		return err
+	}
+	there, elsewhere := false, ""
+	for _, m := range mounts {
+		switch {
+		case !t.on(m):
+		case within(m.Mountpoint, r.v.Mountpoint) || strings.HasSuffix(m.Mountpoint, r.v.Mountpoint):
+			there = true
+		default:
+			elsewhere = m.Mountpoint
+		}
+	}
+	switch {
+	case elsewhere == "":
+		return nil
+	case !there:
+		return fmt.Errorf("%v is mounted at %s, not at %s, and may be another by now", *t, elsewhere, r.v.Mountpoint)
+	}
+	t.sole = false
+	r.log.Error("file system is not the volume's alone", "volume", r.v.ID, "device", t.device(), "mountpoint", elsewhere)
+	return nil
+}
+
+// describe completes what is known of the targets by their mounts, so that they
+// are told from file systems that get their numbers later.
+func (r *run) describe(l *look) {
+	for i := range r.targets {
+		if mounts := l.mountsOn(r.targets[i]); len(mounts) > 0 && r.targets[i].kind == "" {
+			r.targets[i].kind, r.targets[i].source = mounts[0].FSType, mounts[0].Source
+		}
+	}
+}
+
+// within tells whether path is dir or lies beneath it.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}

@@ -1,0 +1,112 @@
+package cut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// unmount takes away what shows a target in the namespaces, neither lazily nor
+// by force, and returns what it could not take away.
+func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err error) {
+	for _, s := range spaces {
+		o, err := call(ctx, &r.c.calls, fmt.Sprintf("unmount volume %s in %s", r.v.ID, s.name), func() (removal, error) {
+			return remove(ctx, s, slices.Clone(r.targets))
+		}, nil)
+		for _, mountpoint := range o.done {
+			where := s.at(mountpoint)
+			r.note(func(report *Report) { report.Unmounted = append(report.Unmounted, where) })
+			r.log.Info("volume was unmounted", "volume", r.v.ID, "mountpoint", where)
+		}
+		for _, f := range o.failed {
+			if !s.home && !errors.Is(f.err, unix.EBUSY) {
+				r.stuck[s.name] = f.mountpoint
+			}
+			left = append(left, fmt.Sprintf("the mount at %s: %v", s.at(f.mountpoint), f.err))
+		}
+		if err != nil {
+			return left, err
+		}
+	}
+	return left, nil
+}
+
+// removal is what became of the mounts of a namespace.
+type removal struct {
+	done   []string        // mountpoints
+	failed map[int]failure // by the mount's number
+}
+
+// failure is why a mount could not be taken away.
+type failure struct {
+	mountpoint string
+	err        error
+}
+
+// remove takes away what shows one of the targets in a namespace. It ends with
+// ctx, for then nobody is there who wants that.
+func remove(ctx context.Context, s *space, targets []target) (removal, error) {
+	o := removal{failed: make(map[int]failure)}
+	for ctx.Err() == nil {
+		table, err := host.ReadMountTable(s.file)
+		if err != nil {
+			return o, err
+		}
+		mounts, err := table.All()
+		if err != nil {
+			return o, err
+		}
+		m := removable(mounts, targets, o.failed)
+		if m == nil {
+			return o, nil
+		}
+		if err := unmountIn(s, m); err != nil {
+			o.failed[m.ID] = failure{m.Mountpoint, err}
+		} else {
+			o.done = append(o.done, m.Mountpoint)
+		}
+	}
+	return o, context.Cause(ctx)
+}
+
+// removable returns a mount that shows one of the targets, or stands on one
+// that does, and on which none stands; nil if all such have failed.
+func removable(mounts []*mountinfo.Info, targets []target, failed map[int]failure) *mountinfo.Info {
+	standing := make(map[int]*mountinfo.Info) // one of those that stand on a mount
+	for _, m := range mounts {
+		if m.ID != m.Parent {
+			standing[m.Parent] = m
+		}
+	}
+	for _, m := range mounts {
+		if !slices.ContainsFunc(targets, func(t target) bool { return t.shownBy(m) }) {
+			continue
+		}
+		for standing[m.ID] != nil {
+			m = standing[m.ID]
+		}
+		if _, ok := failed[m.ID]; !ok {
+			return m
+		}
+	}
+	return nil
+}
+
+// unmountIn unmounts m, and nothing else that its path may lead to. It asks
+// nothing of a file system that stays; one that goes may have to write first.
+func unmountIn(s *space, m *mountinfo.Info) error {
+	return host.InMountNamespace(s.file, func() error {
+		root, err := host.MountRoot(nil, m)
+		if err != nil {
+			return err
+		}
+		root.Close()
+		return unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW)
+	})
+}
