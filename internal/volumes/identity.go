@@ -1,6 +1,9 @@
 package volumes
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +16,9 @@ import (
 type identity struct {
 	Schema int    `json:"schema"`
 	HostID string `json:"host_id"`
+	// Machine is the machine that this identity was made on, if it has an ID.
+	// With a disk that was copied to another one, the other is another host.
+	Machine string `json:"machine,omitempty"`
 }
 
 // loadIdentity reads the identity at path, or makes one.
@@ -29,6 +35,9 @@ func loadIdentity(path string) (identity, error) {
 	if err == nil && id.HostID == "" {
 		err = fmt.Errorf("the host's identity %s is damaged: it has no ID", path)
 	}
+	if now := machineID(); err == nil && now != "" && id.Machine != "" && id.Machine != now {
+		err = fmt.Errorf("the host's identity %s is of another machine (%s, and this is %s), of which this one seems to be a copy", path, id.Machine, now)
+	}
 	if err != nil && !errors.Is(err, ErrUnavailable) {
 		err = fmt.Errorf("%w; restore it, or remove it to make this a new host", err)
 	}
@@ -37,7 +46,7 @@ func loadIdentity(path string) (identity, error) {
 
 // newIdentity writes an identity so that it is there whole or not at all.
 func newIdentity(path string) (identity, error) {
-	id := identity{Schema: recordSchema, HostID: newOp() + newOp()}
+	id := identity{Schema: recordSchema, HostID: newOp() + newOp(), Machine: machineID()}
 	text, err := json.Marshal(id)
 	if err != nil {
 		return id, err
@@ -46,6 +55,17 @@ func newIdentity(path string) (identity, error) {
 		return id, fmt.Errorf("write the host's identity: %w", err)
 	}
 	return id, nil
+}
+
+// machineID is what tells this machine from others, machine-id(5), or "". It is
+// hashed, for it is confidential.
+func machineID() string {
+	text, err := os.ReadFile("/etc/machine-id")
+	if id := bytes.TrimSpace(text); err == nil && len(id) == 32 {
+		sum := sha256.Sum256(append([]byte("dvol "), id...))
+		return hex.EncodeToString(sum[:8])
+	}
+	return ""
 }
 
 func writeFile(path string, text []byte) error {

@@ -87,7 +87,7 @@ func (m *Manager) age(session coordination.Session) {
 			o.state, act = standing.Step(o.state, standing.Tick{}, now)
 		}
 		m.ownerships[name] = o
-		if act == standing.StartCut {
+		if act != standing.Nothing { // the guard reboots by itself
 			over = append(over, name)
 		}
 		if before != o.state.Phase && o.state.Phase == standing.Uncertain {
@@ -108,6 +108,8 @@ func (m *Manager) age(session coordination.Session) {
 // From now on nobody mounts it here; the guard kills who writes to it, and
 // unmounts it. It may be repeated.
 func (m *Manager) lose(e entry, why string) error {
+	m.recording.Lock()
+	defer m.recording.Unlock()
 	m.mu.Lock()
 	now, ok := m.mounts[e.Name]
 	if !ok || now.ID != e.ID || now.Lost != "" {
@@ -132,6 +134,9 @@ func (m *Manager) lose(e entry, why string) error {
 // order tells the guard when to cut a volume off: at the end of the lease, where
 // the terms say so, or now, if it is lost.
 func (m *Manager) order(e entry) error {
+	m.ordering.Lock()
+	defer m.ordering.Unlock()
+	e.Lost = m.lostOf(e)
 	o, ok := m.owned(e.Name)
 	if e.Lost == "" && (!ok || o.terms.OnSessionLoss != standing.Cut) {
 		return m.guard.Remove(e.ID) // there may be one of an earlier configuration

@@ -84,11 +84,15 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 		m.retreat(ctx, e)
 		return "", fmt.Errorf("mount from pool %q: %w", r.Pool, err)
 	}
-	if err := m.record(e.add(id, engine, time.Now())); err != nil {
+	err = m.record(e.add(id, engine, time.Now()))
+	m.step("mount: use written")
+	if now, _ := m.entry(name); err == nil && now.Lost != "" {
+		err = errors.Join(unavailablef("this host is being cut off from it: %s", now.Lost), m.record(e))
+	}
+	if err != nil {
 		m.retreat(ctx, e)
 		return "", err
 	}
-	m.step("mount: use written")
 	if !known && seen.IsZero() {
 		m.remind(r)
 	}
@@ -228,6 +232,9 @@ func (m *Manager) entry(name string) (entry, bool) {
 // record writes e to the journal, then to memory. The caller holds the
 // volume's lock.
 func (m *Manager) record(e entry) error {
+	m.recording.Lock()
+	defer m.recording.Unlock()
+	e.Lost = m.lostOf(e)
 	if err := m.journal.put(e); err != nil {
 		return err
 	}
@@ -236,9 +243,20 @@ func (m *Manager) record(e entry) error {
 }
 
 func (m *Manager) remember(e entry) {
+	e.Lost = m.lostOf(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mounts[e.Name] = e
+}
+
+// lostOf is why a volume is lost, which nobody who has an older entry of it may
+// forget.
+func (m *Manager) lostOf(e entry) string {
+	now, ok := m.entry(e.Name)
+	if ok && now.ID == e.ID && now.Lost != "" {
+		return now.Lost
+	}
+	return e.Lost
 }
 
 func (m *Manager) forget(name string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -358,4 +359,52 @@ func TestRecordsThatWentBackAreNoticedByTheStamp(t *testing.T) {
 	h1.must(h1.Release(t.Context(), "db", "h1"))
 	h1.mount("db", "c1", me(t))
 	h1.wantOwner("db", "h1", 4)
+}
+
+// TestVolumeThatIsLostDuringItsMount: whatever step of a mount the loss falls
+// into, the mount is not answered, and nothing of it is left.
+func TestVolumeThatIsLostDuringItsMountIsNotHandedOut(t *testing.T) {
+	for _, step := range []string{"mount: guard told", "mount: mountpoint made", "mount: mounted", "mount: use written"} {
+		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
+			f, _ := newFencedFleet(t, "h1")
+			h1 := f.node("h1")
+			h1.must(h1.Create(t.Context(), "db", exclusive))
+			h1.at(step, func() {
+				e, _ := h1.entry("db")
+				h1.must(h1.lose(e, "the test says so"))
+			})
+			_, err := h1.Mount(t.Context(), "db", "c1", me(t))
+			wantError(t, "mount", err, ErrUnavailable, "the test says so")
+			h1.eventually("nothing is left", func() bool { return len(h1.mountsNow()) == 0 && !h1.mounted(h1.target(h1.idOf("db"))) })
+			h1.settled()
+			h1.mount("db", "c1", me(t))
+		})
+	}
+}
+
+// TestNothingElseIsServedBefore: a host that is back cuts what it lost before it
+// becomes the owner of anything.
+func TestHostThatIsBackServesNothingBeforeWhatItLostIsCut(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, name := range []string{"lost", "other"} {
+		h1.must(h1.Create(t.Context(), name, exclusive))
+	}
+	target := h1.mount("lost", "c1", me(t))
+	busy, err := os.Open(target) // what the cut has to wait for: it belongs to this process
+	h1.must(err)
+	defer busy.Close()
+	h1.silence()
+	h2.mount("lost", "c1", me(t))
+	h1.heard()
+	h1.eventually("h1 knows", func() bool { e, _ := h1.entry("lost"); return e.Lost != "" })
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = h1.Mount(short, "other", "c1", me(t))
+	wantError(t, "mount meanwhile", err, ErrUnavailable)
+	h1.must(busy.Close())
+	h1.mount("other", "c1", me(t))
+	if h1.mounted(target) {
+		t.Error("what was lost is mounted still")
+	}
 }

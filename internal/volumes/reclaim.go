@@ -55,7 +55,10 @@ func (m *Manager) unsettledOwner(incarnation uint64, name string) string {
 		if !e.Exclusive || e.Name == name || len(e.Uses) == 0 && !e.mounted {
 			continue
 		}
-		if o, ok := m.ownerships[e.Name]; e.Lost == "" && (!ok || o.incarnation != incarnation) {
+		if e.Lost != "" {
+			return fmt.Sprintf("volume %q is being cut off", e.Name)
+		}
+		if o, ok := m.ownerships[e.Name]; !ok || o.incarnation != incarnation {
 			return fmt.Sprintf("volume %q", e.Name)
 		}
 	}

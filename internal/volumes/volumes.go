@@ -105,6 +105,9 @@ type Manager struct {
 	fenced     atomic.Bool // others may have cut this host off, and it may be clean by now
 	unsettled  atomic.Bool // the records may not say what this host holds and has
 
+	recording sync.Mutex // held while an entry of the journal is changed, so that no loss is overwritten
+	ordering  sync.Mutex // held while an order is made, likewise; within recording
+
 	mu         sync.RWMutex // guards the fields below
 	mounts     map[string]entry
 	holdings   map[string]holding
