@@ -30,6 +30,11 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 			return fmt.Errorf("it is being cut off from this host: %w", ErrInUse)
 		}
 	case mounted:
+		if e.Mount != nil { // takes copies of the mount away, through which more could be written after the sync
+			if _, err := m.cutter.Remains(ctx, *e.Mount); err != nil {
+				return err
+			}
+		}
 		if err := m.sync(ctx, e, target); err != nil {
 			return err
 		}
