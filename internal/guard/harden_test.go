@@ -23,6 +23,10 @@ func TestHarden(t *testing.T) {
 	binary := filepath.Join(w.dir, "guard.test")
 	buildPlain(t, binary)
 	g := w.guardBinary(binary, "real", "", "hard")
+	dir := fmt.Sprintf("/proc/%d/", g.Process.Pid)
+	if threads, err := os.ReadDir(dir + "task"); err != nil || len(threads) < 16 {
+		t.Errorf("it has %d threads: %v", len(threads), err)
+	}
 	o, writer := w.volume("a", 200*time.Millisecond)
 	w.put(o)
 	w.wantCut(o, writer)
@@ -30,14 +34,13 @@ func TestHarden(t *testing.T) {
 		t.Errorf("rebooted: %q", got)
 	}
 
-	dir := fmt.Sprintf("/proc/%d/", g.Process.Pid)
 	wantLocked(t, dir)
 	if got := read(t, dir+"oom_score_adj"); got != "-1000" && capable(t, unix.CAP_SYS_RESOURCE) {
 		t.Errorf("oom_score_adj is %s", got)
 	}
 	threads, err := os.ReadDir(dir + "task")
-	if err != nil || len(threads) < 16 {
-		t.Errorf("it has %d threads: %v", len(threads), err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, thread := range threads {
 		tid, err := strconv.Atoi(thread.Name())

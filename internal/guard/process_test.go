@@ -41,6 +41,22 @@ func send(t *testing.T, command *exec.Cmd, s syscall.Signal) {
 	}
 }
 
+// pool is a file system of its own: on a shared one others may have files open
+// in ways that make them suspect.
+func (w *world) pool() string {
+	w.t.Helper()
+	dir := filepath.Join(w.dir, "pool")
+	if mounted, err := host.IsMountpoint(dir); err != nil {
+		w.t.Fatal(err)
+	} else if !mounted {
+		hosttest.Subdir(w.t, w.dir, "pool")
+		if err := unix.Mount("dvold-test", dir, "tmpfs", 0, "size=4m"); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // volume mounts a directory as a volume, with a process that writes to it, and
 // returns its order.
 func (w *world) volume(id string, left time.Duration) (o guard.Order, writer *exec.Cmd) {
@@ -48,7 +64,7 @@ func (w *world) volume(id string, left time.Duration) (o guard.Order, writer *ex
 	o = w.order(id, left)
 	o.CutTime = 5 * time.Second
 	hosttest.Subdir(w.t, w.dir, "mnt/"+id)
-	source := hosttest.Subdir(w.t, w.dir, "source/"+id)
+	source := hosttest.Subdir(w.t, w.pool(), id)
 	if err := unix.Mount(source, o.Mountpoint, "", unix.MS_BIND, ""); err != nil {
 		w.t.Fatal(err)
 	}
@@ -64,7 +80,7 @@ func (w *world) volume(id string, left time.Duration) (o guard.Order, writer *ex
 // lastWrite returns when a volume was written to last.
 func (w *world) lastWrite(id string) time.Duration {
 	w.t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.dir, "source", id, "file"))
+	text, err := os.ReadFile(filepath.Join(w.dir, "pool", id, "file"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
