@@ -120,11 +120,18 @@ type Session interface {
 	// Close ends the session at once. A closed session is closed again
 	// without error.
 	Close(ctx context.Context) error
+
+	// Abandon ends the session for this host alone: others may take the host
+	// for live until the session has expired, or the host has joined again. It
+	// is for a host that is about to be back, and asks nobody. What it was asked
+	// to commit may still happen until then, and not after that.
+	Abandon()
 }
 
 // Lease is how long a session may be believed in by its own host. The session
 // can end earlier; whatever ends it, Context tells soon if the coordinator
-// answers, and at Deadline if it does not.
+// answers, and at Deadline if it does not. Context may be a moment late, as
+// after a sleep of the machine: who needs it exactly looks at the clock.
 type Lease interface {
 	// Deadline is when, on CLOCK_BOOTTIME, the host must stop believing that it
 	// is in the cluster, unless the session is renewed first; Never if sessions

@@ -283,3 +283,19 @@ func (e *session) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	return nil
 }
+
+// Abandon leaves the session to Consul, which ends it in its time.
+func (e *session) Abandon() {
+	e.closing.Lock()
+	defer e.closing.Unlock()
+	if e.released {
+		return
+	}
+	e.end(fmt.Errorf("%w: it was abandoned", coordination.ErrSessionLost))
+	e.tasks.Wait()
+	e.released = true
+	e.store.mu.Lock()
+	defer e.store.mu.Unlock()
+	delete(e.store.sessions, e)
+	e.store.log.Info("went, and will be missed only when the session has expired", "host", e.host.Name, "incarnation", e.incarnation)
+}

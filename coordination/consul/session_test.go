@@ -325,3 +325,25 @@ func TestSnapshotRestored(t *testing.T) {
 		t.Errorf("version %d follows %d", next.Version, r.Version)
 	}
 }
+
+// A host that abandons its session stays live for others, though its Store is
+// closed, until the session expires; the host itself is back at once.
+func TestAbandonedSessionIsMissedByNobody(t *testing.T) {
+	t.Parallel()
+	cluster := consultest.Start(t, consultest.Options{})
+	cfg := config(cluster)
+	store, other := open(t, cfg), open(t, cfg)
+	first := join(t, store, "h1")
+	first.Abandon()
+	if err := store.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if h := hostOf(t, other); !h.Live {
+		t.Error("others take the host for silent")
+	}
+	second := join(t, open(t, cfg), "h1")
+	commit(t, second)
+	if h := hostOf(t, other); !h.Live || h.Incarnation != second.Incarnation() {
+		t.Errorf("after its return: %+v", h)
+	}
+}

@@ -2,6 +2,7 @@ package coordtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,7 @@ func sessionTests() []test {
 		{"SessionOutlivesJoinContext", testSessionOutlivesJoinContext},
 		{"Close", testClose},
 		{"CloseWithEndedContext", testCloseWithEndedContext},
+		{"Abandon", testAbandon},
 		{"OtherMachineRefused", testOtherMachineRefused},
 		{"SameMachineTakesOver", testSameMachineTakesOver},
 		{"IncarnationsGrow", testIncarnationsGrow},
@@ -115,6 +117,27 @@ func testClose(t *testing.T, s *state) {
 		t.Errorf("after the session: got %v, want %v", got, want)
 	}
 	commit(t, other, coordination.Delete(r)) // the other one goes on
+}
+
+func testAbandon(t *testing.T, s *state) {
+	session := s.join(host("h1"))
+	session.Abandon()
+	if cause := context.Cause(session.Context()); !errors.Is(cause, coordination.ErrSessionLost) {
+		t.Errorf("cause of the end: %v", cause)
+	}
+	_, err := session.Commit(t.Context(), coordination.Put(coordination.Record{Key: "a", Value: []byte("1")}))
+	wantError(t, "Commit", err, coordination.ErrSessionLost)
+	session.Abandon()
+	if err := session.Close(t.Context()); err != nil {
+		t.Errorf("Close of an abandoned session: %v", err)
+	}
+	again := s.join(host("h1"))
+	if again.Incarnation() <= session.Incarnation() {
+		t.Errorf("incarnation %d after %d", again.Incarnation(), session.Incarnation())
+	}
+	if _, err := again.Commit(t.Context(), coordination.Put(coordination.Record{Key: "a", Value: []byte("2")})); err != nil {
+		t.Errorf("Commit of the session after it: %v", err)
+	}
 }
 
 func testCloseWithEndedContext(t *testing.T, s *state) {

@@ -143,6 +143,9 @@ func (e *session) TTL() time.Duration { return 0 }
 // Context ends with the session, with cause ErrSessionLost.
 func (e *session) Context() context.Context { return e.ctx }
 
+// Abandon is Close: nobody else knows of the session.
+func (e *session) Abandon() { _ = e.Close(context.Background()) }
+
 // Close ends the session. After it returned, nothing the session was asked to
 // commit can still happen.
 func (e *session) Close(ctx context.Context) error {

@@ -208,7 +208,11 @@ func (m *Manager) Close(ctx context.Context) error {
 // leave ends the session and closes the files.
 func (m *Manager) leave(ctx context.Context) error {
 	m.stop()
-	if session, err := m.session(); err == nil {
+	if session, err := m.session(); err == nil && len(m.exclusiveEntries()) > 0 {
+		// Others would take this host for silent, and its volumes over, while
+		// dvold is restarted.
+		session.Abandon()
+	} else if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
 		defer cancel()
 		if err := session.Close(ctx); err != nil {
