@@ -20,17 +20,30 @@ func InMountNamespace(namespace *os.File, f func() error) error {
 	if namespace == nil {
 		return f()
 	}
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return os.NewSyscallError("unshare", err)
+		}
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		return f()
+	})
+}
+
+// onThread calls f on a thread that ends with it. Never on the first one, which
+// the runtime doesn't let end, and which stands for the process in /proc: it
+// would stay where f has left it.
+func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends here
-		err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
-		if err == nil {
-			err = os.NewSyscallError("setns", unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS))
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return // locked: the thread ends
 		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
+		done <- onThread(f) // while this one is occupied
+		runtime.UnlockOSThread()
 	}()
 	return <-done
 }
