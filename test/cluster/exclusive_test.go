@@ -72,7 +72,7 @@ func (h *host) beat(name, volume string, args ...string) {
 func (h *host) tryBeat(name, volume string, args ...string) error {
 	all := append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "none", "--volume-driver", "dvol",
 		"--stop-signal", "KILL", "-v", volume + ":/data"}, args...)
-	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "20ms")...)
+	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "50ms")...)
 	return err
 }
 
@@ -109,13 +109,16 @@ func (h *host) wantOwner(volume, owner string, epoch uint64) {
 
 // beatsOf are the beats that have reached a volume, wherever it lies.
 func (c *cluster) beatsOf(pool, volume string) ([]lab.Beat, error) {
-	dir := c.Path(filepath.Join("shared", pool))
-	if pool == "fenced" || pool == "silent" {
-		dir = c.Storage().Data(pool)
+	var files []string
+	for _, dir := range []string{c.Path(filepath.Join("shared", pool)), c.Storage().Data(pool)} {
+		found, err := filepath.Glob(filepath.Join(dir, "volumes", volume+".*", "beats"))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "volumes", volume+".*", "beats"))
-	if err != nil || len(files) != 1 {
-		return nil, fmt.Errorf("%s in %s: %v, %v", volume, dir, files, err)
+	if len(files) != 1 {
+		return nil, fmt.Errorf("files of %s in pool %s: %v, want one", volume, pool, files)
 	}
 	return lab.Beats(files[0])
 }
@@ -182,14 +185,20 @@ func (c *cluster) eventuallyBeats(pool, volume, host string) {
 // and again until it gets it, and returns how long after from that was.
 func (h *host) takeOver(name, volume string, from time.Duration, limit time.Duration) time.Duration {
 	h.t.Helper()
+	took, err := h.tryTakeOver(name, volume, from, limit)
+	h.must(err)
+	return took
+}
+
+func (h *host) tryTakeOver(name, volume string, from, limit time.Duration) (time.Duration, error) {
 	for {
 		err := h.tryBeat(name, volume)
 		took := lab.SinceBoot() - from
 		if err == nil {
-			return took
+			return took, nil
 		}
 		if took > limit {
-			h.t.Fatalf("%s did not get %s within %v: %v", h.Name(), volume, limit, err)
+			return took, fmt.Errorf("%s did not get %s within %v: %w", h.Name(), volume, limit, err)
 		}
 		h.Docker(h.ctx, "rm", "-f", name)
 	}
