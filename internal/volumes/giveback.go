@@ -42,6 +42,8 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 		if err := m.release(ctx, e, target); err != nil {
 			return err
 		}
+		e.mounted = false
+		m.remember(e)
 	case e.mounted:
 		// Not by us: by the guard, perhaps, which has more to do then.
 		return errors.Join(m.lose(e, "it was unmounted behind dvold's back"), ErrInUse)

@@ -64,7 +64,7 @@ func (m *Manager) own(ctx context.Context, r record, p *pool) (record, error) {
 			return r, nil
 		case errors.Is(err, errTryAgain):
 		case errors.Is(err, coordination.ErrConflict):
-			if r, err = m.refresh1(ctx, r); err != nil {
+			if r, err = m.reread(ctx, r); err != nil {
 				return r, err
 			}
 		default:
@@ -106,9 +106,9 @@ func (m *Manager) maySettle(ctx context.Context, name string) (coordination.Sess
 	}
 }
 
-// refresh1 waits until nobody is about to change a volume, and reads its record
+// reread waits until nobody is about to change a volume, and reads its record
 // anew.
-func (m *Manager) refresh1(ctx context.Context, r record) (record, error) {
+func (m *Manager) reread(ctx context.Context, r record) (record, error) {
 	if err := m.undrained(ctx); err != nil {
 		return r, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -407,4 +408,27 @@ func TestHostThatIsBackServesNothingBeforeWhatItLostIsCut(t *testing.T) {
 	if h1.mounted(target) {
 		t.Error("what was lost is mounted still")
 	}
+}
+
+// TestUnmountedIsNotReleased: umount(2) says nothing of another mount namespace
+// that has a copy of the mount, in which somebody works.
+func TestVolumeThatIsUnmountedIsReleasedOnlyOnceItIsGone(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", map[string]string{"access": "exclusive", "mount_wait": "1s"}))
+	target := h1.mount("db", "c1", me(t))
+	monitor := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", "cd "+target+" && echo here && exec sleep 100")
+	hosttest.Start(t, monitor)
+	h1.must(h1.Unmount(t.Context(), "db", "c1"))
+	h1.eventually("it is being released", func() bool { return h1.owner("db").State == ownerReleasing })
+	if o := h1.owner("db"); !strings.Contains(o.Problem, fmt.Sprint(monitor.Process.Pid)) {
+		t.Errorf("who is in the way: %q, want process %d", o.Problem, monitor.Process.Pid)
+	}
+	_, err := h2.Mount(t.Context(), "db", "c1", me(t))
+	wantError(t, "mount elsewhere", err, ErrInUse, `"h1"`, "can't let go of it", fmt.Sprint(monitor.Process.Pid))
+	h1.must(monitor.Process.Kill())
+	monitor.Wait()
+	h1.poke()
+	h2.eventually("h2 gets it", func() bool { _, err := h2.Mount(t.Context(), "db", "c1", me(t)); return err == nil })
+	h2.wantOwner("db", "h2", 2)
 }
