@@ -58,7 +58,8 @@ func identified(t testing.TB, v cut.Volume) cut.Volume {
 	return v
 }
 
-func (w world) tmpfs(t testing.TB) world {
+// onTmpfs makes a world on a file system in memory.
+func onTmpfs(t testing.TB) world {
 	t.Helper()
 	hosttest.Root(t)
 	return newWorld(t, hosttest.Tmpfs(t, "size=64m"))
@@ -148,7 +149,7 @@ func quiet(t testing.TB, path string) {
 }
 
 func TestCut(t *testing.T) {
-	w := world{}.tmpfs(t)
+	w := onTmpfs(t)
 	writer := start(t, false, "write", w.file("file"))
 	innocent := start(t, false, "write", filepath.Join(w.neighbour, "file"))
 	report := cutNow(t, newCutter(t), w.volume)

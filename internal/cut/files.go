@@ -1,6 +1,7 @@
 package cut
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,10 @@ const deleted = " (deleted)"
 // file is what a process has of a file.
 type file struct {
 	link   string // in the directory of the thread
-	path   string // as the kernel writes it; "" if it is too long to be written
+	number string // of the descriptor, if it is one
+	path   string // as the kernel writes it; "" if it is too long for that
 	mount  int    // through which it was opened, by number
-	writes bool   // the process can write to it, or to what is below it
+	writes bool   // the process can write to it, or to what is below it; of a descriptor, see [examination.detached]
 }
 
 // descriptors looks at the descriptors of a thread.
@@ -44,10 +46,9 @@ func (e *examination) descriptors(ctx context.Context, t thread) error {
 func (e *examination) descriptor(ctx context.Context, t thread, number string) error {
 	link := "fd/" + number
 	path, err := t.dir.link(link)
-	if errors.Is(err, unix.ENAMETOOLONG) {
-		path, err = "/", nil
-	}
 	switch {
+	case errors.Is(err, unix.ENAMETOOLONG):
+		path = ""
 	case err != nil:
 		return err
 	case strings.HasPrefix(path, "socket:["):
@@ -61,12 +62,11 @@ func (e *examination) descriptor(ctx context.Context, t thread, number string) e
 	case !strings.HasPrefix(path, "/"):
 		return nil // it has no path: a pipe, say
 	}
-	d, err := t.dir.descriptor(number)
+	mount, err := t.dir.mount(link)
 	if err != nil {
 		return err
 	}
-	f := file{link: link, path: path, mount: d.mount, writes: d.flags&unix.O_PATH == 0}
-	return e.check(ctx, t, f, "has %s open")
+	return e.check(ctx, t, file{link: link, number: number, path: path, mount: mount}, "has %s open")
 }
 
 // check settles whether f is in a target, which why will say then.
@@ -80,29 +80,21 @@ func (e *examination) check(ctx context.Context, t thread, f file, why string) e
 		why += ", through a mount that is in no mount table"
 	}
 	if in {
-		e.why = fmt.Sprintf(why, f.path)
+		e.why = fmt.Sprintf(why, cmp.Or(f.path, "a file with a very long path"))
 	}
 	return nil
 }
 
-// detached settles whether f is in a target though no table that was read has
-// its mount. That may have been made since. Or it was taken away while f was in
-// use, and then nobody can say which directory of the file system f is in: if
-// it can be written to, it counts, lest a writer is overlooked. A protected
-// process has such mounts for its own ends.
-func (e *examination) detached(ctx context.Context, t thread, f file) (bool, error) {
-	if e.protected || !f.writes {
-		return false, nil
+// near tells whether a path, as the kernel writes it, is one that a target has
+// through a mount that is in a table.
+func (l *look) near(path string) bool {
+	path = strings.TrimSuffix(path, deleted)
+	for dir := range l.paths {
+		if within(path, dir) {
+			return true
+		}
 	}
-	device, err := t.dir.device(f.link)
-	if err != nil || !e.devices[device] {
-		return false, err
-	}
-	if err := e.refresh(ctx); err != nil {
-		return false, err
-	}
-	in, sure := e.inside(f)
-	return in || !sure, nil
+	return false
 }
 
 // inside tells whether f is in a target, if it can be sure of that.

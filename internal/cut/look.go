@@ -23,6 +23,7 @@ type look struct {
 	root    *mountinfo.Info   // our root directory
 	first   int               // a mount of the namespace of pid 1, by number
 	mounts  map[int]mount     // of the targets' file systems, wherever they are, by number
+	paths   map[string]bool   // at which these mounts show a target, or a part of it
 	numbers map[int]bool      // of all mounts
 	owned   map[uint64]bool   // sockets that processes have, by inode
 }
@@ -57,7 +58,7 @@ type mount struct {
 func (r *run) survey(ctx context.Context) (*look, error) {
 	l := &look{
 		run: r, spaces: make(map[string]*space),
-		mounts: make(map[int]mount), numbers: make(map[int]bool), owned: make(map[uint64]bool),
+		mounts: make(map[int]mount), paths: make(map[string]bool), numbers: make(map[int]bool), owned: make(map[uint64]bool),
 	}
 	own, err := l.begin()
 	if err != nil || len(r.targets) == 0 {
@@ -125,16 +126,12 @@ func firstMount() (int, error) {
 	return id, nil
 }
 
-// meet reads the tables of the namespaces that processes live in.
+// meet reads the tables of the namespaces that processes live in. Threads of a
+// process that live in another are met later.
 func (l *look) meet(ctx context.Context) error {
-	return eachProcess(ctx, func(p *process) error {
-		return p.eachThread(func(t thread) error {
-			if !t.paths {
-				return nil
-			}
-			_, err := l.space(t.dir, "ns/mnt", p.pid)
-			return err
-		})
+	return eachDir(ctx, func(pid int, d dir) error {
+		_, err := l.space(d, "ns/mnt", pid)
+		return err
 	})
 }
 
@@ -216,6 +213,9 @@ func (l *look) index(s *space) error {
 			return err
 		}
 		for _, m := range mounts {
+			if path, ok := t.path(m); ok {
+				l.paths[path] = true
+			}
 			if t.on(m) {
 				l.mounts[m.ID] = mount{m, s.name}
 			}

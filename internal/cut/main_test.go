@@ -49,7 +49,7 @@ func child(role string, args []string) error {
 		return write(args)
 	case "open": // each of the files, without writing
 		for _, path := range args {
-			if _, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+			if _, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT, 0o644); err != nil {
 				return err
 			}
 		}
@@ -78,8 +78,14 @@ func child(role string, args []string) error {
 		return write([]string{filepath.Join(args[1], "file")})
 	case "fuse":
 		return serveFUSE(args[0])
-	case "end-first-thread":
-		return endFirstThread(args[0])
+	case "unmount": // each of these, in a namespace of its own
+		for _, target := range args {
+			err = errors.Join(err, unix.Unmount(target, 0))
+		}
+	case "container": // root source target: nothing but root, with source at target
+		return container(args[0], args[1], args[2])
+	case "end-first-thread": // and others open or map a file
+		return endFirstThread(args[0], args[1])
 	case "thread-in": // one thread in a namespace in which source is at target
 		return threadIn(args[0], args[1])
 	default:
@@ -132,9 +138,36 @@ func mapFile(path string) error {
 	return err
 }
 
-// endFirstThread has the first thread of the process end, and others hold a file.
-func endFirstThread(path string) error {
-	if _, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
+// container makes a directory the root of this namespace, with source at target
+// in it.
+func container(root, source, target string) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := os.Chdir(root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil { // the old root
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// endFirstThread has the first thread of the process end, and others keep a
+// file, open or mapped.
+func endFirstThread(how, path string) error {
+	if how == "map" {
+		if err := mapFile(path); err != nil {
+			return err
+		}
+	} else if _, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT, 0o644); err != nil {
 		return err
 	}
 	go func() {

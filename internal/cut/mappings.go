@@ -39,7 +39,9 @@ func (e *examination) mappings(ctx context.Context, t thread) error {
 				break
 			}
 			m := parseMapping(line)
-			if m.path == before.path && m.shared == before.shared { // of its text, its data and so on
+			// Most are of text and data of programs, several for each.
+			same := m.shared == before.shared && m.path == before.path
+			if same || !m.shared && !e.near(m.path) {
 				continue
 			}
 			before = m
@@ -106,9 +108,9 @@ func (e *examination) mountAbove(t thread, path string) (int, error) {
 
 // mapping is a line of /proc/PID/maps; see proc(5).
 type mapping struct {
-	addresses string // as in the names of /proc/PID/map_files
 	shared    bool
 	path      string
+	addresses string // as in the names of /proc/PID/map_files
 }
 
 func parseMapping(line []byte) (m mapping) {

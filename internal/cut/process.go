@@ -27,20 +27,31 @@ type thread struct {
 	paths bool // it has a root, working directory or mount namespace that none before it had
 }
 
-// eachProcess calls fn for each process, in the order of their numbers. Those
-// that come meanwhile are met too, if theirs is higher. It is an error if fn may
-// not look at one, but for pid 1: some systems shield that.
+// eachProcess calls fn for each process but those of the kernel, and but for
+// pid 1, if nobody may look at that: some systems shield it.
 func eachProcess(ctx context.Context, fn func(*process) error) error {
+	return eachDir(ctx, func(pid int, d dir) error {
+		s, err := d.status()
+		if err != nil || s.kernel || s.ended() && s.threads <= 1 {
+			return err
+		}
+		return fn(&process{pid, d, s})
+	})
+}
+
+// eachDir calls fn for the directory of each process, in the order of their
+// numbers. Those that come meanwhile are met too, if theirs is higher.
+func eachDir(ctx context.Context, fn func(pid int, d dir) error) error {
 	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "/proc", Err: err}
 	}
 	defer unix.Close(proc)
-	// A few at a time: so a process that begins another, and ends, is caught up with.
-	var few [512]byte
+	// Two at a time: so processes that begin others, and end, are caught up with.
+	var few [64]byte
 	for {
 		n, err := unix.ReadDirent(proc, few[:])
-		if n == 0 || err != nil {
+		if n <= 0 || err != nil {
 			return os.NewSyscallError("getdents", err)
 		}
 		_, _, names := unix.ParseDirent(few[:n], -1, nil)
@@ -52,26 +63,16 @@ func eachProcess(ctx context.Context, fn func(*process) error) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			err = withProcess(pid, fn)
+			d, err := dir(proc).open(name)
+			if err == nil {
+				err = fn(pid, d)
+				d.close()
+			}
 			if err != nil && !gone(err) && !(pid == 1 && errors.Is(err, fs.ErrPermission)) {
 				return fmt.Errorf("look at process %d: %w", pid, err)
 			}
 		}
 	}
-}
-
-// withProcess calls fn for the process, unless it is one of the kernel.
-func withProcess(pid int, fn func(*process) error) error {
-	d, err := openDir("/proc/" + strconv.Itoa(pid))
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	s, err := d.status()
-	if err != nil || s.kernel || s.ended() && s.threads <= 1 {
-		return err
-	}
-	return fn(&process{pid, d, s})
 }
 
 // eachThread calls fn for the first thread of the process, and for those that
@@ -111,7 +112,10 @@ func (p *process) withThread(name string, met *[]int, fn func(thread) error) err
 		return err
 	}
 	defer t.dir.close()
-	s, err := t.dir.status()
+	s := p.status
+	if tid != p.pid {
+		s, err = t.dir.status()
+	}
 	if err != nil || s.ended() {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,26 +47,26 @@ func (d dir) link(name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// text reads a file.
+// text reads the beginning of a file, which for the files read by it is more
+// than all that matters.
 func (d dir) text(name string) ([]byte, error) {
 	fd, err := unix.Openat(int(d), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(fd)
-	return readAll(fd)
+	text := make([]byte, 1<<10)
+	n, err := read(fd, text)
+	return text[:max(n, 0)], err
 }
 
-// readAll reads to the end. Most files of /proc are short.
+// readAll reads to the end.
 func readAll(fd int) ([]byte, error) {
-	text := make([]byte, 0, 1<<10)
+	text := make([]byte, 0, 16<<10)
 	for {
-		n, err := unix.Read(fd, text[len(text):cap(text)])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		n, err := read(fd, text[len(text):cap(text)])
 		if n <= 0 || err != nil {
-			return text, os.NewSyscallError("read", err)
+			return text, err
 		}
 		text = text[:len(text)+n]
 		if len(text) == cap(text) {
@@ -74,15 +75,30 @@ func readAll(fd int) ([]byte, error) {
 	}
 }
 
+func read(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, buf)
+		if !errors.Is(err, unix.EINTR) {
+			return n, os.NewSyscallError("read", err)
+		}
+	}
+}
+
 // names lists a directory within d.
-func (d dir) names(name string) ([]string, error) {
+func (d dir) names(name string) (names []string, err error) {
 	fd, err := unix.Openat(int(d), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	return f.Readdirnames(-1)
+	defer unix.Close(fd)
+	var some [4096]byte
+	for {
+		n, err := unix.ReadDirent(fd, some[:])
+		if n <= 0 || err != nil {
+			return names, os.NewSyscallError("getdents", err)
+		}
+		_, _, names = unix.ParseDirent(some[:n], -1, names)
+	}
 }
 
 // descriptor says what an open descriptor of the process is.
@@ -126,17 +142,37 @@ func parseDescriptor(text []byte) (f descriptor, err error) {
 	return f, nil
 }
 
-// mount returns the number of the mount that one of the links of /proc leads
-// to, such as cwd. It is opened only to be pointed at: no file system is asked.
-func (d dir) mount(name string) (int, error) {
-	fd, err := unix.Openat(int(d), name, unix.O_PATH|unix.O_CLOEXEC, 0)
+// mount returns the number of the mount that one of the links leads to, such as
+// cwd. No file system is asked for more than it has at hand.
+func (d dir) mount(link string) (int, error) {
+	name, err := unix.BytePtrFromString(link)
 	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: name, Err: err}
+		return 0, err
+	}
+	var mount int32
+	var handle struct{ room, kind int32 }
+	_, _, errno := unix.Syscall6(unix.SYS_NAME_TO_HANDLE_AT, uintptr(d), uintptr(unsafe.Pointer(name)),
+		uintptr(unsafe.Pointer(&handle)), uintptr(unsafe.Pointer(&mount)), unix.AT_SYMLINK_FOLLOW, 0)
+	switch errno {
+	case 0, unix.EOVERFLOW: // there is no room for the handle, which nobody wants
+		return int(mount), nil
+	case unix.EOPNOTSUPP: // it has no handles
+		return d.mountOfOpened(link)
+	}
+	return 0, &os.PathError{Op: "name_to_handle_at", Path: link, Err: errno}
+}
+
+// mountOfOpened is mount for what has no file handles. It is opened only to be
+// pointed at.
+func (d dir) mountOfOpened(link string) (int, error) {
+	fd, err := unix.Openat(int(d), link, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: link, Err: err}
 	}
 	defer unix.Close(fd)
 	self, err := openDir("/proc/self")
 	if err != nil {
-		return -1, err
+		return 0, err
 	}
 	defer self.close()
 	f, err := self.descriptor(strconv.Itoa(fd))

@@ -2,6 +2,7 @@ package cut
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,17 @@ func (t target) on(m *mountinfo.Info) bool {
 // shownBy tells whether m shows nothing else than the target, or a part of it.
 func (t target) shownBy(m *mountinfo.Info) bool {
 	return t.on(m) && (t.sole || within(m.Root, t.root))
+}
+
+// path returns the path at which m shows the target, or a part of it.
+func (t target) path(m *mountinfo.Info) (string, bool) {
+	switch {
+	case t.shownBy(m):
+		return m.Mountpoint, true
+	case t.on(m) && within(t.root, m.Root):
+		return filepath.Join(m.Mountpoint, strings.TrimPrefix(t.root, m.Root)), true
+	}
+	return "", false
 }
 
 // locate settles what the targets are: what the volume says, and whatever is

@@ -104,12 +104,12 @@ func (e *examination) program(_ context.Context, t thread) error {
 	if err != nil && !gone(err) { // gone: the process is about to end
 		return err
 	}
-	s, err := e.space(t.dir, "ns/mnt", e.pid)
-	if err != nil {
-		return err
+	if e.protected || !engine(path) {
+		return nil
 	}
-	e.protected = e.protected || engine(path) && s.victim == ""
-	return nil
+	s, err := e.space(t.dir, "ns/mnt", e.pid)
+	e.protected = err == nil && s.victim == ""
+	return err
 }
 
 // namespace looks at the mount namespace of a thread. Our own threads only
@@ -133,9 +133,8 @@ func (e *examination) places(ctx context.Context, t thread) error {
 		{"root", "has as its root directory", true},
 		{"exe", "runs", false},
 	} {
-		f, err := e.follow(t, place.link)
+		f, err := e.follow(t, place.link, place.writes)
 		if err == nil && f.mount != 0 {
-			f.writes = place.writes
 			err = e.check(ctx, t, f, place.verb+" %s")
 		}
 		if err != nil || e.why != "" {
@@ -146,13 +145,13 @@ func (e *examination) places(ctx context.Context, t thread) error {
 }
 
 // follow returns what one of the links of /proc leads to, or the zero file if
-// it leads nowhere any more.
-func (e *examination) follow(t thread, link string) (file, error) {
+// it leads nowhere any more, or to where it does not matter.
+func (e *examination) follow(t thread, link string, writes bool) (file, error) {
 	path, err := t.dir.link(link)
-	if err == nil {
+	if err == nil && (writes || e.near(path)) {
 		var mount int
 		if mount, err = t.dir.mount(link); err == nil {
-			return file{link: link, path: path, mount: mount}, nil
+			return file{link: link, path: path, mount: mount, writes: writes}, nil
 		}
 	}
 	if gone(err) {

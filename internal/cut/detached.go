@@ -1,0 +1,129 @@
+package cut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// detached settles whether f is in a target though its path can't tell, for no
+// table that was read has its mount. That was made since; or it was taken away
+// while f was in use, as the host's root directory is when a container begins.
+//
+// A protected process has such mounts for its own ends.
+func (e *examination) detached(ctx context.Context, t thread, f file) (bool, error) {
+	if e.protected {
+		return false, nil
+	}
+	device, err := t.dir.device(f.link)
+	if err != nil || !e.devices[device] {
+		return false, err
+	}
+	in, sure, err := e.located(ctx, t, f)
+	if err != nil || sure {
+		return in, err
+	}
+	if f.number != "" {
+		d, err := t.dir.descriptor(f.number)
+		if err != nil {
+			return false, err
+		}
+		f.writes = d.flags&unix.O_PATH == 0
+	}
+	if !f.writes {
+		return false, nil
+	}
+	if err := e.refresh(ctx); err != nil {
+		return false, err
+	}
+	// Who can't be told from a writer counts as one, lest one is overlooked.
+	in, sure = e.inside(f)
+	return in || !sure, nil
+}
+
+// locatePatience is how long a file may take to be found in its file system,
+// which has it at hand.
+const locatePatience = time.Second
+
+// located is inside for a file whose path leads nowhere, by its file handle. It
+// is an error if the process has the file no more.
+func (e *examination) located(ctx context.Context, t thread, f file) (in, sure bool, err error) {
+	sure = true
+	for _, target := range e.targets {
+		m, ok := e.above(target)
+		if !ok {
+			return false, false, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, locatePatience)
+		defer cancel()
+		key := fmt.Sprintf("locate a file of process %d of %d", e.pid, e.start)
+		in, err := call(ctx, &e.c.calls, key, func() (bool, error) {
+			path, err := pathBelow(e.spaces[m.space].file, m, t.dir, f.link)
+			if errors.Is(err, errElsewhere) {
+				return false, nil
+			}
+			below, ok := inFileSystem(path, m.Info)
+			return ok && within(below, target.root), err
+		}, nil)
+		if in || errors.Is(err, errVanished) {
+			return in, in, err
+		}
+		sure = sure && err == nil
+	}
+	return false, sure, nil
+}
+
+// above returns a mount that shows all of a target, of our namespace if there
+// is one.
+func (l *look) above(t target) (best mount, ok bool) {
+	for _, m := range l.mounts {
+		if t.on(m.Info) && within(t.root, m.Root) && (!ok || l.spaces[m.space].file == nil) {
+			best, ok = m, true
+		}
+	}
+	return best, ok
+}
+
+var (
+	errElsewhere = errors.New("not below the mount")
+	errVanished  = fmt.Errorf("no such file any more: %w", fs.ErrNotExist)
+)
+
+// pathBelow returns the path, below m, of the file that a link in d leads to
+// through another mount.
+func pathBelow(namespace *os.File, m mount, d dir, link string) (string, error) {
+	handle, _, err := unix.NameToHandleAt(int(d), link, unix.AT_SYMLINK_FOLLOW)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return "", errVanished
+	}
+	if err != nil {
+		return "", os.NewSyscallError("name_to_handle_at", err)
+	}
+	root, err := host.MountRoot(namespace, m.Info)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	below, err := unix.Openat(int(root.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(below)
+	fd, err := unix.OpenByHandleAt(below, handle, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return "", os.NewSyscallError("open_by_handle_at", err)
+	}
+	defer unix.Close(fd)
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if path == "/" && m.Mountpoint != "/" { // so the kernel writes what is not below
+		err = errElsewhere
+	}
+	return path, err
+}
