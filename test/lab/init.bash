@@ -10,13 +10,16 @@ mount --make-rprivate /
 # machines: the mounts are made from a list.
 root=$dir/root
 mount -t tmpfs -o mode=0755 tmpfs "$root"
-made=(/.before /.etc) links=() mounts=("/etc /.etc none bind")
+made=(/.before /.etc) links=() mounts=("/etc /.etc none bind") deep=rbind
+# What others have mounted in /tmp, for tests of theirs, is to stay theirs alone.
+[[ $(stat -c %m "$dir") == /tmp/* ]] || deep=bind
 for entry in /*; do
 	[[ -d $entry && ! -L $entry ]] && made+=("$entry")
 	case $entry in
 	/proc) mounts+=("proc $entry proc nosuid,nodev,noexec") ;;
 	/run) mounts+=("$dir$entry $entry none bind") ;;
 	/etc) ;; # comes below
+	/tmp) mounts+=("$entry $entry none $deep") ;;
 	*)
 		if [[ -L $entry ]]; then
 			links+=("$entry")
@@ -55,7 +58,9 @@ pivot_root . .before
 cd /
 umount -l /.before
 rmdir /.before
-umount -l "$root" # which came along with the directory that it's in
+if mountpoint -q "$root"; then
+	umount -l "$root" # which came along with the directory that it's in
+fi
 
 mount --make-rshared / # as systemd does
 echo "$name" >/proc/sys/kernel/hostname

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dvol/dvold/internal/host/hosttest"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -78,6 +79,21 @@ func TestRebootKeepsDiskOnly(t *testing.T) {
 	if out := docker(t, h, "ps", "-q"); strings.Contains(out, "\n") {
 		t.Errorf("containers ran on: %q", out)
 	}
+}
+
+// What is mounted below /tmp meanwhile, as tests do, stays out of the host.
+func TestForeignMountsStayOut(t *testing.T) {
+	lab.Require(t)
+	foreign := hosttest.Tmpfs(t, "size=64k")
+	if !strings.HasPrefix(foreign, "/tmp/") {
+		t.Skipf("the host takes what is mounted at %s along", foreign)
+	}
+	h := lab.ForTest(t, lab.Options{})
+	if mounts, err := h.Mounts("/tmp"); err != nil || len(mounts) > 0 {
+		t.Errorf("in the host are mounted %v (%v)", mounts, err)
+	}
+	inside := lab.ForTest(t, lab.Options{Parent: foreign})
+	run(t, inside, "ls", inside.Path("etc/lab"))
 }
 
 func TestCloseLeavesNothing(t *testing.T) {

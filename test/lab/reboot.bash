@@ -17,5 +17,7 @@ case $(tr '\0' ' ' </proc/1/cmdline) in
 esac
 read -r now _ </proc/uptime
 echo "$now ${1-}" >>"$here/reboots"
+# Or else the kernel would say good-bye for those whose connections end.
+ip link set eth0 down 2>/dev/null || true # a machine alone has none
 kill -PWR 1
 exec sleep 60 # it does not come back

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -51,6 +53,33 @@ func TestRebootCommand(t *testing.T) {
 		ping(t, c.Host(2), "h1", true)
 		docker(t, h, "start", strings.Fields(docker(t, h, "ps", "-aq"))[0])
 		eventually(t, "a beat after the reboot", beats)
+	}
+}
+
+// Those that a host was connected to hear nothing of its end.
+func TestRebootCommandIsSilent(t *testing.T) {
+	t.Parallel()
+	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: 2})
+	h1, h2 := c.Host(1), c.Host(2)
+	server := h1.Command(t.Context(), "busybox", "nc", "-l", "-p", "77", "-e", "busybox", "yes")
+	check(t, h1.Start(server))
+	served := make(chan error, 1)
+	go func() { served <- server.Wait() }()
+	var conn net.Conn
+	eventually(t, "a connection", func() (ok bool) {
+		var err error
+		conn, err = h2.Dial(t.Context(), "tcp", h1.Address().String()+":77")
+		return err == nil
+	})
+	defer conn.Close()
+	_, err := io.ReadFull(conn, make([]byte, 100_000))
+	check(t, err)
+	h1.Exec(t.Context(), lab.RebootCommand)
+	check(t, h1.WaitDown(t.Context()))
+	<-served
+	check(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("h2 reads %v, want to wait", err)
 	}
 }
 
