@@ -291,7 +291,7 @@ func (e *session) Abandon() {
 	if e.released {
 		return
 	}
-	e.end(fmt.Errorf("%w: it was abandoned", coordination.ErrSessionLost))
+	e.finish(fmt.Errorf("%w: it was abandoned", coordination.ErrSessionLost))
 	e.tasks.Wait()
 	e.released = true
 	e.store.mu.Lock()

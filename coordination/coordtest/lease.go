@@ -104,15 +104,16 @@ func testDeadline(t *testing.T, s *state) {
 // A session that ended before its deadline keeps it, whatever had been asked
 // when it ended.
 func testDeadlineStays(t *testing.T, s *state) {
-	closed, replaced, other := s.join(host("h1")), s.join(host("h2")), s.join(host("h3"))
+	closed, replaced, abandoned, other := s.join(host("h1")), s.join(host("h2")), s.join(host("h3")), s.join(host("h4"))
 	if err := closed.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	again := s.join(host("h2"))
-	if wantNever(t, closed) && wantNever(t, replaced) {
+	abandoned.Abandon()
+	if wantNever(t, closed) && wantNever(t, replaced) && wantNever(t, abandoned) {
 		return
 	}
-	ended := []coordination.Session{closed, replaced}
+	ended := []coordination.Session{closed, replaced, abandoned}
 	var ends []time.Duration
 	for i, session := range ended {
 		wantEnd(t, session)
