@@ -47,6 +47,8 @@ func child(role string, args []string) error {
 	case "wait":
 	case "write": // a line every millisecond to each of the files
 		return write(args)
+	case "write-durably": // to a file, and in another what was made durable
+		return writeDurably(args[0], args[1])
 	case "open": // each of the files, without writing
 		for _, path := range args {
 			if _, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT, 0o644); err != nil {
@@ -111,13 +113,38 @@ func write(paths []string) error {
 	for i := 0; ; i++ {
 		for _, f := range files {
 			if _, err := fmt.Fprintln(f, "line", i); err != nil {
-				return err
+				select {} // to be killed
 			}
 		}
 		if i == 0 {
 			fmt.Println("ready")
 		}
 		time.Sleep(time.Millisecond) // not to wait for anything, but to leave the others the processor
+	}
+}
+
+// writeDurably appends to a file, and to another what is durable in the first,
+// until it is killed or the first fails.
+func writeDurably(path, acknowledged string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
+	if err != nil {
+		return err
+	}
+	done, err := os.Create(acknowledged)
+	if err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		line := fmt.Sprintln("line", i)
+		if _, err := io.WriteString(f, line); err != nil {
+			select {} // to be killed
+		}
+		if _, err := io.WriteString(done, line); err != nil {
+			return err
+		}
+		if i == 0 {
+			fmt.Println("ready")
+		}
 	}
 }
 
@@ -237,6 +264,16 @@ func alive(t *testing.T, command *exec.Cmd) bool {
 	t.Helper()
 	p, err := host.FindProcess(command.Process.Pid)
 	return err == nil && p.Alive()
+}
+
+// process returns who a child is.
+func process(t *testing.T, command *exec.Cmd) host.Process {
+	t.Helper()
+	p, err := host.FindProcess(command.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // newCutter returns one that logs to the test.

@@ -24,8 +24,8 @@ const mappingsPatience = 200 * time.Millisecond
 // would be that one dead storage keeps all volumes of a host from being cut.
 func (e *examination) mappings(ctx context.Context, t thread) error {
 	text, err := e.readMappings(ctx, t)
-	if errors.Is(err, errHangs) && ctx.Err() == nil {
-		return nil
+	if errors.Is(err, errHangs) {
+		return ctx.Err()
 	}
 	if err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // dir is an open directory of /proc, of a process or of one of its threads. It
@@ -169,14 +171,9 @@ func (d dir) mountOfOpened(link string) (int, error) {
 	if err != nil {
 		return 0, &os.PathError{Op: "open", Path: link, Err: err}
 	}
-	defer unix.Close(fd)
-	self, err := openDir("/proc/self")
-	if err != nil {
-		return 0, err
-	}
-	defer self.close()
-	f, err := self.descriptor(strconv.Itoa(fd))
-	return f.mount, err
+	f := os.NewFile(uintptr(fd), link)
+	defer f.Close()
+	return host.MountID(f)
 }
 
 // namespace opens the mount namespace that one of the links leads to.

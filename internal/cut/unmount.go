@@ -25,7 +25,7 @@ func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err 
 			r.log.Info("volume was unmounted", "volume", r.v.ID, "mountpoint", where)
 		}
 		for _, f := range o.failed {
-			if !s.home && !errors.Is(f.err, unix.EBUSY) {
+			if !s.home && immovable(f.err) {
 				r.stuck[s.name] = f.mountpoint
 			}
 			left = append(left, fmt.Sprintf("the mount at %s: %v", s.at(f.mountpoint), f.err))
@@ -101,12 +101,17 @@ func removable(mounts []*mountinfo.Info, targets []target, failed map[int]failur
 // unmountIn unmounts m, and nothing else that its path may lead to. It asks
 // nothing of a file system that stays; one that goes may have to write first.
 func unmountIn(s *space, m *mountinfo.Info) error {
-	return host.InMountNamespace(s.file, func() error {
-		root, err := host.MountRoot(nil, m)
-		if err != nil {
-			return err
-		}
-		root.Close()
-		return unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW)
-	})
+	root, err := host.MountRoot(s.file, m)
+	if err != nil {
+		return err
+	}
+	root.Close()
+	return host.InMountNamespace(s.file, func() error { return unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW) })
+}
+
+// immovable tells of an error that it will not go away: the mount is hidden, or
+// locked, as all are in a copy of the mount table that an unprivileged user was
+// given; see mount_namespaces(7).
+func immovable(err error) bool {
+	return errors.Is(err, host.ErrHidden) || errors.Is(err, unix.EINVAL)
 }

@@ -1,8 +1,11 @@
 package host
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -15,7 +18,48 @@ var ErrHidden = errors.New("mount is hidden below another")
 // other purpose than to point at it, and asks nothing of the file system. The
 // error is ErrHidden if its path doesn't lead there.
 func MountRoot(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
-	return inMount(namespace, m, func(root int) (int, error) { return root, nil })
+	f, err := mountRoot(namespace, m)
+	if err != nil {
+		return nil, &os.PathError{Op: "open mount", Path: m.Mountpoint, Err: err}
+	}
+	return f, nil
+}
+
+func mountRoot(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
+	var fd int
+	err := InMountNamespace(namespace, func() (err error) {
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+		fd, err = unix.Openat2(unix.AT_FDCWD, m.Mountpoint, &how)
+		return os.NewSyscallError("openat2", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), m.Mountpoint)
+	id, err := MountID(f)
+	if err == nil && id != m.ID {
+		err = ErrHidden
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// MountID returns the number of the mount that f was opened through, without
+// asking the file system.
+func MountID(f *os.File) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(text) {
+		if number, ok := bytes.CutPrefix(line, []byte("mnt_id:")); ok {
+			return strconv.Atoi(string(bytes.TrimSpace(number)))
+		}
+	}
+	return 0, fmt.Errorf("no mount in the description of %s", f.Name())
 }
 
 // OpenDetached opens the root directory of a mount of a mount namespace (nil is
@@ -24,41 +68,31 @@ func MountRoot(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
 // error is ErrHidden if the path of m doesn't lead there. It may ask the
 // storage, which may hang.
 func OpenDetached(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
-	return inMount(namespace, m, func(root int) (int, error) {
-		defer unix.Close(root)
-		tree, err := unix.OpenTree(root, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		if err != nil {
-			return -1, os.NewSyscallError("open_tree", err)
-		}
-		defer unix.Close(tree)
-		fd, err := unix.Openat(tree, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		return fd, os.NewSyscallError("openat", err)
-	})
-}
-
-// inMount calls open with a descriptor of the root of m, which it takes over.
-func inMount(namespace *os.File, m *mountinfo.Info, open func(root int) (int, error)) (*os.File, error) {
-	fd := -1
-	err := InMountNamespace(namespace, func() error {
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
-		root, err := unix.Openat2(unix.AT_FDCWD, m.Mountpoint, &how)
-		if err != nil {
-			return os.NewSyscallError("openat2", err)
-		}
-		var st unix.Statx_t
-		err = unix.Statx(root, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st)
-		if err == nil && st.Mnt_id != uint64(m.ID) {
-			err = ErrHidden
-		}
-		if err != nil {
-			unix.Close(root)
-			return os.NewSyscallError("statx", err)
-		}
-		fd, err = open(root)
-		return err
-	})
+	f, err := openDetached(namespace, m)
 	if err != nil {
 		return nil, &os.PathError{Op: "open mount", Path: m.Mountpoint, Err: err}
+	}
+	return f, nil
+}
+
+func openDetached(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
+	root, err := mountRoot(namespace, m)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var tree int
+	err = InMountNamespace(namespace, func() (err error) {
+		tree, err = unix.OpenTree(int(root.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		return os.NewSyscallError("open_tree", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(tree)
+	fd, err := unix.Openat(tree, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("openat", err)
 	}
 	return os.NewFile(uintptr(fd), m.Mountpoint), nil
 }
