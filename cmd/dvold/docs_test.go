@@ -26,7 +26,7 @@ func fields(t reflect.Type, without reflect.Type) (names []string) {
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if options == "omitempty" {
+		if options == "omitempty" || options == "omitzero" {
 			name += "?"
 		}
 		names = append(names, name)
@@ -57,7 +57,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		}
 	}
 	printed := map[string]any{
-		"volume": volumes.Volume{}, "volume details": adminapi.Details{}, "use": volumes.Use{}, "process": host.Process{},
+		"volume": volumes.Volume{}, "volume details": adminapi.Details{}, "owner": volumes.Owner{}, "use": volumes.Use{}, "process": host.Process{},
 		"user": host.User{}, "holder": volumes.Holder{}, "when removed": adminapi.WhenRemoved{}, "removed volume": volumes.Trashed{},
 		"pool": volumes.PoolInfo{}, "host": volumes.Host{}, "cluster": volumes.Cluster{},
 		"findings": adminapi.Findings{}, "finding": volumes.Finding{}, "migrated volume": migrate.Result{}, "local volume": migrate.Local{},

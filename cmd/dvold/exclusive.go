@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/dvol/dvold/backends/command"
 	"github.com/dvol/dvold/internal/config"
@@ -35,7 +36,7 @@ func settleExclusive(c config.Exclusive, fences, watchdog bool) (volumes.Exclusi
 		}
 	}
 	auto := e.Takeover == volumes.TakeoverAuto
-	e.AcceptLease = auto && (c.AcceptLease || watchdog)
+	e.AcceptLease = auto && !fences && (c.AcceptLease || watchdog)
 	switch {
 	case c.AcceptLease && !auto:
 		return e, fmt.Errorf("exclusive.accept_lease: it is about takeover: auto, and without a fence takeover is %s: set exclusive.takeover, too, or leave this out", e.Takeover)
@@ -45,6 +46,19 @@ func settleExclusive(c config.Exclusive, fences, watchdog bool) (volumes.Exclusi
 		return e, errors.New("exclusive.takeover: auto is not safe, for " + withoutFence + ", or guard.watchdog, or accept_lease: true if leases alone will do, or takeover: manual")
 	}
 	return e, nil
+}
+
+// longestLeaseWait leaves a mount, which Docker waits for, time for the rest.
+const longestLeaseWait = 90 * time.Second
+
+// checkLease returns an error if a takeover by lease would take longer than a
+// mount may.
+func checkLease(cfg config.Config) error {
+	ttl, cut := cfg.Coordination.LeaseTTL.Duration, cfg.Guard.CutTime.Duration
+	if wait := volumes.LeaseWait(ttl, cut); wait > longestLeaseWait {
+		return fmt.Errorf("exclusive.takeover: by lease it would take %v from when a host is known to be silent, and a mount has %v: set a shorter coordination.lease_ttl (%v) or guard.cut_time (%v)", wait, longestLeaseWait, ttl, cut)
+	}
+	return nil
 }
 
 func prefixes(networks []config.Network) []netip.Prefix {

@@ -34,14 +34,14 @@ func TestSettleExclusive(t *testing.T) {
 		{wantTakeover: manual, wantLoss: cut},
 		{fences: true, wantTakeover: auto, wantLoss: keep},
 		{watchdog: true, wantTakeover: manual, wantLoss: cut},
-		{fences: true, watchdog: true, wantTakeover: auto, wantLoss: keep, wantAccept: true},
+		{fences: true, watchdog: true, wantTakeover: auto, wantLoss: keep},
 		// auto needs something to rest on.
 		{takeover: "auto", wantErr: "exclusive.takeover: auto is not safe"},
 		{takeover: "auto", loss: "cut", wantErr: "exclusive.takeover: auto is not safe"},
 		{takeover: "auto", accept: true, wantTakeover: auto, wantLoss: cut, wantAccept: true},
 		{takeover: "auto", watchdog: true, wantTakeover: auto, wantLoss: cut, wantAccept: true},
 		{takeover: "auto", fences: true, wantTakeover: auto, wantLoss: keep},
-		{takeover: "auto", fences: true, accept: true, loss: "cut", wantTakeover: auto, wantLoss: cut, wantAccept: true},
+		{takeover: "auto", fences: true, accept: true, loss: "cut", wantTakeover: auto, wantLoss: cut},
 		// So does keep, if anybody may take over.
 		{takeover: "auto", loss: "keep", wantErr: "exclusive.on_session_loss: keep is not safe"},
 		{takeover: "auto", loss: "keep", accept: true, wantErr: "exclusive.on_session_loss: keep is not safe"},
@@ -57,7 +57,7 @@ func TestSettleExclusive(t *testing.T) {
 		// What accepts something that nobody does is a mistake.
 		{accept: true, wantErr: "exclusive.accept_lease: "},
 		{accept: true, watchdog: true, wantErr: "exclusive.accept_lease: "},
-		{accept: true, fences: true, wantTakeover: auto, wantLoss: keep, wantAccept: true},
+		{accept: true, fences: true, wantTakeover: auto, wantLoss: keep},
 	} {
 		given := config.Exclusive{Takeover: c.takeover, OnSessionLoss: c.loss, AcceptLease: c.accept}
 		got, err := settleExclusive(given, c.fences, c.watchdog)
@@ -162,5 +162,15 @@ func TestConfigCheckExclusive(t *testing.T) {
 	}
 	if err := run(t.Context(), []string{"config", "check", "--config", file}, t.Output(), t.Output()); err != nil {
 		t.Errorf("with a watchdog: %v", err)
+	}
+}
+
+func TestLeaseThatIsTooLongToBeWaitedFor(t *testing.T) {
+	cfg := loadText(t, `coordination: {type: consul, lease_ttl: 80s}
+pools:
+  nas: {type: local, path: DIR/nas, exclusive: {takeover: auto, accept_lease: true}}
+`)
+	if _, err := openPools(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "lease_ttl") {
+		t.Errorf("got %v", err)
 	}
 }

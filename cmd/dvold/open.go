@@ -38,6 +38,9 @@ func poolOpener(name string, cfg config.Config) (opener, error) {
 	if o.command, err = fenceCommand(p.Exclusive); err == nil {
 		o.exclusive, err = settleExclusive(p.Exclusive, o.fences || o.command != nil, cfg.Guard.Watchdog != "")
 	}
+	if err == nil && o.exclusive.AcceptLease {
+		err = checkLease(cfg)
+	}
 	if err != nil {
 		return opener{}, fmt.Errorf("pool %q: %w", name, err)
 	}

@@ -27,8 +27,8 @@ func volumeReleaseCommand() *cobra.Command {
 	})
 	c.Long = `Take an exclusive volume from a host that is silent, so that another can mount
 it. Only you can know that it is safe: that host must be off, or its containers
-that use the volume must have been stopped, or two hosts may write at once, which
-destroys the data. Refused while the host is live.`
+that use the volume must have been stopped. Otherwise two hosts may write at
+once, which destroys the data. Refused while the host is live.`
 	c.Example = `  dvold volume release pgdata --from node1`
 	c.Flags().String("from", "", "the `host` that owns it, and can write to it no more")
 	completeFlag(c, "from", lister(hostNames).from)

@@ -31,10 +31,10 @@ func (m *Manager) dispossess(ctx context.Context, session coordination.Session, 
 			}
 			return errTryAgain
 		}
-		return m.takeOver(ctx, session, r, p, o, h, wait)
+		return m.takeOver(ctx, session, r, p, o)
 	}
 	if !live(h, o) || h.Suspect && p.Fencer != nil && o.Terms.Fence != nil && wait.unanswered(ctx, o) {
-		return m.takeOver(ctx, session, r, p, o, h, wait)
+		return m.takeOver(ctx, session, r, p, o)
 	}
 	return m.ask(ctx, o, wait)
 }

@@ -45,11 +45,13 @@ func (t terms) byLease() bool {
 	return t.OnSessionLoss == standing.Cut && t.Guarded && t.LeaseTTL > 0
 }
 
-// leaseWait is how long a host's key must have been free, without a change,
-// until the host has cut itself off, by the taker's clock: docs/takeover.md
-// says why.
-func (t terms) leaseWait() time.Duration {
-	return t.LeaseTTL + t.CutTime + time.Second + t.LeaseTTL/10
+func (t terms) leaseWait() time.Duration { return LeaseWait(t.LeaseTTL, t.CutTime) }
+
+// LeaseWait is how long a host's key must have been free, without a change,
+// until the host has cut itself off, by the taker's clock: docs/takeover.md says
+// why. A takeover by lease takes that long, and must fit into a mount.
+func LeaseWait(ttl, cutTime time.Duration) time.Duration {
+	return ttl + cutTime + time.Second + ttl/10
 }
 
 // takeover is who may take a volume over here: the stricter of what the volume

@@ -118,7 +118,7 @@ func (n *node) open() error {
 	n.coord = n.fleet.store
 	cfg := Config{
 		Host: n.name, StateDir: n.dir, RunDir: filepath.Join(n.dir, "run"), DefaultPool: "a",
-		CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
+		CutTime: 5 * time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
 			n.mu.Lock()
 			hook := n.hook

@@ -112,39 +112,52 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	if err != nil {
 		return Details{}, fmt.Errorf("volume %.60q: %w", name, err)
 	}
-	v := m.viewAsOf(r, seen)
-	d := Details{Volume: v, Used: -1}
-	var info backends.Info
-	if release, ok := m.locks.soon(ctx, name); ok {
-		info, err = callLocked(ctx, m, name, release, func(ctx context.Context) (backends.Info, func(context.Context), error) {
-			info, err := m.stat(ctx, r)
-			return info, nil, err
-		})
-	} else {
-		err = errors.New("its storage was not asked, as another call for it is under way")
-	}
-	if err != nil {
-		d.Problem = err.Error()
-	} else {
-		d.Location, d.Used = info.Location, info.Used
-		if v.Size > 0 && info.Size == 0 {
-			d.Problem = "its size is not enforced: the pool's file system has its quotas switched off"
-		}
-	}
-	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.Holders(ctx, name) })
-	if err != nil {
-		d.Holders, d.Problem = []Holder{}, err.Error()
-	}
-	d.Owner, err = ask(ctx, m, func(ctx context.Context) (*Owner, error) { return m.ownerOf(ctx, r) })
-	if err != nil {
-		d.Problem = err.Error()
-	}
-	if e, ok := m.entry(name); ok {
-		if d.Users, err = m.users(ctx, e); err != nil {
+	d := Details{Volume: m.viewAsOf(r, seen), Used: -1}
+	problem := func(err error) {
+		if err != nil && d.Problem == "" {
 			d.Problem = err.Error()
 		}
 	}
+	// First what the storage has no part in: when it hangs that matters most.
+	d.Owner, err = ask(ctx, m, func(ctx context.Context) (*Owner, error) { return m.ownerOf(ctx, r) })
+	problem(err)
+	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.Holders(ctx, name) })
+	problem(err)
+	if err != nil {
+		d.Holders = []Holder{}
+	}
+	if e, ok := m.entry(name); ok {
+		d.Users, err = m.users(ctx, e)
+		problem(err)
+	}
+	problem(m.inspectStorage(ctx, r, &d))
 	return d, nil
+}
+
+// statPatience is how long an Inspect waits for the storage.
+const statPatience = 5 * time.Second
+
+// inspectStorage adds to d what the storage knows of a volume, unless that takes
+// long.
+func (m *Manager) inspectStorage(ctx context.Context, r record, d *Details) error {
+	ctx, cancel := context.WithTimeout(ctx, statPatience)
+	defer cancel()
+	release, ok := m.locks.soon(ctx, r.Name)
+	if !ok {
+		return errors.New("its storage was not asked, as another call for it is under way")
+	}
+	info, err := callLocked(ctx, m, r.Name, release, func(ctx context.Context) (backends.Info, func(context.Context), error) {
+		info, err := m.stat(ctx, r)
+		return info, nil, err
+	})
+	if err != nil {
+		return err
+	}
+	d.Location, d.Used = info.Location, info.Used
+	if d.Size > 0 && info.Size == 0 {
+		return errors.New("its size is not enforced: the pool's file system has its quotas switched off")
+	}
+	return nil
 }
 
 // stat asks the storage about a volume.

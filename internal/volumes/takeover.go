@@ -9,13 +9,12 @@ import (
 	"github.com/dvol/dvold/coordination"
 )
 
-// takeOver makes this host the owner of a volume whose owner, on host h, is
-// silent: it has the owner cut off, writes that down as a proof, and with it
+// takeOver makes this host the owner of a volume whose owner is silent: it has the owner cut off, writes that down as a proof, and with it
 // becomes the owner. Each step may be repeated, by this host or another, after a
 // crash at any line. It returns coordination.ErrConflict or errTryAgain if
 // something has changed, and otherwise ErrUnavailable, with what an operator
 // can do.
-func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r record, p *pool, o owner, h coordination.Host, wait *wait) error {
+func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
 	if t := m.takeover(r, p); t != TakeoverAuto {
 		return m.forOperator(r, o, fmt.Sprintf("its takeover is %s", t))
 	}
@@ -29,7 +28,7 @@ func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r 
 			return err
 		}
 		if how == byLease {
-			if err := m.outwait(ctx, o, wait); err != nil {
+			if err := m.outwait(ctx, r, o); err != nil {
 				return err
 			}
 		}
@@ -134,15 +133,25 @@ func fenceOf(o owner, r record) backends.Fence {
 // outwait waits until a silent owner has cut itself off by its own terms: from a
 // read of its host's free key on, for terms.leaseWait by this host's clock, with
 // the key unchanged. It returns errTryAgain if the host is live after all.
-func (m *Manager) outwait(ctx context.Context, o owner, wait *wait) error {
+//
+// What was seen before does not count: a snapshot of Consul that is restored
+// gives a key its old version back.
+func (m *Manager) outwait(ctx context.Context, r record, o owner) error {
+	var version uint64
+	var since time.Duration
 	for {
 		h, err := m.findHost(ctx, o.Host)
 		if err != nil {
 			return err
 		}
-		since, silent := m.silentSince(h, o)
-		if !silent {
+		if h.ID != o.HostID {
+			return m.forOperator(r, o, "it was forgotten, or another machine has its name")
+		}
+		if h.Live {
 			return errTryAgain
+		}
+		if now := m.now(); since == 0 || h.Version != version {
+			version, since = h.Version, now
 		}
 		left := o.Terms.leaseWait() - (m.now() - since)
 		if left <= 0 {
@@ -154,28 +163,4 @@ func (m *Manager) outwait(ctx context.Context, o owner, wait *wait) error {
 		case <-time.After(min(left, lastLook)):
 		}
 	}
-}
-
-// silence is that a host's key was found free, at a version.
-type silence struct {
-	version uint64
-	since   time.Duration // by m.now, after it was read first
-}
-
-// silentSince tells since when, as far as this host saw it, the key of an
-// owner's host is free without a change in between.
-func (m *Manager) silentSince(h coordination.Host, o owner) (since time.Duration, silent bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if h.Live || h.Name == "" || h.ID != o.HostID {
-		delete(m.silences, o.Host)
-		return 0, false
-	}
-	s, ok := m.silences[o.Host]
-	if !ok || s.version != h.Version {
-		// Later than the read, which is the safe side.
-		s = silence{h.Version, m.now()}
-		m.silences[o.Host] = s
-	}
-	return s.since, true
 }

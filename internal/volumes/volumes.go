@@ -112,7 +112,6 @@ type Manager struct {
 	mounts     map[string]entry
 	holdings   map[string]holding
 	ownerships map[string]ownership
-	silences   map[string]silence // by host
 	cluster    cluster
 	current    coordination.Session // nil while this host is not in the cluster,
 	absent     error                // for this reason
@@ -133,7 +132,6 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 		mounts:     make(map[string]entry),
 		holdings:   make(map[string]holding),
 		ownerships: make(map[string]ownership),
-		silences:   make(map[string]silence),
 		cutter:     &cut.Cutter{Log: log},
 	}
 	for _, p := range cfg.Pools {
