@@ -105,8 +105,8 @@ func (m *Manager) listKnown() ([]Volume, error) {
 	return all, err
 }
 
-// Inspect is Get, with what the storage and the kernel say. A storage that
-// does not answer before ctx ends is a Problem, not an error.
+// Inspect is Get, with what the storage and the kernel say. A storage that does
+// not answer soon is a Problem, not an error, and takes nothing else away.
 func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	r, seen, err := m.recall(ctx, name)
 	if err != nil {
