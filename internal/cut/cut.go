@@ -42,8 +42,8 @@ type Cutter struct {
 
 	calls calls
 
-	mu         sync.Mutex          // guards the field below
-	unfinished map[string][]target // by volume ID: what a cut was about that was not verified
+	mu         sync.Mutex      // guards the field below
+	unfinished map[string]*run // cuts that were not verified, by volume ID
 }
 
 // Report says what a cut did.
@@ -64,14 +64,43 @@ type Report struct {
 //
 // It returns soon after ctx has ended, even if the storage is dead.
 func (c *Cutter) Cut(ctx context.Context, v Volume) (Report, error) {
-	r := newRun(c, v)
+	var l ledger
 	late, cancel := later(ctx)
 	defer cancel()
-	err := c.calls.run(late, "cut of volume "+v.ID, func() error { return r.cut(ctx) })
+	err := c.calls.run(late, "cut of volume "+v.ID, func() error { return c.resume(v, &l).cut(ctx) })
 	if err != nil {
 		err = fmt.Errorf("cut volume %s: %w: %w", v.ID, ErrNotVerified, err)
 	}
-	return r.reported(), err
+	return l.copy(), err
+}
+
+// resume returns a run for v that knows what an earlier one of the volume has
+// come to know, if that was not verified: who was killed and has not ended, say,
+// of whom nothing else is to be seen any more.
+func (c *Cutter) resume(v Volume, l *ledger) *run {
+	c.mu.Lock()
+	r := c.unfinished[v.ID]
+	c.mu.Unlock()
+	if r == nil {
+		return newRun(c, v, l)
+	}
+	r.v, r.ledger, r.synced, r.filter, r.problem = v, l, false, filter{}, nil
+	clear(r.stuck)
+	return r
+}
+
+// remember keeps a run for the next one of the volume, or doesn't any more.
+func (c *Cutter) remember(r *run, unfinished bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !unfinished {
+		delete(c.unfinished, r.v.ID)
+		return
+	}
+	if c.unfinished == nil {
+		c.unfinished = make(map[string]*run)
+	}
+	c.unfinished[r.v.ID] = r
 }
 
 // cut does one round after the other. Only looking at the machine, which it does
@@ -82,11 +111,11 @@ func (r *run) cut(ctx context.Context) error {
 		done, err := r.round(ctx)
 		switch {
 		case err == nil && done:
-			r.c.remember(r.v.ID, nil)
+			r.c.remember(r, false)
 			r.unblock(ctx)
 			return nil
 		case ctx.Err() != nil:
-			r.c.remember(r.v.ID, r.targets)
+			r.c.remember(r, true)
 			return r.failure(ctx, err)
 		case err == nil:
 			pause = minPause
@@ -129,18 +158,5 @@ func later(ctx context.Context) (context.Context, context.CancelFunc) {
 	return late, func() {
 		stop()
 		cancel()
-	}
-}
-
-// remember keeps what a cut is about for the next one of the volume.
-func (c *Cutter) remember(volume string, targets []target) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.unfinished, volume)
-	if len(targets) > 0 {
-		if c.unfinished == nil {
-			c.unfinished = make(map[string][]target)
-		}
-		c.unfinished[volume] = targets
 	}
 }

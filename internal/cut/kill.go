@@ -120,7 +120,8 @@ func (r *run) poll(wait time.Duration) error {
 	return nil
 }
 
-// stateOf says what state a process is in, for people.
+// stateOf says in what state the threads of a process are that have not ended,
+// for people.
 func stateOf(p host.Process) string {
 	d, err := openDir(fmt.Sprintf("/proc/%d", p.PID))
 	if err != nil {
@@ -131,5 +132,20 @@ func stateOf(p host.Process) string {
 	if err != nil || s.start != p.Start {
 		return ""
 	}
-	return fmt.Sprintf(" (state %c)", s.state)
+	tids, err := d.names("task")
+	if err != nil {
+		return ""
+	}
+	for _, tid := range tids {
+		t, err := d.open("task/" + tid)
+		if err != nil {
+			continue
+		}
+		s, err := t.status()
+		t.close()
+		if err == nil && !s.ended() {
+			return fmt.Sprintf(" (state %c)", s.state)
+		}
+	}
+	return ""
 }

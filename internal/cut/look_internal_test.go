@@ -46,7 +46,7 @@ func benchmarkLook(b *testing.B, source string) {
 	c := &Cutter{Log: slog.New(slog.DiscardHandler)}
 	begin := processorTime(b)
 	for b.Loop() {
-		r := newRun(c, v)
+		r := newRun(c, v, new(ledger))
 		l, err := r.survey(b.Context())
 		if err != nil {
 			b.Fatal(err)

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +71,8 @@ func child(role string, args []string) error {
 		}
 	case "map":
 		err = mapFile(args[0])
+	case "unmap": // what was written to a mapping, once it is told to
+		return unmapFile(args[0])
 	case "bind": // source target ..., in a namespace of its own
 		for ; len(args) >= 2 && err == nil; args = args[2:] {
 			err = unix.Mount(args[0], args[1], "", unix.MS_BIND, "")
@@ -86,6 +90,10 @@ func child(role string, args []string) error {
 		}
 	case "container": // root source target: nothing but root, with source at target
 		return container(args[0], args[1], args[2])
+	case "serve":
+		return serve(args[0])
+	case "send":
+		return send(args[0], args[1], args[2], args[3])
 	case "end-first-thread": // and others open or map a file
 		return endFirstThread(args[0], args[1])
 	case "thread-in": // one thread in a namespace in which source is at target
@@ -150,19 +158,41 @@ func writeDurably(path, acknowledged string) error {
 
 // mapFile maps a file and closes it.
 func mapFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	data, err := mapped(path)
+	if err == nil {
+		copy(data, "again") // closing the file has written what was there before
+	}
+	return err
+}
+
+// unmapFile maps a file, writes to it, and unmaps it when it gets SIGUSR1.
+func unmapFile(path string) error {
+	data, err := mapped(path)
 	if err != nil {
 		return err
 	}
+	copy(data, "again") // closing the file has written what was there before
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGUSR1)
+	fmt.Println("ready")
+	<-told
+	return unix.Munmap(data)
+}
+
+func mapped(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
 	defer f.Close()
 	if err := f.Truncate(4096); err != nil {
-		return err
+		return nil, err
 	}
 	data, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err == nil {
 		copy(data, "mapped")
 	}
-	return err
+	return data, err
 }
 
 // container makes a directory the root of this namespace, with source at target
@@ -275,6 +305,8 @@ func process(t *testing.T, command *exec.Cmd) host.Process {
 	}
 	return p
 }
+
+func pid(command *exec.Cmd) string { return strconv.Itoa(command.Process.Pid) }
 
 // newCutter returns one that logs to the test.
 func newCutter(t testing.TB) *cut.Cutter {

@@ -15,7 +15,7 @@ import (
 // taken away, unless they are in use.
 func (c *Cutter) Remains(ctx context.Context, v Volume) (left []string, err error) {
 	v.Servers = nil // nothing is done about them
-	r := newRun(c, v)
+	r := newRun(c, v, new(ledger))
 	late, cancel := later(ctx)
 	defer cancel()
 	left, err = call(late, &c.calls, "cut of volume "+v.ID, func() ([]string, error) {

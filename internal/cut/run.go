@@ -10,13 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/internal/host"
 )
 
 // run is one cut.
 type run struct {
+	*ledger
 	c   *Cutter
 	v   Volume
 	log *slog.Logger
@@ -34,48 +33,44 @@ type run struct {
 	filter  filter                  // by which the network is blocked
 	trouble []error                 // what failed in this round, and need not have succeeded
 	problem error                   // what was in the way in the round before
-
-	mu     sync.Mutex // guards the field below
-	report Report
 }
 
-func newRun(c *Cutter, v Volume) *run {
-	r := &run{
-		c: c, v: v, log: c.Log,
+func newRun(c *Cutter, v Volume, l *ledger) *run {
+	return &run{
+		c: c, v: v, log: c.Log, ledger: l,
 		devices: make(map[uint64]bool), stuck: make(map[string]string), serving: make(map[host.Process]bool),
 		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool),
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r.targets = slices.Clone(c.unfinished[v.ID])
-	return r
 }
 
-// note changes the report.
-func (r *run) note(change func(*Report)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	change(&r.report)
-}
-
-// reported returns the report as it is.
-func (r *run) reported() Report {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Report{
-		slices.Clone(r.report.Killed), slices.Clone(r.report.Unmounted), r.report.Blocked,
-		slices.Clone(r.report.ShutDown), slices.Clone(r.report.Destroyed),
-	}
-}
-
-// close lets go of what the run has.
+// close lets go of the file systems that the run holds.
 func (r *run) close(ctx context.Context) {
 	for device := range r.held {
 		_ = r.letGo(ctx, device) // it hangs, and was said to
 	}
-	for _, d := range r.dying {
-		unix.Close(d.handle)
-	}
+}
+
+// ledger is a report in the making.
+type ledger struct {
+	mu     sync.Mutex // guards the field below
+	report Report
+}
+
+// note changes the report.
+func (l *ledger) note(change func(*Report)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.report)
+}
+
+// copy returns the report as it is.
+func (l *ledger) copy() Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	report := l.report
+	report.Killed, report.Unmounted = slices.Clone(report.Killed), slices.Clone(report.Unmounted)
+	report.ShutDown, report.Destroyed = slices.Clone(report.ShutDown), slices.Clone(report.Destroyed)
+	return report
 }
 
 // quickly is how long a round waits for a storage before it has killed.

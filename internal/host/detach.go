@@ -76,16 +76,7 @@ func OpenDetached(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
 }
 
 func openDetached(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
-	root, err := mountRoot(namespace, m)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	var tree int
-	err = InMountNamespace(namespace, func() (err error) {
-		tree, err = unix.OpenTree(int(root.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		return os.NewSyscallError("open_tree", err)
-	})
+	tree, err := cloneMount(namespace, m)
 	if err != nil {
 		return nil, err
 	}
@@ -95,4 +86,19 @@ func openDetached(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
 		return nil, os.NewSyscallError("openat", err)
 	}
 	return os.NewFile(uintptr(fd), m.Mountpoint), nil
+}
+
+// cloneMount returns a copy of m that is in no table. What may hang later does
+// not keep m busy.
+func cloneMount(namespace *os.File, m *mountinfo.Info) (tree int, err error) {
+	root, err := mountRoot(namespace, m)
+	if err != nil {
+		return -1, err
+	}
+	defer root.Close()
+	err = InMountNamespace(namespace, func() (err error) {
+		tree, err = unix.OpenTree(int(root.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		return os.NewSyscallError("open_tree", err)
+	})
+	return tree, err
 }
