@@ -18,7 +18,8 @@ import (
 // durable, and only once it is proven that nothing of the volume is left on
 // this host does the next owner get it. Until then its record says that it is
 // being released, and who is in the way. umount(2) alone proves nothing: other
-// mount namespaces may have copies of the mount.
+// mount namespaces may have copies of the mount. It may also be who works in one
+// of them that it is refused for.
 func (m *Manager) giveBack(ctx context.Context, e entry) error {
 	target := m.target(e.ID)
 	mounted, err := host.IsMountpoint(target)
@@ -30,16 +31,24 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 			return fmt.Errorf("it is being cut off from this host: %w", ErrInUse)
 		}
 	case mounted:
+		var users []string
 		if e.Mount != nil { // takes copies of the mount away, through which more could be written after the sync
-			if _, err := m.cutter.Remains(ctx, *e.Mount); err != nil {
+			if users, err = m.cutter.Remains(ctx, *e.Mount); err != nil {
 				return err
 			}
 		}
-		if err := m.sync(ctx, e, target); err != nil {
+		err := m.sync(ctx, e, target)
+		if errors.Is(err, unix.ENOTCONN) { // the process that served it has ended: this mount is dead for good
+			return errors.Join(m.lose(e, "the client of its storage has ended"), ErrInUse)
+		}
+		if err != nil {
 			return err
 		}
 		m.step("give back: synced")
 		if err := m.release(ctx, e, target); err != nil {
+			if errors.Is(err, ErrInUse) && len(users) > 0 {
+				m.releasing(ctx, e, strings.Join(users, ", "))
+			}
 			return err
 		}
 		e.mounted = false
@@ -126,6 +135,24 @@ func (m *Manager) releasing(ctx context.Context, e entry, problem string) {
 	if err != nil {
 		m.log.Debug("the records don't say why a volume is not let go of", "volume", e.Name, "err", err)
 	}
+}
+
+// holdOn has the record say again that this host has a volume which it was about
+// to let go of, and is to mount once more.
+func (m *Manager) holdOn(ctx context.Context, session coordination.Session, id string) error {
+	o, err := m.loadOwner(ctx, id)
+	if err != nil || o.State != ownerReleasing || !m.ofThisHost(o) {
+		return err
+	}
+	o.State, o.Problem = ownerHeld, ""
+	put, err := o.put()
+	if err == nil {
+		_, err = m.commitIn(ctx, session, put)
+	}
+	if errors.Is(err, coordination.ErrConflict) {
+		return unavailablef("its owner has changed just now: try again")
+	}
+	return err
 }
 
 // letGoOwned has the records say that nobody owns a volume that this host has

@@ -45,6 +45,9 @@ func (m *Manager) own(ctx context.Context, r record, p *pool) (record, error) {
 			return r, m.mayMount(r.Name)
 		}
 		if o, ok := m.owned(r.Name); ok && o.id == r.ID && o.incarnation == session.Incarnation() {
+			if err := m.holdOn(ctx, session, r.ID); err != nil {
+				return r, err
+			}
 			return r, m.mayMount(r.Name)
 		}
 		o, err := m.loadOwner(ctx, r.ID)

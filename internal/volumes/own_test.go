@@ -499,3 +499,29 @@ func TestVolumeThatIsUnmountedIsReleasedOnlyOnceItIsGone(t *testing.T) {
 	h2.eventually("h2 gets it", func() bool { _, err := h2.Mount(t.Context(), "db", "c1", me(t)); return err == nil })
 	h2.wantOwner("db", "h2", 2)
 }
+
+// TestMountThatIsBusyIsBeingReleased: who works in a volume keeps it from being
+// unmounted at all. Once a container needs it here again, it is as it was.
+func TestMountThatIsBusyIsBeingReleased(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	admin := exec.Command("sh", "-c", "echo here && exec sleep 100")
+	admin.Dir = target
+	hosttest.Start(t, admin)
+	h1.must(h1.Unmount(t.Context(), "db", "c1"))
+	if o := h1.owner("db"); o.State != ownerReleasing || !strings.Contains(o.Problem, fmt.Sprint(admin.Process.Pid)) {
+		t.Errorf("owner: %s, %q; want it releasing, for process %d", o.State, o.Problem, admin.Process.Pid)
+	}
+	h1.mount("db", "c2", me(t))
+	if o := h1.owner("db"); o.State != ownerHeld || o.Problem != "" || o.Epoch != 1 {
+		t.Errorf("owner: %s, epoch %d, %q; want it held, 1", o.State, o.Epoch, o.Problem)
+	}
+	h1.must(admin.Process.Kill())
+	admin.Wait()
+	h1.must(h1.Unmount(t.Context(), "db", "c2"))
+	if o := h1.owner("db"); o.State != ownerFree {
+		t.Errorf("owner: %s, want it free", o.State)
+	}
+}

@@ -15,7 +15,7 @@ type ownerState string
 const (
 	ownerFree      ownerState = "free"
 	ownerHeld      ownerState = "held"
-	ownerReleasing ownerState = "releasing" // unmounted, and not proven gone yet
+	ownerReleasing ownerState = "releasing" // used by no container any more, and not proven gone yet
 	ownerFencing   ownerState = "fencing"   // a taker is about to make sure that the host can write no more
 )
 
