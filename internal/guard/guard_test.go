@@ -223,8 +223,7 @@ func TestRebootIsTriedAgain(t *testing.T) {
 	never(t, 1500*time.Millisecond, "more than one more", func() bool { return len(w.reboots()) > count+1 })
 }
 
-// A volume that was cut and is mounted again is cut again, and then has less
-// time.
+// A volume that was cut and is mounted again is cut again.
 func TestMountedAgain(t *testing.T) {
 	t.Parallel()
 	hosttest.Root(t)

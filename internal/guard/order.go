@@ -22,10 +22,8 @@ type Order struct {
 	Since       time.Duration `json:"since"`         // when it was first put, in this incarnation; tells it from earlier ones of the volume. Set by Put
 }
 
-// lateTime is how long a cut may take that begins too late, because the guard
-// did, or because the volume was mounted again: a cut that works is quicker, and
-// kinder, than a reboot.
-const lateTime = time.Second
+// leastTime is what a cut needs.
+const leastTime = time.Second
 
 // progress is how far the guard is with an order.
 type progress struct {
@@ -56,12 +54,19 @@ func (o Order) due(now time.Duration) bool { return o.Now || now >= o.Deadline }
 
 // limit is when a cut that began then must be verified. That the host was
 // replaced is no reason to reboot before the lease is over.
+//
+// One that begins too late, because the guard did, or because the volume was
+// mounted again, has the whole time from then on: it is kinder than a reboot,
+// and mostly quicker.
 func (o Order) limit(began time.Duration) time.Duration {
 	limit := o.Deadline + o.CutTime
 	if o.Deadline > math.MaxInt64-o.CutTime {
 		limit = math.MaxInt64
 	}
-	return max(limit, began+lateTime)
+	if began > limit-leastTime {
+		limit = began + o.CutTime
+	}
+	return limit
 }
 
 // late tells that the volume should have been cut by now.
