@@ -215,4 +215,11 @@ func TestCutOffFromStorage(t *testing.T) {
 	if c.Storage().Fenced("h1") {
 		t.Error("h1 was fenced")
 	}
+
+	// Once its client of the storage has ended, there is nothing to hope for.
+	h1.must(h1.Storage.Kill())
+	h1.docker("rm", "-f", "silent-h1")
+	c.atOnce(func() error { return h2.gets(c, placeOf("silent", h1), lab.SinceBoot(), 2*lease) })
+	c.wantOneWriter("silent", "silent-h1", "h1", "h2")
+	h1.must(h1.RemountStorage(h1.ctx))
 }
