@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func rootCommand(stderr io.Writer) *cobra.Command {
 	root := group("dvold", "Docker volumes that follow your containers",
 		serveCommand(stderr), guardCommand(stderr), volumeCommand(), trashCommand(), poolCommand(), hostCommand(), clusterCommand(),
-		migrateCommand(), configCommand(), completionCommand(), versionCommand())
+		metricsCommand(), migrateCommand(), configCommand(), completionCommand(), versionCommand())
 	root.Long = `Docker volumes that follow your containers: the volume driver "dvol" of this
 host (dvold serve), and the operator's commands for it.`
 	root.SilenceUsage = true

@@ -14,16 +14,28 @@ import (
 	"github.com/dvol/dvold/internal/config"
 )
 
-// operator makes a command that asks the daemon and prints its answer.
+// operator makes a command that asks the daemon and prints its answer, as a
+// table or as JSON.
 func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Command, d *adminapi.Client, args []string) error) *cobra.Command {
+	c := asker(use, short, args, run)
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if o, _ := c.Flags().GetString("output"); o != "table" && o != "json" {
+			return misuse(c, fmt.Errorf("--output %q is not one of: table, json", o))
+		}
+		return nil
+	}
+	c.Flags().String("output", "table", "`form` of the answer: table or json")
+	completeFlag(c, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+// asker makes a command that asks the daemon.
+func asker(use, short string, args cobra.PositionalArgs, run func(c *cobra.Command, d *adminapi.Client, args []string) error) *cobra.Command {
 	c := &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  usage(args),
 		RunE: func(c *cobra.Command, args []string) error {
-			if o, _ := c.Flags().GetString("output"); o != "table" && o != "json" {
-				return misuse(c, fmt.Errorf("--output %q is not one of: table, json", o))
-			}
 			socket, err := adminSocket(c)
 			if err != nil {
 				return err
@@ -31,12 +43,10 @@ func operator(use, short string, args cobra.PositionalArgs, run func(c *cobra.Co
 			return run(c, adminapi.NewClient(socket), args)
 		},
 	}
-	c.Flags().String("output", "table", "`form` of the answer: table or json")
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	config.Flags(all)
 	c.Flags().AddFlag(all.Lookup("config"))
 	c.Flags().AddFlag(all.Lookup("admin-socket"))
-	completeFlag(c, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	c.ValidArgsFunction = cobra.NoFileCompletions
 	return c
 }

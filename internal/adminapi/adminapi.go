@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dvol/dvold/internal/migrate"
 	"github.com/dvol/dvold/internal/volumes"
 )
@@ -27,6 +29,7 @@ const (
 type Server struct {
 	volumes  *volumes.Manager
 	migrator *migrate.Migrator
+	metrics  *prometheus.Registry
 	version  string
 	log      *slog.Logger
 	http     *http.Server
@@ -36,7 +39,7 @@ type Server struct {
 
 // New makes a Server.
 func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
-	s := &Server{volumes: v, migrator: migrate.New(v, log), version: version, log: log, closing: make(chan struct{})}
+	s := &Server{volumes: v, migrator: migrate.New(v, log), metrics: newMetrics(v, version), version: version, log: log, closing: make(chan struct{})}
 	s.close = sync.OnceFunc(func() { close(s.closing) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/version", s.handle(s.getVersion))
@@ -59,6 +62,7 @@ func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("DELETE /v1/trash/{which}", s.handle(s.purge))
 	mux.HandleFunc("GET /v1/docker-local", s.handle(s.listLocal))
 	mux.HandleFunc("POST /v1/docker-local/{name}/migrate", s.handleLong(s.migrate))
+	mux.HandleFunc("GET /metrics", s.getMetrics)
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -125,6 +126,22 @@ func (c *Client) Migrate(ctx context.Context, name string, m Migrate) (r migrate
 	return r, c.ask(ctx, http.MethodPost, "/v1/docker-local/"+url.PathEscape(name)+"/migrate", m, &r)
 }
 
+// Metrics are the daemon's, in Prometheus' text format.
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("read dvold's answer: %w", err)
+	}
+	return string(text), nil
+}
+
 // do is ask with a deadline.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -133,15 +150,28 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, body, answer any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read dvold's answer: %w", err)
+	}
+	return nil
+}
+
+// send returns an answer that is no error. The caller closes its body.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var text bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&text).Encode(body); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://dvold"+path, &text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := c.http.Do(r)
 	var failed *url.Error
@@ -149,21 +179,18 @@ func (c *Client) ask(ctx context.Context, method, path string, body, answer any)
 		err = failed.Err
 	}
 	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
+		return nil, errors.New("interrupted")
 	}
 	if err != nil {
-		return fmt.Errorf("ask dvold on %s: %w (is dvold running, and are you root?)", c.socket, err)
+		return nil, fmt.Errorf("ask dvold on %s: %w (is dvold running, and are you root?)", c.socket, err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
 		var p problem
 		if json.NewDecoder(resp.Body).Decode(&p) != nil || p.Error == "" {
 			p.Error = "dvold answered " + resp.Status
 		}
-		return errors.New(p.Error)
+		return nil, errors.New(p.Error)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-		return fmt.Errorf("read dvold's answer: %w", err)
-	}
-	return nil
+	return resp, nil
 }
