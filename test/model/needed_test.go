@@ -6,7 +6,7 @@ import (
 	"github.com/dvol/dvold/internal/standing"
 )
 
-// Without any one rule the search finds what it is there to prevent. The names
+// TestEachRuleIsNeeded: without any one rule the search finds what it is there to prevent. The names
 // are the sections of docs/takeover.md, and what is done against them.
 func TestEachRuleIsNeeded(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -97,7 +97,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// These stand in for each other: without one of them nothing happens.
+// TestRulesThatStandInForEachOther: without one of them nothing happens.
 func TestRulesThatStandInForEachOther(t *testing.T) {
 	for name, c := range map[string]struct {
 		world  World
@@ -112,8 +112,10 @@ func TestRulesThatStandInForEachOther(t *testing.T) {
 		// Each renewal is confirmed, and a lease that is over is not revived: then
 		// the wait has to be a TTL longer.
 		"confirmed, never revived": {leased(), []func(*World, *Rules){
-			func(w *World, r *Rules) { w.Slow, w.Frozen, w.ExtraWait, r.Confirm = true, true, w.TTL, Unconfirmed },
-			func(w *World, r *Rules) { w.Slow, w.Frozen, r.NeverRevived = true, true, false },
+			func(w *World, r *Rules) {
+				w.Slow, w.Frozen, w.Faults, w.ExtraWait, r.Confirm = true, true, 0, w.TTL, Unconfirmed
+			},
+			func(w *World, r *Rules) { w.Slow, w.Frozen, w.Faults, r.NeverRevived = true, true, 0, false },
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // never stands for a wait that no length of makes safe.
 const never = -1
 
-// How long a taker has to wait after it found A's key free, with a TTL of 4
+// TestLeastWait has how long a taker must wait after it found A's key free, with a TTL of 4
 // ticks, clocks of one speed, and F of 1, 2 and 4. Server is when Consul ends a
 // session, which it promises after TTL and does after 2 TTL.
 func TestLeastWait(t *testing.T) {
@@ -39,15 +39,12 @@ func TestLeastWait(t *testing.T) {
 				r := AllRules()
 				r.WaitTTL, r.WaitF, r.WaitDrift, r.Confirm = false, false, false, Unconfirmed
 				c.with(&w, &r)
-				if w.ExtraWait = c.want[i]; w.ExtraWait != never {
-					if got := Search(w, r, Sound); got.Broken != Sound {
-						t.Errorf("F %d: with a wait of %d: %v", f, w.ExtraWait, got)
-					}
-					w.ExtraWait--
-				} else {
-					w.ExtraWait = 2 * w.TTL
+				if w.ExtraWait = c.want[i]; w.ExtraWait == never {
+					w.ExtraWait = 2*w.TTL + 1
+				} else if got := Search(w, r, Sound); got.Broken != Sound {
+					t.Errorf("F %d: with a wait of %d: %v", f, w.ExtraWait, got)
 				}
-				if got := Search(w, r, Sound); w.ExtraWait >= 0 && got.Broken == Sound {
+				if w.ExtraWait--; w.ExtraWait >= 0 && Search(w, r, Sound).Broken == Sound {
 					t.Errorf("F %d: with a wait of %d: nothing is found", f, w.ExtraWait)
 				}
 			}
