@@ -5,21 +5,30 @@ dir=$1 name=$2
 
 mount --make-rprivate /
 
+# What others have mounted in /tmp, for tests of theirs, is to stay theirs alone.
+foreign=()
+while read -r _ _ _ _ at _; do
+	printf -v at %b "$at" # it has \040 for a space
+	if [[ $at == /tmp/* && $dir/ != "$at"/* ]]; then
+		foreign=("$at" "${foreign[@]}")
+	fi
+done </proc/self/mountinfo
+if [[ ${#foreign[@]} -gt 0 ]]; then # without a look at them: they may hang
+	umount --lazy --no-canonicalize "${foreign[@]}"
+fi
+
 # A root of its own, with all that is in this machine's, so that there is room
 # for a directory that this machine has not. Few commands, for there may be many
 # machines: the mounts are made from a list.
 root=$dir/root
 mount -t tmpfs -o mode=0755 tmpfs "$root"
-made=(/.before /.etc) links=() mounts=("/etc /.etc none bind") deep=rbind
-# What others have mounted in /tmp, for tests of theirs, is to stay theirs alone.
-[[ $(stat -c %m "$dir") == /tmp/* ]] || deep=bind
+made=(/.before /.etc) links=() mounts=("/etc /.etc none bind")
 for entry in /*; do
 	[[ -d $entry && ! -L $entry ]] && made+=("$entry")
 	case $entry in
 	/proc) mounts+=("proc $entry proc nosuid,nodev,noexec") ;;
 	/run) mounts+=("$dir$entry $entry none bind") ;;
 	/etc) ;; # comes below
-	/tmp) mounts+=("$entry $entry none $deep") ;;
 	*)
 		if [[ -L $entry ]]; then
 			links+=("$entry")
@@ -58,9 +67,7 @@ pivot_root . .before
 cd /
 umount -l /.before
 rmdir /.before
-if mountpoint -q "$root"; then
-	umount -l "$root" # which came along with the directory that it's in
-fi
+umount -l "$root" # which came along with the directory that it's in
 
 mount --make-rshared / # as systemd does
 echo "$name" >/proc/sys/kernel/hostname

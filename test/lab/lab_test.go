@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dvol/dvold/internal/host/hosttest"
 	"github.com/dvol/dvold/test/lab"
 )
@@ -85,6 +87,11 @@ func TestRebootKeepsDiskOnly(t *testing.T) {
 func TestForeignMountsStayOut(t *testing.T) {
 	lab.Require(t)
 	foreign := hosttest.Tmpfs(t, "size=64k")
+	for _, name := range []string{"in it", "in it/too"} {
+		if err := unix.Mount("test", hosttest.Subdir(t, foreign, name), "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if !strings.HasPrefix(foreign, "/tmp/") {
 		t.Skipf("the host takes what is mounted at %s along", foreign)
 	}

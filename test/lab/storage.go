@@ -168,11 +168,14 @@ MaxStartups 100
 Subsystem sftp internal-sftp
 `
 
-// sshConfig is that of the hosts, with the server's address.
+// sshConfig is that of the hosts, with the server's address. A mount asks each
+// second whether the server still knows it, and doesn't mind to hear nothing: it
+// may wait for the answer of a server that, meanwhile, has ended the connection.
 const sshConfig = `Host storage
   IdentityFile /etc/lab/key
   TCPKeepAlive no
-  ServerAliveInterval 0
+  ServerAliveInterval 1
+  ServerAliveCountMax 1000
 Host storage-admin
   IdentityFile /etc/lab/admin_key
   ConnectTimeout 5
