@@ -40,6 +40,9 @@ func (m *Manager) tend() {
 			}
 		}
 		m.age(session)
+		if session != nil {
+			m.promise(session)
+		}
 		for _, e := range m.exclusiveEntries() {
 			if e.Lost != "" {
 				m.finishLoss(e)

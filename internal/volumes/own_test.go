@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,17 +312,37 @@ func leaseFleet(t *testing.T, ttl time.Duration) (h1, h2 *node, lease *lease) {
 }
 
 // guarded has a guard run for the host, as a process of its own would.
-func (n *node) guarded() {
+// end ends it sooner than the test.
+func (n *node) guarded() (end func()) {
 	n.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error)
+	ended := make(chan error, 1)
 	c := guard.Config{Dir: n.guardDir(), CutTime: n.cfg.CutTime, RebootCommand: "/bin/true"}
 	go func() { ended <- guard.Run(ctx, c, n.cutter, n.log) }()
-	n.t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		stop()
 		n.must(<-ended)
 	})
+	n.t.Cleanup(end)
 	n.eventually("a guard is there", n.guard.Guarded)
+	return end
+}
+
+// TestGuardComesAndGoes: the records say so of what is mounted already.
+func TestGuardComesAndGoes(t *testing.T) {
+	h1, h2, _ := leaseFleet(t, 20*time.Second)
+	h1.mount("db", "c1", me(t))
+	for range 2 {
+		if h2.owner("db").Terms.Guarded {
+			t.Error("guarded, without a guard")
+		}
+		end := h1.guarded()
+		h2.eventually("guarded", func() bool { return h2.owner("db").Terms.Guarded })
+		end()
+		h2.eventually("not guarded any more", func() bool { return !h2.owner("db").Terms.Guarded })
+	}
+	h2.wantOwner("db", "h1", 1)
+	h1.must(h1.Unmount(t.Context(), "db", "c1"))
 }
 
 func TestSilentOwnerThatIsNotGuardedIsNotOutwaited(t *testing.T) {

@@ -101,6 +101,8 @@ type Manager struct {
 	cutter   *cut.Cutter
 	counters Counters
 
+	promising busy // volumes of which the records are told whether a guard sees to them
+
 	unfinished atomic.Bool // intents of interrupted calls may be left
 	fenced     atomic.Bool // others may have cut this host off, and it may be clean by now
 	unsettled  atomic.Bool // the records may not say what this host holds and has
