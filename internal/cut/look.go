@@ -285,7 +285,7 @@ func (l *look) pinned(s *space, m *mountinfo.Info) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.enter(file, m.Root, s.where+" "+m.Mountpoint)
+	_, err = l.enter(file, m.Root, "namespace "+s.at(m.Mountpoint))
 	return err
 }
 

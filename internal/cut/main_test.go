@@ -77,6 +77,13 @@ func child(role string, args []string) error {
 		for ; len(args) >= 2 && err == nil; args = args[2:] {
 			err = unix.Mount(args[0], args[1], "", unix.MS_BIND, "")
 		}
+	case "bind-and-start": // source target, and another process there
+		if err = unix.Mount(args[0], args[1], "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		other := exec.Command("/proc/self/exe", childArg, "wait")
+		other.Stdin = os.Stdin
+		err = other.Start()
 	case "bind-and-write": // source target, and to a file there
 		if err = unix.Mount(args[0], args[1], "", unix.MS_BIND, ""); err != nil {
 			return err

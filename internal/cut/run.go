@@ -73,8 +73,16 @@ func (l *ledger) copy() Report {
 	return report
 }
 
-// quickly is how long a round waits for a storage before it has killed.
-const quickly = 500 * time.Millisecond
+// quickly returns the context for what must not keep a round from its next step,
+// should the storage hang: a part of the time that is left, and no more than one
+// that is well would need.
+func quickly(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait := 500 * time.Millisecond
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/4)
+	}
+	return context.WithTimeout(ctx, wait)
+}
 
 // round looks at the machine and does what comes next. It returns true once a
 // look, after all was synced, has found nothing; an error says what is in the
@@ -117,6 +125,9 @@ func (r *run) round(ctx context.Context) (bool, error) {
 		r.synced = false
 		r.holdQuickly(ctx, l)
 		left, err := r.unmount(ctx, spaces)
+		if len(left) > 0 {
+			left = append(left, r.looping(devices)...)
+		}
 		return false, r.inTheWay(left, err)
 	}
 	if !r.synced {

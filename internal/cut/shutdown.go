@@ -20,7 +20,7 @@ import (
 // It does not wait long: a storage that hangs must not keep anybody from being
 // killed.
 func (r *run) shutDown(ctx context.Context, l *look) error {
-	ctx, cancel := context.WithTimeout(ctx, quickly)
+	ctx, cancel := quickly(ctx)
 	defer cancel()
 	for _, t := range r.targets {
 		mounts := l.mountsOn(t)

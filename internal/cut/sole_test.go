@@ -1,8 +1,6 @@
 package cut_test
 
 import (
-	"crypto/sha256"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,31 +42,15 @@ func eachKind(t *testing.T, fn func(t *testing.T, d disk)) {
 	}
 }
 
-// sum is a checksum of all that is on the device.
-func (d disk) sum(t *testing.T) [sha256.Size]byte {
+// written is how many sectors of the device were written to; see the kernel's
+// Documentation/block/stat.rst.
+func (d disk) written(t *testing.T) string {
 	t.Helper()
-	// Not through the page cache of the device, which may be older than the disk.
-	f, err := os.OpenFile(d.device, os.O_RDONLY|unix.O_DIRECT, 0)
+	text, err := os.ReadFile("/sys/block/" + filepath.Base(d.device) + "/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	buf, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE) // aligned
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Munmap(buf)
-	h := sha256.New()
-	for {
-		n, err := f.Read(buf)
-		h.Write(buf[:n])
-		if err == io.EOF {
-			return [sha256.Size]byte(h.Sum(nil))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	return strings.Fields(string(text))[6]
 }
 
 // What was made durable is there, what was not may be lost, and nothing is
@@ -80,8 +62,13 @@ func TestSole(t *testing.T) {
 		acknowledged := durable.Args[len(durable.Args)-1]
 		growing(t, acknowledged)
 		lazy := start(t, true, "bind-and-write", d.Mountpoint, hosttest.Dir(t))
+		// In the moment of the shutdown ext4 may acknowledge what it loses.
+		want, err := os.ReadFile(acknowledged)
+		if err != nil {
+			t.Fatal(err)
+		}
 		report := cutNow(t, newCutter(t), d.Volume)
-		before := d.sum(t)
+		before := d.written(t)
 		if !killed(t, durable) || !killed(t, lazy) || len(report.Killed) != 2 {
 			t.Errorf("killed %+v, want %d and %d", report.Killed, durable.Process.Pid, lazy.Process.Pid)
 		}
@@ -90,21 +77,17 @@ func TestSole(t *testing.T) {
 		}
 		notMounted(t, d.Mountpoint)
 		time.Sleep(50 * time.Millisecond) // a writer would need one
-		if d.sum(t) != before {
-			t.Error("the device was written to after the cut")
+		if after := d.written(t); after != before {
+			t.Errorf("the device was written to after the cut: %s sectors, then %s", before, after)
 		}
 
 		quotatest.Remount(t, d.device, d.Mountpoint, d.kind, "") // replays the journal
-		want, err := os.ReadFile(acknowledged)
-		if err != nil {
-			t.Fatal(err)
-		}
 		got, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(string(got), string(want)) {
-			t.Errorf("there are %d bytes, want at least the %d that were acknowledged", len(got), len(want))
+			t.Errorf("there are %d bytes, want at least the %d that were acknowledged before", len(got), len(want))
 		}
 	})
 }
@@ -116,7 +99,7 @@ func TestSoleAgain(t *testing.T) {
 		protected := start(t, false, "open", filepath.Join(d.Mountpoint, "file"))
 		c := newCutter(t)
 		c.Protect = append(c.Protect, process(t, protected))
-		cutFails(t, c, d.Volume, 500*time.Millisecond)
+		cutFails(t, c, d.Volume, "process "+pid(protected))
 		cutNow(t, newCutter(t), d.Volume)
 	})
 }
@@ -156,9 +139,7 @@ func TestSoleKeptBySocket(t *testing.T) {
 		if err := unix.Unmount(d.Mountpoint, unix.MNT_DETACH); err != nil {
 			t.Fatal(err)
 		}
-		if err := cutFails(t, newCutter(t), d.Volume, 500*time.Millisecond); !strings.Contains(err.Error(), d.Device) {
-			t.Errorf("got %q, want it to name %s", err, d.Device)
-		}
+		cutFails(t, newCutter(t), d.Volume, "file system "+d.Device)
 		unix.Close(pair[1]) // and the message goes
 		cutNow(t, newCutter(t), d.Volume)
 	})
@@ -185,9 +166,7 @@ func TestSoleWithANumberOfAnother(t *testing.T) {
 	innocent := start(t, false, "write", filepath.Join(d.Mountpoint, "file"))
 	stale := d.Volume
 	stale.ID, stale.Mountpoint = "old-0123456789ab", hosttest.Dir(t)
-	if err := cutFails(t, newCutter(t), stale, 300*time.Millisecond); !strings.Contains(err.Error(), d.Mountpoint) {
-		t.Errorf("got %q, want it to name %s", err, d.Mountpoint)
-	}
+	cutFails(t, newCutter(t), stale, "is mounted at "+d.Mountpoint)
 	stale.Source = "/dev/another"
 	stale.Sole = false
 	cutNow(t, newCutter(t), stale) // which is seen to be gone

@@ -89,11 +89,7 @@ func TestHungStorage(t *testing.T) {
 	before := runtime.NumGoroutine()
 	c := newCutter(t)
 	for range 4 {
-		err := cutFails(t, c, w.volume, time.Second)
-		want := "process " + pid(writer) + " (exe), which was killed and has not ended (state D)"
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("got %q, want it to name %q", err, want)
-		}
+		cutFails(t, c, w.volume, "process "+pid(writer)+" (exe), which was killed and has not ended (state D)")
 	}
 	fewGoroutines(t, before)
 	s.signal(t, unix.SIGCONT)
@@ -117,9 +113,7 @@ func TestHungStorageWithoutWriter(t *testing.T) {
 	before := runtime.NumGoroutine()
 	c := newCutter(t)
 	for range 4 {
-		if err := cutFails(t, c, w.volume, 2*time.Second); !strings.Contains(err.Error(), w.volume.Device+": hangs") {
-			t.Errorf("got %q, want it to say that file system %s hangs", err, w.volume.Device)
-		}
+		cutFails(t, c, w.volume, "open file system "+w.volume.Device+": hangs")
 	}
 	fewGoroutines(t, before)
 	notMounted(t, w.volume.Mountpoint) // that much can be done

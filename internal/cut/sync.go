@@ -131,9 +131,9 @@ func (h held) sync() error {
 // holdQuickly is hold, for as long as a storage that is well takes. If it takes
 // longer, unmounting does not wait for it.
 func (r *run) holdQuickly(ctx context.Context, l *look) {
-	quick, cancel := context.WithTimeout(ctx, quickly)
+	ctx, cancel := quickly(ctx)
 	defer cancel()
-	if err := r.hold(quick, l); err != nil {
+	if err := r.hold(ctx, l); err != nil {
 		r.trouble = append(r.trouble, err)
 	}
 }

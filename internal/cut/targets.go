@@ -23,6 +23,9 @@ type target struct {
 
 // known returns what v says about the file system, if it does.
 func (v Volume) known() (t target, ok bool, err error) {
+	if !filepath.IsAbs(v.Mountpoint) || filepath.Clean(v.Mountpoint) != v.Mountpoint || v.Mountpoint == "/" {
+		return target{}, false, fmt.Errorf("mountpoint %q is not a plain absolute path", v.Mountpoint)
+	}
 	if v.Device == "" {
 		return target{}, false, nil
 	}
