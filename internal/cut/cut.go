@@ -141,8 +141,11 @@ func (r *run) failure(ctx context.Context, err error) error {
 	if err == nil || r.problem != nil && errors.Is(err, ctx.Err()) {
 		err = r.problem
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return context.Cause(ctx)
+	case errors.Is(err, ctx.Err()):
+		return err
 	}
 	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
