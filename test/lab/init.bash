@@ -14,7 +14,7 @@ while read -r _ _ _ _ at _; do
 	fi
 done </proc/self/mountinfo
 if [[ ${#foreign[@]} -gt 0 ]]; then # without a look at them: they may hang
-	umount --lazy --no-canonicalize "${foreign[@]}"
+	umount --lazy --no-canonicalize "${foreign[@]}" 2>/dev/null || true # some are gone by now, with their directories
 fi
 
 # A root of its own, with all that is in this machine's, so that there is room
