@@ -60,8 +60,7 @@ func Run(ctx context.Context, c Config, cutter Cutter, log *slog.Logger) (err er
 	}
 	r := newReader(filepath.Join(c.Dir, ordersFile), p.boot, log)
 	w := newWatcher(cutter, newReboot(c.RebootCommand, log), bootTime, log)
-	r.read()
-	w.resume(p.left())
+	w.left = p.left()
 	for ready := c.Ready; ; {
 		now := bootTime() // before the orders are read: see Book.Renew
 		good := r.read()

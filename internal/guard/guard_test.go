@@ -84,10 +84,10 @@ func TestRenewedLease(t *testing.T) {
 	w := newWorld(t)
 	c := newCutter()
 	stop := w.start(c)
-	o := w.order("a", 300*time.Millisecond)
+	o := w.order("a", time.Second)
 	w.put(o)
-	for range 20 {
-		o.Deadline = guard.BootTime() + 300*time.Millisecond
+	for range 30 {
+		o.Deadline = guard.BootTime() + time.Second
 		if err := w.book.Renew(1, o.Deadline); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestRenewedLease(t *testing.T) {
 	if err := w.book.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
-	never(t, 500*time.Millisecond, "a cut", func() bool { return len(c.of("a")) != 0 })
+	never(t, 1200*time.Millisecond, "a cut", func() bool { return len(c.of("a")) != 0 })
 	if log := stop(); strings.Contains(log, "level=ERROR") {
 		t.Errorf("it complains: %s", log)
 	}

@@ -1,12 +1,14 @@
 package guard_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,6 +128,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: hosttest.Dir(t)}
+	t.Cleanup(w.awaitReboots)
 	w.book = w.open()
 	return w
 }
@@ -178,6 +181,21 @@ func (w *world) reboots() []string {
 		w.t.Fatal(err)
 	}
 	return strings.Split(strings.TrimSpace(string(text)), "\n")[:strings.Count(string(text), "\n")]
+}
+
+// awaitReboots waits for the ends of the commands of guards that are gone.
+func (w *world) awaitReboots() {
+	w.t.Helper()
+	eventually(w.t, "the end of reboots", func() bool {
+		commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return !slices.ContainsFunc(commands, func(path string) bool {
+			text, _ := os.ReadFile(path) // of a process that may have ended
+			return bytes.Contains(text, []byte(filepath.Join(w.dir, "reboot")+"\x00"))
+		})
+	})
 }
 
 // verified tells whether the cut of a volume is.

@@ -12,6 +12,9 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
+// lastWord is how long a cut that was ended may take to say what is in the way.
+const lastWord = 250 * time.Millisecond
+
 // watcher carries out orders. Its methods are for one goroutine; the cuts run in
 // others, each volume's in its own, for one may hang on its storage.
 type watcher struct {
@@ -21,7 +24,7 @@ type watcher struct {
 	log    *slog.Logger
 
 	jobs    map[string]*job    // by the volume's ID; of each order that stands
-	left    map[string]Outcome // of an earlier guard, for the first step
+	left    map[string]Outcome // what an earlier guard did, for the first step
 	changes int                // counts changes of outcomes
 	next    time.Duration      // when the next order is due
 	cuts    sync.WaitGroup     // that run
@@ -35,9 +38,6 @@ func newWatcher(cutter Cutter, r *reboot, now func() time.Duration, log *slog.Lo
 		jobs: make(map[string]*job), wake: make(chan struct{}, 1), timer: time.NewTimer(0),
 	}
 }
-
-// resume has the first step go on from what an earlier guard has done.
-func (w *watcher) resume(left map[string]Outcome) { w.left = left }
 
 // step does what the orders, as they stand, ask for at a time.
 func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
@@ -119,7 +119,7 @@ func (w *watcher) begin(ctx context.Context, j *job, now time.Duration) {
 		w.log.Warn("volume is cut off", "volume", j.order.ID, "replaced", j.order.Now, "lease_over_for", max(0, now-j.order.Deadline))
 	}
 	patience := j.order.CutTime
-	if left := j.order.limit(j.began) - tick - now; left > 0 {
+	if left := j.order.limit(j.began) - lastWord - now; left > 0 {
 		patience = min(patience, left)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
