@@ -23,8 +23,11 @@ func (e *examination) detached(ctx context.Context, t thread, f file) (bool, err
 		return false, nil
 	}
 	device, err := t.dir.device(f.link)
-	if err != nil || !e.devices[device] {
+	if gone(err) {
 		return false, err
+	}
+	if err != nil || !e.devices[device] { // what does not even say where it is can't be written to
+		return false, nil
 	}
 	in, sure, err := e.located(ctx, t, f)
 	if err != nil || sure {

@@ -63,6 +63,11 @@ func (e *examination) descriptor(ctx context.Context, t thread, number string) e
 		return nil // it has no path: a pipe, say
 	}
 	mount, err := t.dir.mount(link)
+	if err != nil && !gone(err) { // its storage is dead, perhaps
+		var d descriptor
+		d, err = t.dir.descriptor(number)
+		mount = d.mount
+	}
 	if err != nil {
 		return err
 	}

@@ -29,37 +29,35 @@ type doomed struct {
 	handle int // a pidfd
 }
 
-// hunt kills whoever can write to a target, as it is found. It returns what is
-// left, which is whom it must not kill and who does not end.
-func (r *run) hunt(ctx context.Context, l *look) (killed bool, left []string, err error) {
+// hunt kills whoever can write to a target, as it is found. It tells whether it
+// met somebody, and returns what is left: whom it must not kill, and who does
+// not end.
+func (r *run) hunt(ctx context.Context, l *look) (met bool, left []string, err error) {
 	err = l.holders(ctx, func(h holder, d dir) error {
+		met = true
 		if h.protected {
 			left = append(left, h.String())
-			return nil
-		}
-		did, err := r.kill(h, d)
-		killed = killed || did
-		if err != nil && !gone(err) {
+		} else if err := r.kill(h, d); err != nil && !gone(err) {
 			left = append(left, fmt.Sprintf("%v and can't be killed: %v", h, err))
 		}
 		return nil
 	})
 	if err != nil {
-		return killed, left, err
+		return met, left, err
 	}
 	dying, err := r.bury(ctx)
-	return killed, append(left, dying...), err
+	return met, append(left, dying...), err
 }
 
-// kill kills the process of a directory, whom h names, and returns true, unless
-// that was done before.
-func (r *run) kill(h holder, d dir) (bool, error) {
+// kill kills the process of a directory, whom h names, unless that was done
+// before.
+func (r *run) kill(h holder, d dir) error {
 	if _, ok := r.dying[h.Process]; ok {
-		return false, nil
+		return nil
 	}
 	handle, err := unix.PidfdOpen(h.PID, 0)
 	if err != nil {
-		return false, os.NewSyscallError("pidfd_open", err)
+		return os.NewSyscallError("pidfd_open", err)
 	}
 	// As long as its directory shows something, no other has got its number.
 	if _, err = d.status(); err == nil {
@@ -67,13 +65,13 @@ func (r *run) kill(h holder, d dir) (bool, error) {
 	}
 	if err != nil {
 		unix.Close(handle)
-		return false, err
+		return err
 	}
 	v := Victim{h.PID, h.command, h.why}
 	r.dying[h.Process] = doomed{v, handle}
 	r.note(func(report *Report) { report.Killed = append(report.Killed, v) })
 	r.log.Warn("process was killed", "volume", r.v.ID, "pid", v.PID, "command", v.Command, "why", v.Why)
-	return true, nil
+	return nil
 }
 
 // bury waits until those that were killed have ended, not without end, and

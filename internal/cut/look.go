@@ -173,8 +173,9 @@ func (l *look) enter(file *os.File, name, where string) (*space, error) {
 		err = l.admit(s)
 	}
 	if err != nil {
+		delete(l.spaces, name)
 		file.Close()
-		return nil, fmt.Errorf("mount namespace of %s: %w", where, err)
+		return nil, fmt.Errorf("mount namespace of %s: %v", where, err) // not that a process is gone
 	}
 	return s, nil
 }
@@ -293,11 +294,11 @@ func (l *look) pinned(s *space, m *mountinfo.Info) error {
 func (l *look) refresh(ctx context.Context) error {
 	for _, s := range l.spaces {
 		var err error
-		if s.table, err = host.ReadMountTable(s.file); err != nil {
-			return err
+		if s.table, err = host.ReadMountTable(s.file); err == nil {
+			err = l.index(s)
 		}
-		if err := l.index(s); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("mount namespace of %s: %v", s.where, err) // not that a process is gone
 		}
 	}
 	return l.meet(ctx)

@@ -78,7 +78,7 @@ func (e *examination) mapping(ctx context.Context, t thread, m mapping) error {
 	f := file{link: "map_files/" + m.addresses, writes: m.shared}
 	var err error
 	if f.path, err = e.dir.link(f.link); err == nil {
-		f.mount, err = e.dir.mount(f.link)
+		f.mount, err = e.mountOf(e.dir, f.link, f.path)
 	}
 	if gone(err) { // as in a process whose first thread has ended
 		f.path = m.path

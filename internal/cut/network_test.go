@@ -73,6 +73,7 @@ func newNetwork(t *testing.T) (network, bool) {
 	n.atServer(t, "link set server up")
 	n.atServer(t, "addr add "+serverAddress4+"/24 dev server")
 	n.atServer(t, "addr add "+serverAddress6+"/64 dev server nodad")
+	becomesReachable(t)
 	return n, true
 }
 
@@ -95,6 +96,12 @@ func reachable(address string) bool {
 	}
 	c.Close()
 	return true
+}
+
+// becomesReachable waits until the server can be reached.
+func becomesReachable(t *testing.T) {
+	t.Helper()
+	within(t, 10*time.Second, "reachable", func() bool { return reachable(serverAddress4) && reachable(serverAddress6) })
 }
 
 // has tells whether the server has received a text.
@@ -173,7 +180,7 @@ func TestCutSilencesOrphans(t *testing.T) {
 		t.Errorf("got %v, %v, want nothing to send", unsent, err)
 	}
 	n.heal(t)
-	within(t, 5*time.Second, "connection after the cut", func() bool { return reachable(serverAddress4) && reachable(serverAddress6) })
+	becomesReachable(t)
 	if n.has(t, "second") {
 		t.Error("the server got what a dead process had to send")
 	}
@@ -205,9 +212,7 @@ func TestNetworkStaysBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	cutNow(t, c, v)
-	if !reachable(serverAddress4) || !reachable(serverAddress6) {
-		t.Error("the network stays blocked after the cut")
-	}
+	becomesReachable(t)
 }
 
 // Of a file system that is the volume's alone who served it is dead, so that
@@ -245,11 +250,12 @@ func TestFilters(t *testing.T) {
 			}
 			want := func(when string, reachable4, reachable6 bool) {
 				t.Helper()
-				if got := reachable(serverAddress4); got != reachable4 {
-					t.Errorf("%s: server reachable by IPv4: %t", when, got)
-				}
-				if got := reachable(serverAddress6); got != reachable6 {
-					t.Errorf("%s: server reachable by IPv6: %t", when, got)
+				for address, want := range map[string]bool{serverAddress4: reachable4, serverAddress6: reachable6} {
+					if want {
+						within(t, 10*time.Second, when+": reachable: "+address, func() bool { return reachable(address) })
+					} else if reachable(address) {
+						t.Errorf("%s: %s is reachable", when, address)
+					}
 				}
 			}
 			must := func(err error) {

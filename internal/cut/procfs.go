@@ -158,7 +158,7 @@ func (d dir) mount(link string) (int, error) {
 	switch errno {
 	case 0, unix.EOVERFLOW: // there is no room for the handle, which nobody wants
 		return int(mount), nil
-	case unix.EOPNOTSUPP: // it has no handles
+	case unix.EOPNOTSUPP: // it has none
 		return d.mountOfOpened(link)
 	}
 	return 0, &os.PathError{Op: "name_to_handle_at", Path: link, Err: errno}
@@ -241,8 +241,8 @@ func parseStatus(text []byte) (s status, err error) {
 // ended tells that the thread, or the first one of the process, has ended.
 func (s status) ended() bool { return s.state == 'Z' || s.state == 'X' }
 
-// gone tells whether err says that a process has ended meanwhile, or closed
-// what was looked at; fs/proc has all of these.
+// gone tells whether err says that a process has ended meanwhile, or has no more
+// what was looked at.
 func gone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }

@@ -29,7 +29,7 @@ type run struct {
 	held    map[string]held         // file systems to be synced, by device
 	loops   map[string]string       // devices that show a file of a target, and which
 	shut    map[string]bool         // file systems that were shut down, by device
-	synced  bool                    // since somebody was met who could write
+	synced  bool                    // after a look that found nobody and no mount, nor has one since
 	filter  filter                  // by which the network is blocked
 	trouble []error                 // what failed in this round, and need not have succeeded
 	problem error                   // what was in the way in the round before
@@ -94,6 +94,8 @@ func quickly(ctx context.Context) (context.Context, context.CancelFunc) {
 // comes in between begins it anew.
 func (r *run) round(ctx context.Context) (bool, error) {
 	r.trouble = nil
+	synced := r.synced
+	r.synced = false // unless this round finds that it still is
 	l, err := r.survey(ctx)
 	defer r.leave(ctx, l)
 	if err != nil {
@@ -114,15 +116,11 @@ func (r *run) round(ctx context.Context) (bool, error) {
 	}
 	r.suspect(ctx, l, devices)
 
-	killed, left, err := r.hunt(ctx, l)
-	if killed || len(left) > 0 {
-		r.synced = false
-	}
-	if err != nil || killed || len(left) > 0 {
+	met, left, err := r.hunt(ctx, l)
+	if err != nil || met || len(left) > 0 {
 		return false, r.inTheWay(left, err)
 	}
 	if spaces := l.shown(); len(spaces) > 0 {
-		r.synced = false
 		r.holdQuickly(ctx, l)
 		left, err := r.unmount(ctx, spaces)
 		if len(left) > 0 {
@@ -130,13 +128,12 @@ func (r *run) round(ctx context.Context) (bool, error) {
 		}
 		return false, r.inTheWay(left, err)
 	}
-	if !r.synced {
-		if err := r.sync(ctx, l); err != nil {
-			return false, r.inTheWay(nil, err)
-		}
-		r.synced = true
-		return false, nil
+	if !synced {
+		err := r.sync(ctx, l)
+		r.synced = err == nil
+		return false, r.inTheWay(nil, err)
 	}
+	r.synced = true
 	left, err = r.verify(ctx, l, devices)
 	return len(left) == 0 && err == nil, r.inTheWay(left, err)
 }

@@ -1,6 +1,7 @@
 package cut
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -43,11 +44,6 @@ func (v Volume) known() (t target, ok bool, err error) {
 	return t, true, nil
 }
 
-// targetOf returns what m shows.
-func targetOf(m *mountinfo.Info, sole bool) target {
-	return target{m.Major, m.Minor, m.Root, m.FSType, m.Source, sole}
-}
-
 func (t target) device() string { return fmt.Sprintf("%d:%d", t.major, t.minor) }
 
 func (t target) String() string { return "file system " + t.device() }
@@ -81,17 +77,15 @@ func (r *run) locate(own host.MountTable) error {
 	if err != nil {
 		return err
 	}
-	if ok && len(r.targets) == 0 {
-		r.targets = append(r.targets, t)
+	if ok {
+		r.target(t)
 	}
 	mounts, err := own.At(r.v.Mountpoint)
 	if err != nil {
 		return err
 	}
 	for _, m := range mounts {
-		if !slices.ContainsFunc(r.targets, func(t target) bool { return t.on(m) && t.root == m.Root }) {
-			r.targets = append(r.targets, targetOf(m, r.v.Sole))
-		}
+		r.target(target{m.Major, m.Minor, m.Root, m.FSType, m.Source, r.v.Sole})
 	}
 	for i := range r.targets {
 		t := &r.targets[i]
@@ -103,6 +97,19 @@ func (r *run) locate(own host.MountTable) error {
 		}
 	}
 	return nil
+}
+
+// target takes down a target, unless it is known, perhaps by less.
+func (r *run) target(t target) {
+	known := func(o target) bool {
+		return o.major == t.major && o.minor == t.minor && o.root == t.root &&
+			(o.kind == "" || t.kind == "" || o.kind == t.kind) && (o.source == "" || t.source == "" || o.source == t.source)
+	}
+	if i := slices.IndexFunc(r.targets, known); i >= 0 {
+		r.targets[i].kind, r.targets[i].source = cmp.Or(r.targets[i].kind, t.kind), cmp.Or(r.targets[i].source, t.source)
+		return
+	}
+	r.targets = append(r.targets, t)
 }
 
 // doubt makes sure that a file system which is said to be the volume's alone is
@@ -139,8 +146,9 @@ func (r *run) doubt(t *target, own host.MountTable) error {
 // are told from file systems that get their numbers later.
 func (r *run) describe(l *look) {
 	for i := range r.targets {
-		if mounts := l.mountsOn(r.targets[i]); len(mounts) > 0 && r.targets[i].kind == "" {
-			r.targets[i].kind, r.targets[i].source = mounts[0].FSType, mounts[0].Source
+		t := &r.targets[i]
+		if mounts := l.mountsOn(*t); len(mounts) > 0 {
+			t.kind, t.source = cmp.Or(t.kind, mounts[0].FSType), cmp.Or(t.source, mounts[0].Source)
 		}
 	}
 }

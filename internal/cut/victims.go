@@ -150,7 +150,7 @@ func (e *examination) follow(t thread, link string, writes bool) (file, error) {
 	path, err := t.dir.link(link)
 	if err == nil && (writes || e.near(path)) {
 		var mount int
-		if mount, err = t.dir.mount(link); err == nil {
+		if mount, err = e.mountOf(t.dir, link, path); err == nil {
 			return file{link: link, path: path, mount: mount, writes: writes}, nil
 		}
 	}
@@ -158,4 +158,15 @@ func (e *examination) follow(t thread, link string, writes bool) (file, error) {
 		err = nil
 	}
 	return file{}, err
+}
+
+// mountOf returns the number of the mount that a link leads to, whose path that
+// is, or 0 if that can't be told and does not matter: a storage that is dead may
+// let nobody even point at its files.
+func (e *examination) mountOf(d dir, link, path string) (int, error) {
+	mount, err := d.mount(link)
+	if err != nil && !gone(err) && !e.near(path) {
+		return 0, nil
+	}
+	return mount, err
 }
