@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dvol/dvold/coordination"
@@ -84,20 +85,46 @@ func containers(n int) string {
 	return fmt.Sprintf("%d containers use it there", n)
 }
 
-// heed looks for proofs that this host was cut off by others, and gives up what
-// they took.
+// heed looks for records that this host was, or is being, cut off by others, and
+// gives up what they took. If that is about its present stay in the cluster it
+// begins another: so it is known what it owned before, and must be rid of, and
+// what after.
 func (m *Manager) heed() {
 	defer m.calls.Done()
-	for range m.coord.Watch(m.background, proofsAgainst(m.cfg.Host)) {
+	for found := range m.coord.Watch(m.background, proofsAgainst(m.cfg.Host)) {
 		session, err := m.session()
-		if err != nil {
+		if err != nil || len(found) == 0 {
 			continue
 		}
+		m.later(&m.fenced)
 		for _, e := range m.exclusiveEntries() {
 			if o, ok := m.owned(e.Name); ok && o.incarnation == session.Incarnation() {
 				m.recheck(e)
 			}
 		}
+		if slices.ContainsFunc(found, func(s coordination.Record) bool { return m.isAgainst(s, session.Incarnation()) }) {
+			m.log.Error("this host was cut off by another, though its session goes on: it joins the cluster anew", "incarnation", session.Incarnation())
+			m.endStay(session)
+		}
+	}
+}
+
+// isAgainst tells whether a record is about this host in that stay.
+func (m *Manager) isAgainst(stored coordination.Record, incarnation uint64) bool {
+	p, err := decodeProof(stored)
+	if err != nil || p.HostID != m.me.ID {
+		return false
+	}
+	about, err := incarnationOf(stored.Key, m.cfg.Host)
+	return err == nil && about == incarnation
+}
+
+// endStay ends a session, after which this host joins again.
+func (m *Manager) endStay(session coordination.Session) {
+	ctx, cancel := context.WithTimeout(m.background, 4*patience)
+	defer cancel()
+	if err := session.Close(ctx); err != nil {
+		m.log.Warn("the session was left to expire", "err", err)
 	}
 }
 

@@ -25,11 +25,16 @@ func (m *Manager) dispossess(ctx context.Context, session coordination.Session, 
 		if err != nil {
 			return err
 		}
-		if busy && o.Taker.caller != (caller{m.cfg.Host, session.Incarnation()}) {
+		if busy && !o.Taker.Over && o.Taker.caller != (caller{m.cfg.Host, session.Incarnation()}) {
 			if err := wait.change(ctx, o); err != nil {
 				return unavailablef("host %q is taking it over from host %q since %s: %w", o.Taker.Host, o.Host, o.Taker.Since.Local().Format(time.DateTime), err)
 			}
 			return errTryAgain
+		}
+		if m.ofThisHost(o) {
+			if err := m.provePast(ctx, r, o); err != nil {
+				return err
+			}
 		}
 		return m.takeOver(ctx, session, r, p, o)
 	}
@@ -62,4 +67,19 @@ func (m *Manager) ask(ctx context.Context, o owner, wait *wait) error {
 		answer = "it does not answer"
 	}
 	return fmt.Errorf("%s: %s; stop its containers there, or wait: %w", o.names(), answer, ErrInUse)
+}
+
+// provePast proves that this host has nothing of a volume any more that an
+// earlier stay of it owned, and that a taker which is gone was about to take.
+func (m *Manager) provePast(ctx context.Context, r record, o owner) error {
+	e, known := m.entry(r.Name)
+	if !m.provablyGone(o, e, known) {
+		return m.lostState(r, o)
+	}
+	ops, err := m.vouchForItself(ctx, o)
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	_, err = m.commit(ctx, ops...)
+	return err
 }

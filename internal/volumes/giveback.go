@@ -173,8 +173,10 @@ func (m *Manager) letGoOwned(ctx context.Context, e entry) {
 }
 
 // renounce has the records say that this host neither owns nor holds a volume,
-// of which it has nothing. Where another has taken it over that stays, and
-// where an earlier stay of this host may still have it.
+// of which it has nothing. Where another has taken it over that stays, and where
+// an earlier stay of this host may still have it. Where another is about to take
+// it over the host proves that it has nothing, and leaves the rest to that one:
+// a fence may be under way, which the record must go on telling of.
 func (m *Manager) renounce(ctx context.Context, name, id string) error {
 	o, err := m.loadOwner(ctx, id)
 	if err != nil {
@@ -189,7 +191,14 @@ func (m *Manager) renounce(ctx context.Context, name, id string) error {
 		return err
 	}
 	ops := held.delete(m.cfg.Host, name)
-	if m.ofThisHost(o) {
+	switch {
+	case m.ofThisHost(o) && o.State == ownerFencing:
+		proof, err := m.vouchForItself(ctx, o)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, proof...)
+	case m.ofThisHost(o):
 		put, err := o.free().put()
 		if err != nil {
 			return err
@@ -204,4 +213,22 @@ func (m *Manager) renounce(ctx context.Context, name, id string) error {
 		return unavailable(err)
 	}
 	return err
+}
+
+// vouchForItself are the operations that prove that this host, as the owner that
+// is about to be replaced, has nothing of the volume any more.
+func (m *Manager) vouchForItself(ctx context.Context, o owner) ([]coordination.Op, error) {
+	session, err := m.session()
+	if err != nil {
+		return nil, err
+	}
+	own, err := m.loadProof(ctx, o, volumeDomain(o.Volume))
+	if err != nil || own.Proven {
+		return nil, err
+	}
+	put, err := own.prove(byItself, caller{m.cfg.Host, session.Incarnation()}).put(o.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	return []coordination.Op{put, coordination.Check(coordination.Record{Key: ownerKey(o.Volume), Version: o.version})}, nil
 }

@@ -138,10 +138,16 @@ func (m *Manager) acquire(ctx context.Context, session coordination.Session, r r
 func (m *Manager) reacquire(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
 	e, known := m.entry(r.Name)
 	if o.Incarnation != session.Incarnation() && !m.provablyGone(o, e, known) {
-		return unavailablef("host %q owned it (since %s) and lost its own state, %s, so it can't tell whether the volume is still mounted: stop its containers, then reboot, or dvold volume release %s --from %s",
-			m.cfg.Host, o.Since.Local().Format(time.DateTime), m.cfg.RunDir, r.Name, o.Host)
+		return m.lostState(r, o)
 	}
 	return m.becomeOwner(ctx, session, r, p, o, nil)
+}
+
+// lostState is the error for a volume of which this host can't tell whether an
+// earlier stay of it has let go.
+func (m *Manager) lostState(r record, o owner) error {
+	return unavailablef("host %q owned it (since %s) and lost its own state, %s, so it can't tell whether the volume is still mounted: stop its containers, then reboot, or dvold volume release %s --from %s",
+		m.cfg.Host, o.Since.Local().Format(time.DateTime), m.cfg.RunDir, r.Name, o.Host)
 }
 
 // becomeOwner writes that this host owns a volume, as the next owner after what
@@ -156,6 +162,9 @@ func (m *Manager) becomeOwner(ctx context.Context, session coordination.Session,
 		return err
 	}
 	next := m.ownedBy(o, session.Incarnation(), t)
+	if err := m.cleanFor(ctx, next); err != nil {
+		return err
+	}
 	put, err := next.put()
 	if err != nil {
 		return err

@@ -546,3 +546,55 @@ func TestMountThatIsBusyIsBeingReleased(t *testing.T) {
 		t.Errorf("owner: %s, want it free", o.State)
 	}
 }
+
+// TestLiveHostThatWasCutOff: its machine seemed to be down, and it did not answer
+// in time. It finds out, gives up what it lost, goes on with the rest, and is let
+// in again.
+func TestLiveHostThatWasCutOffJoinsAnew(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, name := range []string{"lost", "kept"} {
+		h1.must(h1.Create(t.Context(), name, exclusive))
+	}
+	lost, kept := h1.mount("lost", "c1", me(t)), h1.mount("kept", "c1", me(t))
+	before := h1.stayNow()
+	r, err := h2.existing(t.Context(), "lost")
+	h2.must(err)
+	session, err := h2.session()
+	h2.must(err)
+	h2.must(h2.takeOver(t.Context(), session, r, h2.pools["a"], h2.owner("lost")))
+	h1.eventually("it gave up what it lost", func() bool { return !h1.mounted(lost) })
+	h1.eventually("it joined anew", func() bool { return h1.stayNow() > before })
+	h1.eventually("it is let in again", func() bool { return slices.Contains(all.log(), "unfence h1") && len(h1.keys("fences/")) == 0 })
+	if !h1.mounted(kept) {
+		t.Error("what nobody took is gone, too")
+	}
+	h1.wantOwner("kept", "h1", 1)
+	h1.wantOwner("lost", "h2", 2)
+}
+
+// TestFenceOfATakerThatDied: the taker died when its fence may have been done.
+// The old owner has nothing of the volume until that is undone, and undoes it.
+func TestFenceOfATakerThatDiedIsUndoneByTheOldOwner(t *testing.T) {
+	for _, step := range []string{"takeover: intent written", "takeover: fenced"} {
+		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
+			f, all := newFencedFleet(t, "h1", "h2")
+			h1, h2 := f.node("h1"), f.node("h2")
+			h1.must(h1.Create(t.Context(), "db", exclusive))
+			target := h1.mount("db", "c1", me(t))
+			h1.silence()
+			h2.dieDuring(step, func(ctx context.Context) error {
+				_, err := h2.Mount(ctx, "db", "c1", me(t))
+				return err
+			})
+			h1.heard()
+			h1.eventually("h1 has lost it", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+			h1.mount("db", "c1", me(t))
+			if all.cut["h1"] {
+				t.Errorf("it is cut off: %v", all.log())
+			}
+			h1.wantOwner("db", "h1", 2)
+			h1.eventually("the proofs are taken back", func() bool { return len(h1.keys("fences/")) == 0 })
+		})
+	}
+}

@@ -52,7 +52,8 @@ type owner struct {
 type taker struct {
 	caller
 	Since time.Time `json:"since"`
-	How   string    `json:"how"` // the method of the proof to come
+	How   string    `json:"how"`            // the method of the proof to come
+	Over  bool      `json:"over,omitempty"` // it gave up
 }
 
 // fenceTerms are what a fencer needs to cut the owner off.

@@ -168,7 +168,11 @@ func (m *Manager) freed(ctx context.Context, r record, o owner) error {
 	if err != nil {
 		return err
 	}
-	vouch, err := m.newProof(ctx, session, o, volumeDomain(o.Volume), byWord, nil)
+	against, err := m.loadProof(ctx, o, volumeDomain(o.Volume))
+	if err != nil {
+		return err
+	}
+	vouch, err := against.prove(byWord, caller{m.cfg.Host, session.Incarnation()}).put(o.Incarnation)
 	if err != nil {
 		return err
 	}

@@ -9,37 +9,20 @@ import (
 	"github.com/dvol/dvold/coordination"
 )
 
-// takeOver makes this host the owner of a volume whose owner is silent: it has the owner cut off, writes that down as a proof, and with it
-// becomes the owner. Each step may be repeated, by this host or another, after a
-// crash at any line. It returns coordination.ErrConflict or errTryAgain if
-// something has changed, and otherwise ErrUnavailable, with what an operator
-// can do.
+// takeOver makes this host the owner of a volume whose owner is silent: it has
+// the owner cut off, writes that down as a proof, and with it becomes the owner.
+// Each step may be repeated, by this host or another, after a crash at any line.
+// It returns coordination.ErrConflict or errTryAgain if something has changed,
+// and otherwise ErrUnavailable, with what an operator can do.
 func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
-	if t := m.takeover(r, p); t != TakeoverAuto {
-		return m.forOperator(r, o, fmt.Sprintf("its takeover is %s", t))
-	}
 	found, err := m.proven(ctx, o)
 	if err != nil {
 		return err
 	}
 	if found.Version == 0 {
-		how, domain, err := m.howTo(r, p, o)
-		if err != nil {
+		if o, found, err = m.cutOff(ctx, session, r, p, o); err != nil {
 			return err
 		}
-		if how == byLease {
-			if err := m.outwait(ctx, r, o); err != nil {
-				return err
-			}
-		}
-		if o, err = m.declare(ctx, session, o, how); err != nil {
-			return err
-		}
-		m.step("takeover: intent written")
-		if found, err = m.prove(ctx, session, r, p, o, how, domain); err != nil {
-			return err
-		}
-		m.step("takeover: proof written")
 	}
 	if err := m.becomeOwner(ctx, session, r, p, o, []coordination.Op{coordination.Check(found)}); err != nil {
 		return err
@@ -47,6 +30,47 @@ func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r 
 	m.log.Warn("volume was taken over from a host that is silent", "volume", r.Name, "pool", r.Pool, "from", o.Host, "incarnation", o.Incarnation, "proof", found.Key)
 	m.counters.Takeovers.Add(1)
 	return nil
+}
+
+// cutOff has a silent owner cut off, or waits until it has cut itself off, and
+// returns the owner's record as it is by then, and the proof.
+func (m *Manager) cutOff(ctx context.Context, session coordination.Session, r record, p *pool, o owner) (owner, coordination.Record, error) {
+	none := coordination.Record{}
+	if t := m.takeover(r, p); t != TakeoverAuto {
+		return o, none, m.forOperator(r, o, fmt.Sprintf("its takeover is %s", t))
+	}
+	how, domain, err := m.howTo(r, p, o)
+	if err != nil {
+		return o, none, err
+	}
+	if how == byLease {
+		if err := m.outwait(ctx, r, o); err != nil {
+			return o, none, err
+		}
+	}
+	o, against, err := m.declare(ctx, session, r, o, how, domain)
+	if err != nil {
+		return o, none, err
+	}
+	m.step("takeover: intent written")
+	if how != byLease {
+		if err := m.fence(ctx, session, r, p, o, against); err != nil {
+			return o, none, err
+		}
+		m.step("takeover: fenced")
+	}
+	against.Taker = nil
+	op, err := against.prove(how, caller{m.cfg.Host, session.Incarnation()}).put(o.Incarnation)
+	if err != nil {
+		return o, none, err
+	}
+	same := coordination.Check(coordination.Record{Key: ownerKey(o.Volume), Version: o.version})
+	written, err := m.commitIn(ctx, session, op, same)
+	if err != nil {
+		return o, none, err
+	}
+	m.step("takeover: proof written")
+	return o, written[0], nil
 }
 
 // howTo says how an owner can be proven to write no more: by a fence of the pool,
@@ -78,47 +102,76 @@ func (m *Manager) forOperator(r record, o owner, why string) error {
 }
 
 // declare writes down who is about to take a volume over, and how, so that the
-// owner can't be it again meanwhile, and others can finish it.
-func (m *Manager) declare(ctx context.Context, session coordination.Session, o owner, how string) (owner, error) {
+// owner can't be it again meanwhile, and others can finish it; and for a fence
+// what is to be undone one day. It returns both records.
+func (m *Manager) declare(ctx context.Context, session coordination.Session, r record, o owner, how, domain string) (owner, proof, error) {
+	me := caller{m.cfg.Host, session.Incarnation()}
+	against, err := m.loadProof(ctx, o, domain)
+	if err != nil {
+		return o, against, err
+	}
 	next := o
-	next.State = ownerFencing
-	next.Taker = &taker{caller{m.cfg.Host, session.Incarnation()}, time.Now().UTC(), how}
+	next.State, next.Taker = ownerFencing, &taker{me, time.Now().UTC(), how, false}
 	put, err := next.put()
 	if err != nil {
-		return o, err
+		return o, against, err
 	}
-	written, err := m.commitIn(ctx, session, put)
+	ops := []coordination.Op{put}
+	if how != byLease {
+		f := fenceOf(o, r)
+		against.Fence, against.UndoBy, against.Taker = &f, how, &me
+		if put, err = against.put(o.Incarnation); err != nil {
+			return o, against, err
+		}
+		ops = append(ops, put)
+	}
+	written, err := m.commitIn(ctx, session, ops...)
 	if err != nil {
-		return o, err
+		return o, against, err
 	}
-	return decodeOwner(written[0])
+	if len(written) > 1 {
+		if against, err = decodeProof(written[1]); err != nil {
+			return o, against, err
+		}
+	}
+	next, err = decodeOwner(written[0])
+	return next, against, err
 }
 
-// prove has the owner cut off by the method, and writes the proof.
-func (m *Manager) prove(ctx context.Context, session coordination.Session, r record, p *pool, o owner, method, domain string) (coordination.Record, error) {
-	var undo *backends.Fence
-	if method != byLease {
-		f := fenceOf(o, r)
-		began := time.Now()
-		m.log.Warn("cutting a silent host off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "by", method, "domain", domain)
-		if err := p.Fencer.Fence(ctx, f); err != nil { // beside the pool's calls, which may all hang
+// fence has the owner cut off. If that fails, the records say that nothing is
+// under way any more.
+func (m *Manager) fence(ctx context.Context, session coordination.Session, r record, p *pool, o owner, against proof) error {
+	began := time.Now()
+	m.log.Warn("cutting a silent host off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "by", against.UndoBy, "domain", against.Domain)
+	err := p.Fencer.Fence(ctx, *against.Fence) // beside the pool's calls, which may all hang
+	if err == nil {
+		m.log.Warn("cut a silent host off", "volume", r.Name, "host", o.Host, "by", against.UndoBy, "took", time.Since(began).Round(time.Millisecond))
+		return nil
+	}
+	m.log.Error("a silent host was not cut off", "volume", r.Name, "host", o.Host, "by", against.UndoBy, "err", err)
+	if late := m.giveUpTaking(ctx, session, o, against); late != nil {
+		m.log.Warn("the records say for a while that a host is being cut off", "volume", r.Name, "host", o.Host, "err", late)
+	}
+	return unavailablef("%s, which is silent and was not cut off: %w", o.names(), err)
+}
 
-			return coordination.Record{}, unavailablef("%s, which is silent and was not cut off: %w", o.names(), err)
-		}
-		m.log.Warn("cut a silent host off", "volume", r.Name, "host", o.Host, "by", method, "took", time.Since(began).Round(time.Millisecond))
-		m.step("takeover: fenced")
-		undo = &f
-	}
-	op, err := m.newProof(ctx, session, o, domain, method, undo)
+// giveUpTaking writes down that this host is not at it any more.
+func (m *Manager) giveUpTaking(ctx context.Context, session coordination.Session, o owner, against proof) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	over := *o.Taker
+	over.Over = true
+	o.Taker, against.Taker = &over, nil
+	put, err := o.put()
 	if err != nil {
-		return coordination.Record{}, err
+		return err
 	}
-	same := coordination.Check(coordination.Record{Key: ownerKey(o.Volume), Version: o.version})
-	written, err := m.commitIn(ctx, session, op, same)
+	clear, err := against.put(o.Incarnation)
 	if err != nil {
-		return coordination.Record{}, err
+		return err
 	}
-	return written[0], nil
+	_, err = m.commitIn(ctx, session, put, clear)
+	return err
 }
 
 // fenceOf is what a fencer is told of an owner: with the identity that it left

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -29,8 +31,8 @@ func (m *Manager) unfence(ctx context.Context) error {
 	}
 	var errs []error
 	for _, s := range stored {
-		var p proof
-		if err := unmarshal(fmt.Sprintf("record %q", s.Key), s.Value, recordSchema, &p); err != nil {
+		p, err := decodeProof(s)
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -38,8 +40,12 @@ func (m *Manager) unfence(ctx context.Context) error {
 		if err != nil || p.HostID != m.me.ID {
 			continue // another machine's, which had this name
 		}
-		if incarnation >= oldest {
-			m.fenced.Store(true) // there is something left: look again
+		busy, err := m.takerIsAtIt(ctx, p)
+		if err != nil {
+			return err
+		}
+		if busy || incarnation >= oldest { // there is something left, or to come: look again
+			m.fenced.Store(true)
 			continue
 		}
 		if err := m.undoFence(ctx, s, p); err != nil {
@@ -47,6 +53,56 @@ func (m *Manager) unfence(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// takerIsAtIt tells whether a fence may be under way, which would come after it
+// was undone.
+func (m *Manager) takerIsAtIt(ctx context.Context, p proof) (bool, error) {
+	if p.Taker == nil {
+		return false, nil
+	}
+	return m.alive(ctx, *p.Taker)
+}
+
+// cleanFor returns nil once no fence against this host, in an earlier stay, is
+// left to be undone that covers a volume which it is about to own: what it
+// mounted would be cut off at once. It waits a while for that.
+func (m *Manager) cleanFor(ctx context.Context, o owner) error {
+	limit := time.Now().Add(settleTime)
+	for {
+		p, err := m.fencedFrom(ctx, o)
+		if err != nil || p.version == 0 {
+			return err
+		}
+		m.later(&m.fenced)
+		if time.Now().After(limit) {
+			return unavailablef("this host was cut off from %s, and that can't be undone yet: see dvold's log, and try again", p.Domain)
+		}
+		select {
+		case <-ctx.Done():
+			return unavailablef("this host was cut off from %s, and that is not undone yet: %w", p.Domain, ctx.Err())
+		case <-time.After(lastLook):
+		}
+	}
+}
+
+// fencedFrom returns a fence against this host that covers a volume, if there is
+// one.
+func (m *Manager) fencedFrom(ctx context.Context, o owner) (proof, error) {
+	stored, err := m.coord.List(ctx, proofsAgainst(m.cfg.Host))
+	if err != nil {
+		return proof{}, unavailable(err)
+	}
+	for _, s := range stored {
+		p, err := decodeProof(s)
+		if err != nil {
+			return proof{}, err
+		}
+		if p.HostID == m.me.ID && p.Fence != nil && slices.Contains(o.domains(), p.Domain) {
+			return p, nil
+		}
+	}
+	return proof{}, nil
 }
 
 // oldestClaim is the lowest incarnation of this host that may still have
@@ -81,8 +137,8 @@ func (m *Manager) oldestClaim(ctx context.Context, oldest uint64) (uint64, error
 func (m *Manager) undoFence(ctx context.Context, stored coordination.Record, p proof) error {
 	if p.Fence != nil {
 		pool := m.pools[p.Fence.Pool]
-		if pool == nil || pool.Fencer == nil || pool.Fencer.Method() != p.Method {
-			return fmt.Errorf("host %q was cut off by %q from pool %q, and has no way to undo it", p.Host, p.Method, p.Fence.Pool)
+		if pool == nil || pool.Fencer == nil || pool.Fencer.Method() != p.UndoBy {
+			return fmt.Errorf("host %q was cut off by %q from pool %q, and has no way to undo it", p.Host, p.UndoBy, p.Fence.Pool)
 		}
 		if err := pool.Fencer.Unfence(ctx, *p.Fence); err != nil {
 			return fmt.Errorf("undo the fence of host %q from %s: %w", p.Host, p.Domain, err)

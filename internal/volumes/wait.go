@@ -173,7 +173,7 @@ func (w *wait) look(ctx context.Context, o owner) (people, error) {
 			p.owner, p.suspect, p.incarnation = h.Live, h.Suspect, h.Incarnation
 		}
 		if o.Taker != nil && h.Name == o.Taker.Host {
-			p.taker = h.Live && h.Incarnation == o.Taker.Incarnation
+			p.taker = h.Live && h.Incarnation == o.Taker.Incarnation && !o.Taker.Over
 		}
 	}
 	return p, nil
