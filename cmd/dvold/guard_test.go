@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/internal/guard"
+	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/test/lab"
+)
+
+// The guard as it is shipped: a process of its own, which tells systemd when it
+// is ready, and counts as dvold's guard then.
+func TestGuardCommand(t *testing.T) {
+	hosttest.Root(t)
+	w := newWorld(t)
+	binary, err := lab.BuildDvold(w.dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	book, err := guard.OpenBook(w.path("run/guard"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: w.path("notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	command := exec.Command(binary, "guard", "--run-dir", w.path("run"), "--guard-reboot-command", "/bin/false")
+	command.Env = append(os.Environ(), "NOTIFY_SOCKET="+w.path("notify"))
+	var said strings.Builder
+	command.Stderr = &said
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = command.Process.Kill() })
+	if err := systemd.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	state := make([]byte, 100)
+	n, err := systemd.Read(state)
+	if err != nil || string(state[:n]) != "READY=1" {
+		t.Fatalf("systemd was told %q: %v", state[:n], err)
+	}
+	if err := book.Unguarded(); err != nil {
+		t.Error(err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", command.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("in memory: %q", regexp.MustCompile(`(?m)^(VmLck|VmRSS|RssAnon|RssFile):.*$`).FindAllString(string(status), -1))
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("it ended with %v: %s", err, said.String())
+	}
+	if book.Guarded() || !strings.Contains(said.String(), "guard started") {
+		t.Errorf("guarded: %v; it said %s", book.Guarded(), said.String())
+	}
+}
+
+func TestGuardsMistakes(t *testing.T) {
+	w := newWorld(t)
+	err := run(t.Context(), []string{"guard", "x"}, t.Output(), t.Output())
+	if exitCode(err) != 2 {
+		t.Errorf("guard x: %v, want exit code 2", err)
+	}
+	for _, wrong := range [][]string{{"--guard-cut-time", "0"}, {"--guard-watchdog", "watchdog"}, {"--config", w.path("missing")}} {
+		err := run(t.Context(), append([]string{"guard"}, wrong...), t.Output(), t.Output())
+		if err == nil || errors.As(err, new(usageError)) {
+			t.Errorf("guard %v: %v", wrong, err)
+		}
+	}
+}
