@@ -219,12 +219,12 @@ func TestRebootMountsStorage(t *testing.T) {
 	server := c.Storage()
 	check(t, server.Kill())
 	check(t, server.Boot(t.Context()))
-	check(t, c.StartStorage(t.Context()))
+	check(t, server.Sshd.Start(t.Context()))
+	eventually(t, "the client's end", func() bool { return !h1.Storage.Running() })
 	if _, err := h1.Exec(t.Context(), "ls", "/dfs/x"); err == nil {
 		t.Error("a connection survived the server's reboot")
 	}
-	eventually(t, "the client's end", func() bool { return !h1.Storage.Running() })
-	check(t, h1.RemountStorage(t.Context()))
+	check(t, c.StartStorage(t.Context()))
 	run(t, h1, "ls", "/dfs/x")
 }
 
@@ -309,28 +309,40 @@ func tryFence(t *testing.T, h *lab.Host, action, host string, more ...string) (s
 
 // beats is the command beat on a host, with a file of the storage.
 type beats struct {
-	file   string     // on the server
-	errors syncBuffer // what it says is wrong
+	file   string        // on the server
+	errors syncBuffer    // what it says is wrong
+	ended  chan struct{} // closed when it has ended
 }
 
 // startBeats starts it, and waits for its first beat.
 func startBeats(t *testing.T, c *lab.Cluster, h *lab.Host, name string) *beats {
 	t.Helper()
-	b := &beats{file: c.Storage().Data(name)}
+	b := &beats{file: c.Storage().Data(name), ended: make(chan struct{})}
 	cmd := h.Command(context.WithoutCancel(t.Context()), beatBinary(t), "-host", h.Name(), "/dfs/"+name, "10ms")
 	cmd.Stderr = &b.errors
 	check(t, h.Start(cmd))
-	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(b.ended)
 		cmd.Wait() // reports the kill
 	}()
 	t.Cleanup(func() {
+		if b.hasEnded() && h.Up() {
+			t.Errorf("beat on %s ended early: %v", h.Name(), cmd.ProcessState)
+		}
 		check(t, h.Kill()) // it may hang
-		<-ended
+		<-b.ended
 	})
 	b.wantMore(t)
 	return b
+}
+
+func (b *beats) hasEnded() bool {
+	select {
+	case <-b.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func (b *beats) wantMore(t *testing.T) {
