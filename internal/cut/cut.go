@@ -85,7 +85,9 @@ func (c *Cutter) resume(v Volume, l *ledger) *run {
 		return newRun(c, v, l)
 	}
 	r.v, r.ledger, r.synced, r.filter, r.problem = v, l, false, filter{}, nil
-	clear(r.stuck) // another namespace may have got the name, another file system the number
+	// Another namespace may have got the name, another file system the number.
+	clear(r.stuck)
+	clear(r.since)
 	clear(r.shut)
 	return r
 }

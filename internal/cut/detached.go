@@ -67,8 +67,9 @@ func (e *examination) located(ctx context.Context, t thread, f file) (in, sure b
 		ctx, cancel := context.WithTimeout(ctx, locatePatience)
 		defer cancel()
 		key := fmt.Sprintf("locate a file of process %d of %d", e.pid, e.start)
+		namespace := e.spaces[m.space].file
 		in, err := call(ctx, &e.c.calls, key, func() (bool, error) {
-			path, err := pathBelow(e.spaces[m.space].file, m, t.dir, f.link)
+			path, err := pathBelow(namespace, m, t.dir, f.link)
 			if errors.Is(err, errElsewhere) {
 				return false, nil
 			}

@@ -23,6 +23,9 @@ func abort(ctx context.Context, connection int) (serving []host.Process, err err
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil { // nobody may want it any more
+		return nil, context.Cause(ctx)
+	}
 	if err := writeControl(connection, "abort", "1"); err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ type doomed struct {
 // not end.
 func (r *run) hunt(ctx context.Context, l *look) (met bool, left []string, err error) {
 	err = l.holders(ctx, func(h holder, d dir) error {
+		if ctx.Err() != nil { // nobody may want it any more
+			return context.Cause(ctx)
+		}
 		met = true
 		if h.protected {
 			left = append(left, h.String())

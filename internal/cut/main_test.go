@@ -35,7 +35,37 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(isolated) != "" {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			fmt.Fprintf(os.Stderr, "make mounts private: %v\n", err)
+			os.Exit(1)
+		}
+	}
+	if os.Geteuid() == 0 && os.Getenv(isolated) == "" {
+		os.Exit(isolate())
+	}
 	os.Exit(m.Run())
+}
+
+// isolated is set in the environment of tests that have a mount namespace of
+// their own.
+const isolated = "DVOLD_TEST_ISOLATED"
+
+// isolate runs the tests in a mount namespace of their own, and returns their
+// exit status: other tests on this machine make namespaces too, which would have
+// copies of the mounts made here, and be cut off from them.
+func isolate() int {
+	runtime.LockOSThread() // with which a child with Pdeathsig ends
+	tests := exec.Command("/proc/self/exe", os.Args[1:]...)
+	tests.Args[0] = os.Args[0]
+	tests.Stdin, tests.Stdout, tests.Stderr = os.Stdin, os.Stdout, os.Stderr
+	tests.Env = append(os.Environ(), isolated+"=1")
+	tests.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	if err := tests.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // child plays a role, and says "ready" once it has what the role is about.

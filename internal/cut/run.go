@@ -24,6 +24,7 @@ type run struct {
 	devices map[uint64]bool         // of their file systems, as stat(2) has them
 	others  []string                // where our own namespace shows a target, beside the mountpoint
 	stuck   map[string]string       // namespaces from which a mount can't be taken away, and where
+	since   map[string]time.Time    // since when a mount can't be
 	serving map[host.Process]bool   // who served a file system that was shut down
 	dying   map[host.Process]doomed // who was killed and has not ended yet
 	held    map[string]held         // file systems to be synced, by device
@@ -38,7 +39,7 @@ type run struct {
 func newRun(c *Cutter, v Volume, l *ledger) *run {
 	return &run{
 		c: c, v: v, log: c.Log, ledger: l,
-		devices: make(map[uint64]bool), stuck: make(map[string]string), serving: make(map[host.Process]bool),
+		devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), serving: make(map[host.Process]bool),
 		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool),
 	}
 }

@@ -51,7 +51,8 @@ func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount
 		return err == nil, err
 	case kind == "ext4" || kind == "xfs":
 		for _, m := range mounts {
-			err = r.c.calls.run(ctx, key, func() error { return shutDownDisk(l.spaces[m.space].file, m) })
+			namespace := l.spaces[m.space].file
+			err = r.c.calls.run(ctx, key, func() error { return shutDownDisk(ctx, namespace, m) })
 			if err == nil || errors.Is(err, errHangs) {
 				return err == nil, err
 			}
@@ -67,13 +68,17 @@ const (
 	noLogFlush = 2 // what is not in the journal yet is lost
 )
 
-// shutDownDisk shuts down the file system of m.
-func shutDownDisk(namespace *os.File, m mount) error {
+// shutDownDisk shuts down the file system of m, unless ctx has ended by then:
+// nobody may want that any more.
+func shutDownDisk(ctx context.Context, namespace *os.File, m mount) error {
 	f, err := host.OpenDetached(namespace, m.Info)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	flags := uint32(noLogFlush)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), goDown, uintptr(unsafe.Pointer(&flags)))
 	runtime.KeepAlive(f)

@@ -46,8 +46,9 @@ func (r *run) hold(ctx context.Context, l *look) error {
 func (r *run) open(ctx context.Context, l *look, t target) (held, error) {
 	var failures []error
 	for _, m := range l.mountsOn(t) {
+		namespace := l.spaces[m.space].file
 		f, err := call(ctx, &r.c.calls, "open "+t.String(), func() (*os.File, error) {
-			return host.OpenDetached(l.spaces[m.space].file, m.Info)
+			return host.OpenDetached(namespace, m.Info)
 		}, func(f *os.File) { f.Close() })
 		if err == nil || isFUSE(m.FSType) && errors.Is(err, unix.ENOTCONN) {
 			return held{f, isFUSE(m.FSType)}, nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -24,9 +26,9 @@ func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err 
 			r.note(func(report *Report) { report.Unmounted = append(report.Unmounted, where) })
 			r.log.Info("volume was unmounted", "volume", r.v.ID, "mountpoint", where)
 		}
-		for _, f := range o.failed {
-			if !s.home && immovable(f.err) {
-				r.stuck[s.name] = f.mountpoint
+		for id, f := range o.failed {
+			if immovable(f.err) {
+				r.stick(s, id, f.mountpoint)
 			}
 			left = append(left, fmt.Sprintf("the mount at %s: %v", s.at(f.mountpoint), f.err))
 		}
@@ -35,6 +37,25 @@ func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err 
 		}
 	}
 	return left, nil
+}
+
+// stickyAfter is for how long a mount must have been immovable: while a container
+// begins, mounts are moved about.
+const stickyAfter = 500 * time.Millisecond
+
+// stick takes down that a mount can't be taken away from a namespace, if that is
+// so for long enough. Whoever lives there can write to the volume for as long as
+// he lives, then; but not in the host's own namespace.
+func (r *run) stick(s *space, id int, mountpoint string) {
+	key := fmt.Sprintf("%s %d %s", s.name, id, mountpoint)
+	since, ok := r.since[key]
+	if !ok {
+		since = time.Now()
+		r.since[key] = since
+	}
+	if !s.home && time.Since(since) >= stickyAfter {
+		r.stuck[s.name] = mountpoint
+	}
 }
 
 // removal is what became of the mounts of a namespace.
@@ -64,6 +85,9 @@ func remove(ctx context.Context, s *space, targets []target) (removal, error) {
 		}
 		m := removable(mounts, targets, o.failed)
 		if m == nil {
+			maps.DeleteFunc(o.failed, func(id int, _ failure) bool { // gone by itself
+				return !slices.ContainsFunc(mounts, func(m *mountinfo.Info) bool { return m.ID == id })
+			})
 			return o, nil
 		}
 		if err := unmountIn(s, m); err != nil {
