@@ -87,6 +87,8 @@ func (m *Manager) would(r record, p *pool, o owner, d Owner) string {
 	switch {
 	case p == nil:
 		return fmt.Sprintf("nothing: host %q has no pool %q", m.cfg.Host, r.Pool)
+	case d.ThisHost && o.State == ownerFencing:
+		return "become the owner again, once nothing of it is left here"
 	case d.ThisHost:
 		return "nothing: this host owns it"
 	case d.Live:
