@@ -109,6 +109,7 @@ func (h *host) gets(c *cluster, p place, from, limit time.Duration) error {
 // and not frozen, and all its daemons run. It returns once the host is clean:
 // nobody has a proof against it, and it has the storage.
 func (h *host) back(c *cluster) error {
+	fenced := c.Storage().Fenced(h.Name())
 	err := h.Heal(h.ctx)
 	switch {
 	case err != nil:
@@ -131,7 +132,6 @@ func (h *host) back(c *cluster) error {
 	if err != nil {
 		return err
 	}
-	fenced := c.Storage().Fenced(h.Name())
 	if err := h.StartAll(h.ctx); err != nil {
 		return err
 	}
