@@ -61,7 +61,7 @@ func TestLeaseIsOver(t *testing.T) {
 	w.put(w.order("b", time.Hour))
 	eventually(t, "the cut of a", func() bool { return w.verified("a") })
 	outcome, _ := w.book.Outcome("a")
-	if late := outcome.Began - o.Deadline; late < 0 || late > 500*time.Millisecond {
+	if late := outcome.Began - o.Deadline; late < 0 || late > 5*time.Second {
 		t.Errorf("it began %v after the end of the lease", late)
 	}
 	if outcome.Verified < outcome.Began || outcome.Problem != "" {
@@ -84,10 +84,10 @@ func TestRenewedLease(t *testing.T) {
 	w := newWorld(t)
 	c := newCutter()
 	stop := w.start(c)
-	o := w.order("a", time.Second)
+	o := w.order("a", 3*time.Second)
 	w.put(o)
-	for range 30 {
-		o.Deadline = guard.BootTime() + time.Second
+	for first := o.Deadline; guard.BootTime() < first+500*time.Millisecond; {
+		o.Deadline = guard.BootTime() + 3*time.Second
 		if err := w.book.Renew(1, o.Deadline); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestRenewedLease(t *testing.T) {
 	if err := w.book.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
-	never(t, 1200*time.Millisecond, "a cut", func() bool { return len(c.of("a")) != 0 })
+	never(t, 3200*time.Millisecond, "a cut", func() bool { return len(c.of("a")) != 0 })
 	if log := stop(); strings.Contains(log, "level=ERROR") {
 		t.Errorf("it complains: %s", log)
 	}
@@ -112,10 +112,10 @@ func TestRenewedAtTheLastMoment(t *testing.T) {
 	var kept, over []string
 	for i := range 40 {
 		id := string(rune('A' + i))
-		o := w.order(id, 30*time.Millisecond)
+		o := w.order(id, 150*time.Millisecond)
 		o.Incarnation = uint64(i)
 		w.put(o)
-		early := time.Duration(i-10) * 400 * time.Microsecond
+		early := time.Duration(i-10) * 4 * time.Millisecond
 		for guard.BootTime() < o.Deadline-early {
 		}
 		switch err := w.book.Renew(uint64(i), guard.BootTime()+time.Hour); {
@@ -185,7 +185,7 @@ func TestNotVerified(t *testing.T) {
 			eventually(t, "the cut of b, beside one that does not end", func() bool { return w.verified("b") })
 			var at time.Duration
 			eventually(t, "a reboot", func() bool { at = guard.BootTime(); return len(w.reboots()) > 0 })
-			if late := at - o.Deadline - o.CutTime; late < 0 || late > time.Second {
+			if late := at - o.Deadline - o.CutTime; late < 0 || late > 5*time.Second {
 				t.Errorf("it came %v after the time for a cut", late)
 			}
 			never(t, 1500*time.Millisecond, "a second reboot", func() bool { return len(w.reboots()) > 1 })
@@ -239,10 +239,14 @@ func TestMountedAgain(t *testing.T) {
 	unmount := func(context.Context) error { return unix.Unmount(o.Mountpoint, unix.MNT_DETACH) }
 	c.set("a", unmount)
 	for n := 2; n < 4; n++ {
+		before, _ := w.book.Outcome("a")
 		if err := unix.Mount(source, o.Mountpoint, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "another cut", func() bool { return len(c.of("a")) == n && w.verified("a") })
+		eventually(t, "another cut", func() bool {
+			out, ok := w.book.Outcome("a")
+			return ok && out.Began > before.Began && out.Verified != 0 && len(c.of("a")) == n
+		})
 	}
 	c.set("a", inVain)
 	if err := unix.Mount(source, o.Mountpoint, "", unix.MS_BIND, ""); err != nil {

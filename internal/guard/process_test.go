@@ -128,12 +128,12 @@ func TestWriterIsCutOff(t *testing.T) {
 	hosttest.Root(t)
 	w := newWorld(t)
 	w.guardProcess("real")
-	a, writer := w.volume("a", 2*time.Second)
+	a, writer := w.volume("a", 4*time.Second)
 	b, innocent := w.volume("b", time.Hour)
 	w.put(a)
 	w.put(b)
 	for range 3 { // as long as dvold lives
-		a.Deadline = guard.BootTime() + time.Second
+		a.Deadline = guard.BootTime() + 4*time.Second
 		if err := w.book.Renew(1, a.Deadline); err != nil {
 			t.Fatal(err)
 		}
