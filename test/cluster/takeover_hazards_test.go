@@ -223,7 +223,13 @@ func (c *cluster) wantOneWinner(name string, errs []error) {
 		if err := errs[1-i]; err != nil && !hasWords(err, fmt.Sprintf("owned by host %q", winner.Name())) && !hasWords(err, "is taking it over") {
 			c.t.Errorf("%s was told: %v", loser.Name(), err)
 		}
-		loser.wantOwner(name, winner.Name(), 2)
+		loser.eventually("owner of "+name, func() error {
+			o, err := loser.tryOwner(name)
+			if err == nil && (o.Host != winner.Name() || o.Epoch != 2) {
+				err = fmt.Errorf("%+v, want %s, epoch 2", o, winner.Name())
+			}
+			return err
+		})
 		return
 	}
 	c.t.Errorf("nobody got %s: %v", name, errs)
