@@ -68,7 +68,7 @@ func onTmpfs(t testing.TB) world {
 // cutNow cuts a volume, which must not take long.
 func cutNow(t testing.TB, c *cut.Cutter, v cut.Volume) cut.Report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	report, err := c.Cut(ctx, v)
@@ -84,7 +84,7 @@ func cutNow(t testing.TB, c *cut.Cutter, v cut.Volume) cut.Report {
 func cutFails(t testing.TB, c *cut.Cutter, v cut.Volume, why string) {
 	t.Helper()
 	var err error
-	for patience := 500 * time.Millisecond; patience < 10*time.Second; patience *= 2 {
+	for patience := 500 * time.Millisecond; patience < time.Minute; patience *= 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		began := time.Now()
@@ -124,16 +124,17 @@ func growing(t testing.TB, path string) {
 		return info.Size()
 	}
 	before := size()
-	within(t, 5*time.Second, "a line more in "+path, func() bool { return size() > before })
+	within(t, "a line more in "+path, func() bool { return size() > before })
 }
 
 // within waits for a condition.
-func within(t testing.TB, patience time.Duration, what string, holds func() bool) {
+func within(t testing.TB, what string, holds func() bool) {
 	t.Helper()
+	const patience = 30 * time.Second
 	end := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(end) {
-			t.Fatalf("not within %[2]v: %[1]s", what, patience)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -101,7 +101,7 @@ func reachable(address string) bool {
 // becomesReachable waits until the server can be reached.
 func becomesReachable(t *testing.T) {
 	t.Helper()
-	within(t, 10*time.Second, "reachable", func() bool { return reachable(serverAddress4) && reachable(serverAddress6) })
+	within(t, "reachable", func() bool { return reachable(serverAddress4) && reachable(serverAddress6) })
 }
 
 // has tells whether the server has received a text.
@@ -119,12 +119,12 @@ func (n network) has(t *testing.T, text string) bool {
 func (n network) client(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	client := start(t, false, "send", dir, serverAddress4, "first", "second")
-	within(t, 5*time.Second, "first", func() bool { return n.has(t, "first") })
+	within(t, "first", func() bool { return n.has(t, "first") })
 	n.atServer(t, "link set server down")
 	if err := client.Process.Signal(unix.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "something to send", func() bool {
+	within(t, "something to send", func() bool {
 		unsent, err := cut.UnsentTo(servers())
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +161,7 @@ func TestOrphansSend(t *testing.T) {
 		t.Fatal("the server got it while the link was down")
 	}
 	n.heal(t)
-	within(t, 20*time.Second, "second, from a dead process", func() bool { return n.has(t, "second") })
+	within(t, "second, from a dead process", func() bool { return n.has(t, "second") })
 }
 
 func TestCutSilencesOrphans(t *testing.T) {
@@ -252,7 +252,7 @@ func TestFilters(t *testing.T) {
 				t.Helper()
 				for address, want := range map[string]bool{serverAddress4: reachable4, serverAddress6: reachable6} {
 					if want {
-						within(t, 10*time.Second, when+": reachable: "+address, func() bool { return reachable(address) })
+						within(t, when+": reachable: "+address, func() bool { return reachable(address) })
 					} else if reachable(address) {
 						t.Errorf("%s: %s is reachable", when, address)
 					}

@@ -89,10 +89,11 @@ func quickly(ctx context.Context) (context.Context, context.CancelFunc) {
 // look, after all was synced, has found nothing; an error says what is in the
 // way; else another round is due at once.
 //
-// The order is what makes a cut sound. Only after a look that found nobody who
-// could write anything is unmounted; only after another that found no mount
-// either, so that nobody new can come, what was written is synced; and what
-// comes in between begins it anew.
+// The order is what makes a cut sound. Once all who could write have been killed
+// and have ended, the volume is unmounted. Only after another look, which found
+// no mount, so that nobody new can come, nor anybody who came in time, what was
+// written is synced. And another makes sure that nobody came in between, or all
+// of it begins anew.
 func (r *run) round(ctx context.Context) (bool, error) {
 	r.trouble = nil
 	synced := r.synced
@@ -118,7 +119,7 @@ func (r *run) round(ctx context.Context) (bool, error) {
 	r.suspect(ctx, l, devices)
 
 	met, left, err := r.hunt(ctx, l)
-	if err != nil || met || len(left) > 0 {
+	if err != nil || len(left) > 0 {
 		return false, r.inTheWay(left, err)
 	}
 	if spaces := l.shown(); len(spaces) > 0 {
@@ -128,6 +129,9 @@ func (r *run) round(ctx context.Context) (bool, error) {
 			left = append(left, r.looping(devices)...)
 		}
 		return false, r.inTheWay(left, err)
+	}
+	if met {
+		return false, nil
 	}
 	if !synced {
 		err := r.sync(ctx, l)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +51,7 @@ func (s storage) hang(t testing.TB) {
 // waits returns once a thread of a child waits in the kernel for the storage.
 func waits(t *testing.T, child *exec.Cmd) {
 	t.Helper()
-	within(t, 5*time.Second, "a process that waits for the storage", func() bool {
+	within(t, "a process that waits for the storage", func() bool {
 		threads, err := filepath.Glob("/proc/" + pid(child) + "/task/*/wchan")
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +101,7 @@ func TestHungStorage(t *testing.T) {
 // fewGoroutines fails if there are many more than before: those that hang.
 func fewGoroutines(t *testing.T, before int) {
 	t.Helper()
-	within(t, 5*time.Second, "few goroutines", func() bool { return runtime.NumGoroutine() <= before+3 })
+	within(t, "few goroutines", func() bool { return runtime.NumGoroutine() <= before+3 })
 }
 
 // Nobody waits for the storage, but what was written may still be on its way.
@@ -162,7 +161,7 @@ func TestEndedStorage(t *testing.T) {
 	w := newWorld(t, s.dir)
 	idle := start(t, false, "open", w.file("file"))
 	s.signal(t, unix.SIGKILL)
-	within(t, 5*time.Second, "an end of the storage", func() bool {
+	within(t, "an end of the storage", func() bool {
 		_, err := os.ReadDir(s.dir)
 		return errors.Is(err, unix.ENOTCONN)
 	})

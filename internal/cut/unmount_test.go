@@ -127,6 +127,19 @@ func TestLockedCopy(t *testing.T) {
 	}
 }
 
+// A copy of the mount may be the last that is left.
+func TestCopyAlone(t *testing.T) {
+	w := onTmpfs(t)
+	service := start(t, true, "wait")
+	if err := unix.Unmount(w.volume.Mountpoint, 0); err != nil {
+		t.Fatal(err)
+	}
+	cutNow(t, newCutter(t), w.volume)
+	if mountedIn(t, service, w.volume.Mountpoint) || !alive(t, service) {
+		t.Error("the service still has the volume, or was killed")
+	}
+}
+
 // What is mounted again during a cut, or between two, is cut too; and what was
 // mounted there before is looked for nevertheless.
 func TestMountedAgain(t *testing.T) {

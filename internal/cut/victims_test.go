@@ -45,6 +45,13 @@ func TestVictims(t *testing.T) {
 			}
 			return child
 		}, func(w world) string { return "works in " + w.file("a") }},
+		{"deleted volume", func(t *testing.T, w world) *exec.Cmd {
+			child := start(t, false, "work-in", w.source)
+			if err := os.Remove(w.source); err != nil {
+				t.Fatal(err)
+			}
+			return child
+		}, func(w world) string { return "works in " + w.source + " (deleted)" }},
 		{"root directory", func(t *testing.T, w world) *exec.Cmd { return start(t, false, "live-in", w.volume.Mountpoint) },
 			func(w world) string { return w.volume.Mountpoint }},
 		{"program", func(t *testing.T, w world) *exec.Cmd {
