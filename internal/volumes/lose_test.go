@@ -1,0 +1,84 @@
+package volumes
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestVolumeThatIsLostDuringItsMount: whatever step of a mount the loss falls
+// into, the mount is not answered, and nothing of it is left.
+func TestVolumeThatIsLostDuringItsMountIsNotHandedOut(t *testing.T) {
+	for _, step := range []string{"mount: guard told", "mount: mountpoint made", "mount: mounted", "mount: use written"} {
+		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
+			f, _ := newFencedFleet(t, "h1")
+			h1 := f.node("h1")
+			h1.must(h1.Create(t.Context(), "db", exclusive))
+			h1.at(step, func() {
+				e, _ := h1.entry("db")
+				h1.must(h1.lose(e, "the test says so"))
+			})
+			_, err := h1.Mount(t.Context(), "db", "c1", me(t))
+			wantError(t, "mount", err, ErrUnavailable, "the test says so")
+			h1.eventually("nothing is left", func() bool { return len(h1.mountsNow()) == 0 && !h1.mounted(h1.target(h1.idOf("db"))) })
+			h1.settled()
+			h1.mount("db", "c1", me(t))
+		})
+	}
+}
+
+// TestNothingElseIsServedBefore: a host that is back cuts what it lost before it
+// becomes the owner of anything.
+func TestHostThatIsBackServesNothingBeforeWhatItLostIsCut(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, name := range []string{"lost", "other"} {
+		h1.must(h1.Create(t.Context(), name, exclusive))
+	}
+	target := h1.mount("lost", "c1", me(t))
+	busy, err := os.Open(target) // what the cut has to wait for: it belongs to this process
+	h1.must(err)
+	defer busy.Close()
+	h1.silence()
+	h2.mount("lost", "c1", me(t))
+	h1.heard()
+	h1.eventually("h1 knows", func() bool { e, _ := h1.entry("lost"); return e.Lost != "" })
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = h1.Mount(short, "other", "c1", me(t))
+	wantError(t, "mount meanwhile", err, ErrUnavailable)
+	h1.must(busy.Close())
+	h1.mount("other", "c1", me(t))
+	if h1.mounted(target) {
+		t.Error("what was lost is mounted still")
+	}
+}
+
+// TestLiveHostThatWasCutOff: its machine seemed to be down, and it did not answer
+// in time. It finds out, gives up what it lost, goes on with the rest, and is let
+// in again.
+func TestLiveHostThatWasCutOffJoinsAnew(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, name := range []string{"lost", "kept"} {
+		h1.must(h1.Create(t.Context(), name, exclusive))
+	}
+	lost, kept := h1.mount("lost", "c1", me(t)), h1.mount("kept", "c1", me(t))
+	before := h1.stayNow()
+	r, err := h2.existing(t.Context(), "lost")
+	h2.must(err)
+	session, err := h2.session()
+	h2.must(err)
+	h2.must(h2.takeOver(t.Context(), session, r, h2.pools["a"], h2.owner("lost")))
+	h1.eventually("it gave up what it lost", func() bool { return !h1.mounted(lost) })
+	h1.eventually("it joined anew", func() bool { return h1.stayNow() > before })
+	h1.eventually("it is let in again", func() bool { return slices.Contains(all.log(), "unfence h1") && len(h1.keys("fences/")) == 0 })
+	if !h1.mounted(kept) {
+		t.Error("what nobody took is gone, too")
+	}
+	h1.wantOwner("kept", "h1", 1)
+	h1.wantOwner("lost", "h2", 2)
+}

@@ -1,0 +1,196 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSilentOwnerIsFencedAndReplaced(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	h1.silence()
+	all.fail(func(string) error { return errSwitch })
+	_, err := h2.Mount(t.Context(), "db", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, `"h1"`, "not cut off", errSwitch.Error())
+	if o := h2.owner("db"); o.Host != "h1" || o.State != ownerFencing {
+		t.Errorf("after a fence that failed: %+v", o)
+	}
+	all.fail(nil)
+	h2.mount("db", "c1", me(t))
+	h2.wantOwner("db", "h2", 2)
+	if !slices.Contains(all.log(), "fence h1") || !all.cut["h1"] {
+		t.Errorf("not fenced: %v", all.log())
+	}
+	if !h1.mounted(target) {
+		t.Error("h1 keeps what it has until it knows")
+	}
+	h1.heard()
+	h1.eventually("h1 gives up what it lost", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+	h1.eventually("it is unfenced", func() bool { return slices.Contains(all.log(), "unfence h1") })
+	h1.settled()
+	if keys := h1.keys("fences/"); len(keys) != 0 {
+		t.Errorf("proofs are left: %v", keys)
+	}
+	h2.wantOwner("db", "h2", 2)
+	h2.must(h2.Unmount(t.Context(), "db", "c1"))
+	h1.mount("db", "c1", me(t))
+	h1.wantOwner("db", "h1", 3)
+}
+
+// TestTakerThatDiesOnTheWay: the next host goes on where it stopped, and h1,
+// should it come back meanwhile, has lost the volume.
+func TestTakerThatDiesOnTheWayIsReplacedByTheNext(t *testing.T) {
+	for _, step := range []string{"takeover: intent written", "takeover: fenced", "takeover: proof written", "own: owner written", "mount: stamped", "mount: guard told", "mount: mounted"} {
+		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
+			f, all := newFencedFleet(t, "h1", "h2", "h3")
+			h1, h2, h3 := f.node("h1"), f.node("h2"), f.node("h3")
+			h1.must(h1.Create(t.Context(), "db", exclusive))
+			target := h1.mount("db", "c1", me(t))
+			h1.silence()
+			h2.dieDuring(step, func(ctx context.Context) error {
+				_, err := h2.Mount(ctx, "db", "c1", me(t))
+				return err
+			})
+			h1.heard()
+			h1.eventually("h1 has lost it", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+			h3.mount("db", "c1", me(t))
+			if o := h3.owner("db"); o.Host != "h3" || o.Epoch < 2 {
+				t.Errorf("owner: %+v", o)
+			}
+			h2.start().eventually("h2 has settled", func() bool { return len(h2.mountsNow()) == 0 })
+			h3.must(h3.Unmount(t.Context(), "db", "c1"))
+			for _, n := range f.nodes {
+				n.eventually(n.name+" is clean", func() bool { return len(n.keys("fences/")) == 0 && len(n.keys("holders/")) == 0 })
+			}
+			t.Log(all.log())
+		})
+	}
+}
+
+func TestTwoTakersAndOneGetsIt(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2", "h3")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", map[string]string{"access": "exclusive", "mount_wait": "500ms"}))
+	h1.mount("db", "c1", me(t))
+	h1.silence()
+	errs := f.together(func(n *node) error {
+		if n == h1 {
+			return errors.New("it is not asked")
+		}
+		_, err := n.Mount(t.Context(), "db", "c1", me(t))
+		return err
+	})
+	if (errs["h2"] == nil) == (errs["h3"] == nil) {
+		t.Errorf("%v", errs)
+	}
+	f.node("h2").wantOwner("db", map[bool]string{true: "h2", false: "h3"}[errs["h2"] == nil], 2)
+	if said := all.log(); len(said) != 1 {
+		t.Errorf("fenced: %v", said)
+	}
+}
+
+func TestOperatorReleasesWhatASilentHostOwns(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	h1.mount("db", "c1", me(t))
+	h1.silence()
+	_, err := h2.Mount(t.Context(), "db", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, `"h1"`, "silent", "dvold volume release db --from h1")
+	wantError(t, "release of the wrong host's", h2.Release(t.Context(), "db", "h3"), ErrInvalid, `"h1"`)
+	h2.must(h2.Release(t.Context(), "db", "h1"))
+	wantError(t, "again", h2.Release(t.Context(), "db", "h1"), ErrInvalid, "nobody")
+	h2.mount("db", "c1", me(t))
+	h2.wantOwner("db", "h2", 2)
+	h1.heard()
+	h1.eventually("h1 has lost it", func() bool { return len(h1.mountsNow()) == 0 })
+	h2.wantOwner("db", "h2", 2)
+}
+
+func TestForgottenHostOwnsNothing(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	h1.mount("db", "c1", me(t))
+	h1.die()
+	h2.must(h2.Forget(t.Context(), "h1"))
+	h2.mount("db", "c1", me(t))
+	h2.wantOwner("db", "h2", 2)
+}
+
+func TestTakeoverOptions(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	for _, how := range []string{"manual", "never"} {
+		h1.must(h1.Create(t.Context(), how, map[string]string{"access": "exclusive", "takeover": how}))
+		h1.mount(how, "c1", me(t))
+	}
+	h1.silence()
+	for _, how := range []string{"manual", "never"} {
+		_, err := h2.Mount(t.Context(), how, "c1", me(t))
+		wantError(t, how, err, ErrUnavailable, "its takeover is "+how)
+	}
+	if len(all.log()) > 0 {
+		t.Errorf("fenced: %v", all.log())
+	}
+	wantError(t, "release of never", h2.Release(t.Context(), "never", "h1"), ErrInvalid, "never")
+	for _, bad := range []string{"takeover=perhaps", "mount_wait=2h", "mount_wait=soon"} {
+		name, value, _ := strings.Cut(bad, "=")
+		wantError(t, bad, h2.Create(t.Context(), "bad", map[string]string{"access": "exclusive", name: value}), ErrInvalid, name)
+	}
+	wantError(t, "shared with takeover", h2.Create(t.Context(), "bad", map[string]string{"takeover": "auto"}), ErrInvalid, "exclusive")
+}
+
+func TestRecordsThatWentBackAreNoticedByTheStamp(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	for i := range 3 {
+		h1.mount("db", fmt.Sprint("c", i), me(t))
+		h1.must(h1.Unmount(t.Context(), "db", fmt.Sprint("c", i)))
+	}
+	o := h1.owner("db")
+	old := o
+	old.Epoch = 1
+	put, err := old.put()
+	h1.must(err)
+	_, err = h1.commit(t.Context(), put)
+	h1.must(err)
+	_, err = h1.Mount(t.Context(), "db", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, "went back in time", "owner 3", "dvold volume release db --from h1")
+	h1.must(h1.Release(t.Context(), "db", "h1"))
+	h1.mount("db", "c1", me(t))
+	h1.wantOwner("db", "h1", 4)
+}
+
+// TestFenceOfATakerThatDied: the taker died when its fence may have been done.
+// The old owner has nothing of the volume until that is undone, and undoes it.
+func TestFenceOfATakerThatDiedIsUndoneByTheOldOwner(t *testing.T) {
+	for _, step := range []string{"takeover: intent written", "takeover: fenced"} {
+		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
+			f, all := newFencedFleet(t, "h1", "h2")
+			h1, h2 := f.node("h1"), f.node("h2")
+			h1.must(h1.Create(t.Context(), "db", exclusive))
+			target := h1.mount("db", "c1", me(t))
+			h1.silence()
+			h2.dieDuring(step, func(ctx context.Context) error {
+				_, err := h2.Mount(ctx, "db", "c1", me(t))
+				return err
+			})
+			h1.heard()
+			h1.eventually("h1 has lost it", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+			h1.mount("db", "c1", me(t))
+			if all.cut["h1"] {
+				t.Errorf("it is cut off: %v", all.log())
+			}
+			h1.wantOwner("db", "h1", 2)
+			h1.eventually("the proofs are taken back", func() bool { return len(h1.keys("fences/")) == 0 })
+		})
+	}
+}
