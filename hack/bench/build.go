@@ -7,12 +7,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/dvol/dvold/test/lab"
 )
 
 // options say what is measured, and where.
 type options struct {
 	dvold  string // the binary; empty if it is yet to be built
 	consul string // the same of Consul
+	beat   string // the same of the lab's command beat
 	dir    string // the directory that the hosts' own are made in
 	only   string // the part to measure; empty means all
 }
@@ -43,6 +46,11 @@ func (o options) build(ctx context.Context) (_ options, clean func(), err error)
 			return o, nil, fmt.Errorf("build Consul: %w", err)
 		}
 		o.consul = strings.TrimSpace(string(path))
+	}
+	if o.only == "" || o.only == "exclusive" {
+		if o.beat, err = lab.BuildBeat(dir); err != nil {
+			return o, nil, err
+		}
 	}
 	// Relative paths mean nothing inside a host.
 	for _, path := range []*string{&o.dvold, &o.consul, &o.dir} {

@@ -49,7 +49,7 @@ func cluster(ctx context.Context, o options) (r results, err error) {
 		return r, err
 	}
 	b := &clusterBench{ctx: ctx, lab: c}
-	defer func() { err = errors.Join(b.withLogs(err), c.Close()) }()
+	defer func() { err = errors.Join(lastLogs(err, c), c.Close()) }()
 	if err := b.start(); err != nil {
 		return r, err
 	}
@@ -133,14 +133,17 @@ func (b *clusterBench) startDvold(n int) error {
 // host is host hN, counted from 1.
 func (b *clusterBench) host(n int) member { return b.hosts[n-1] }
 
-// withLogs adds to an error the end of what the dvolds have logged.
-func (b *clusterBench) withLogs(err error) error {
+// lastLogs adds to an error the end of what the dvolds and Consuls of a cluster
+// have logged.
+func lastLogs(err error, c *lab.Cluster) error {
 	if err == nil {
 		return nil
 	}
-	for _, h := range b.lab.Hosts() {
-		if text, readErr := os.ReadFile(h.Path("dvold.log")); readErr == nil {
-			err = fmt.Errorf("%w\n%s logged at last:\n%s", err, h.Name(), text[max(0, len(text)-1000):])
+	for _, m := range c.Machines() {
+		for _, log := range []string{"dvold.log", "consul.log"} {
+			if text, readErr := os.ReadFile(m.Path(log)); readErr == nil {
+				err = fmt.Errorf("%w\n%s, %s at last:\n%s", err, m.Name(), log, text[max(0, len(text)-2000):])
+			}
 		}
 	}
 	return err

@@ -58,6 +58,44 @@ func (a agent) read(ctx context.Context, path string, into any) error {
 	return json.Unmarshal(text, into)
 }
 
+// failed returns nil once Consul has found that a node's agent is down.
+func (a agent) failed(ctx context.Context, node string) error {
+	var checks []struct{ CheckID, Status string }
+	if err := a.look(ctx, "/v1/health/node/"+node, &checks); err != nil {
+		return err
+	}
+	for _, c := range checks {
+		if c.CheckID == "serfHealth" && c.Status == "critical" {
+			return nil
+		}
+	}
+	return fmt.Errorf("node %s is taken for well", node)
+}
+
+// sessionless returns nil once a node has no session.
+func (a agent) sessionless(ctx context.Context, node string) error {
+	var sessions []json.RawMessage
+	if err := a.look(ctx, "/v1/session/node/"+node, &sessions); err != nil {
+		return err
+	}
+	if len(sessions) > 0 {
+		return fmt.Errorf("%s has a session", node)
+	}
+	return nil
+}
+
+// look reads what may be empty.
+func (a agent) look(ctx context.Context, path string, into any) error {
+	status, text, err := a.ask(ctx, http.MethodGet, path, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s answers %d: %.200s", path, status, text)
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
 // change is one of the changes of a transaction.
 type change struct {
 	Verb  string // set or delete

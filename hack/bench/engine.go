@@ -34,19 +34,27 @@ func (e engine) list(ctx context.Context, driver string) error {
 	return e.do(ctx, http.MethodGet, "/volumes?filters="+url.QueryEscape(fmt.Sprintf(`{"driver":[%q]}`, driver)), nil)
 }
 
-// createContainer makes a container that does nothing but have the volume.
-func (e engine) createContainer(ctx context.Context, name, volume string) error {
+// createContainer makes a container that has the volume at /data.
+func (e engine) createContainer(ctx context.Context, name, volume string, argv ...string) error {
 	return e.do(ctx, http.MethodPost, "/containers/create?name="+name, map[string]any{
-		"Image": lab.BusyBox, "Cmd": []string{"sleep", "1000"}, "StopSignal": "KILL", "NetworkDisabled": true,
+		"Image": lab.BusyBox, "Cmd": argv, "StopSignal": "KILL", "NetworkDisabled": true,
 		"HostConfig": map[string]any{"Binds": []string{volume + ":/data"}},
 	})
 }
 
+func (e engine) start(ctx context.Context, name string) error {
+	return e.do(ctx, http.MethodPost, "/containers/"+name+"/start", nil)
+}
+
+func (e engine) stop(ctx context.Context, name string) error {
+	return e.do(ctx, http.MethodPost, "/containers/"+name+"/stop", nil)
+}
+
 func (e engine) startAndStop(ctx context.Context, name string) error {
-	if err := e.do(ctx, http.MethodPost, "/containers/"+name+"/start", nil); err != nil {
+	if err := e.start(ctx, name); err != nil {
 		return err
 	}
-	return e.do(ctx, http.MethodPost, "/containers/"+name+"/stop", nil)
+	return e.stop(ctx, name)
 }
 
 // engineStage compares the drivers through the engine.
@@ -101,7 +109,7 @@ func containers(ctx context.Context, e engine, s series) error {
 		if err := e.create(ctx, driver, name); err != nil {
 			return err
 		}
-		if err := e.createContainer(ctx, name, name); err != nil {
+		if err := e.createContainer(ctx, name, name, "sleep", "1000"); err != nil {
 			return err
 		}
 	}

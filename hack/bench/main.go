@@ -5,7 +5,7 @@
 // With -write it also puts the tables into a file, between the two lines that
 // mark their place there.
 //
-//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster] [-write FILE]
+//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive] [-write FILE]
 //
 // It needs what test/lab needs, and to be run from the top of the checkout if a
 // binary is to be built. What it measures on one host runs inside that, where
@@ -41,7 +41,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.dvold, "dvold", "", "the `binary` to measure; otherwise it is built")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the hosts use")
 	flag.StringVar(&o.consul, "consul", "", "the consul `binary`; otherwise it is built, or taken from the cache")
-	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host or cluster")
+	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster or exclusive")
 	write := flag.String("write", "", "the `file` to put the table into")
 	stage := flag.String("stage", "", "what to measure inside a host (for bench itself)")
 	stateDir := flag.String("state-dir", "", "dvold's state directory (for bench itself)")
@@ -64,6 +64,7 @@ var parts = []struct {
 }{
 	{"host", "One host", hosts},
 	{"cluster", "Three hosts", cluster},
+	{"exclusive", "Exclusive volumes", exclusive},
 }
 
 // measure takes all measures and shows them.

@@ -19,8 +19,10 @@ func (p plugin) activate(ctx context.Context) error {
 	return p.do(ctx, http.MethodPost, "/Plugin.Activate", nil)
 }
 
-func (p plugin) create(ctx context.Context, name string) error {
-	return p.do(ctx, http.MethodPost, "/VolumeDriver.Create", volume.CreateRequest{Name: name})
+func (p plugin) create(ctx context.Context, name string) error { return p.createAs(ctx, name, nil) }
+
+func (p plugin) createAs(ctx context.Context, name string, options map[string]string) error {
+	return p.do(ctx, http.MethodPost, "/VolumeDriver.Create", volume.CreateRequest{Name: name, Options: options})
 }
 
 func (p plugin) remove(ctx context.Context, name string) error {

@@ -29,6 +29,8 @@ type row struct {
 	Base     []time.Duration
 	Under    time.Duration // the target for the median; 0 if there is none
 	Within   float64       // the target for the ratio of the medians; 0 if there is none
+	Most     time.Duration // the target for each sample; 0 if there is none
+	Why      string        // of Most
 }
 
 // met tells whether the row reaches its target, if it has one.
@@ -38,6 +40,8 @@ func (r row) met() (met, target bool) {
 		return percentile(r.Took, 50) < r.Under, true
 	case r.Within > 0:
 		return r.ratio() <= r.Within, true
+	case r.Most > 0:
+		return percentile(r.Took, 100) <= r.Most, true
 	}
 	return false, false
 }

@@ -85,6 +85,8 @@ func TestTargets(t *testing.T) {
 		{"not under", row{Took: []time.Duration{2 * ms}, Under: 2 * ms}, false, true},
 		{"within", row{Took: []time.Duration{3 * ms}, Base: []time.Duration{ms}, Within: 3}, true, true},
 		{"not within", row{Took: []time.Duration{4 * ms}, Base: []time.Duration{ms}, Within: 3}, false, true},
+		{"each at most", row{Took: []time.Duration{ms, 3 * ms}, Most: 3 * ms}, true, true},
+		{"one more than most", row{Took: []time.Duration{ms, ms, ms + 1}, Most: ms}, false, true},
 		{"median counts", row{Took: []time.Duration{ms, ms, 90 * ms}, Under: 2 * ms}, true, true},
 	}
 	for _, tt := range tests {

@@ -29,8 +29,10 @@ func (r results) markdown() string {
 	for _, figure := range r.Figures {
 		s.WriteString(figure.markdown())
 	}
-	s.WriteString("\n| dvold's memory | resident | of that allocated | of that files | threads | processes | target | met |\n")
-	s.WriteString("|---|--:|--:|--:|--:|--:|---|---|\n")
+	if len(r.Sizes) > 0 {
+		s.WriteString("\n| dvold's memory | resident | of that allocated | of that files | threads | processes | target | met |\n")
+		s.WriteString("|---|--:|--:|--:|--:|--:|---|---|\n")
+	}
 	for _, size := range r.Sizes {
 		s.WriteString(size.markdown())
 	}
@@ -48,6 +50,8 @@ func (r row) markdown() string {
 		target = "p50 under " + r.Under.String()
 	case r.Within > 0:
 		target = fmt.Sprintf("ratio at most %g", r.Within)
+	case r.Most > 0:
+		target = fmt.Sprintf("each at most %v: %s", r.Most, r.Why)
 	}
 	met, _ := r.met()
 	return fmt.Sprintf("| %s | %d | %s | %s | %s | %s | %s | %s | %s |\n", r.What, len(r.Took),

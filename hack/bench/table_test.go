@@ -14,6 +14,7 @@ func TestMarkdown(t *testing.T) {
 		Rows: []row{
 			{What: "plain", Took: []time.Duration{1500 * time.Microsecond}},
 			{What: "beside", Took: []time.Duration{300 * time.Millisecond}, Baseline: "bare", Base: []time.Duration{100 * time.Microsecond}, Within: 3},
+			{What: "worst", Took: []time.Duration{time.Second, 11 * time.Second}, Most: 10 * time.Second, Why: "so"},
 			{What: "quick", Took: []time.Duration{5 * time.Microsecond}, Under: time.Millisecond},
 		},
 		Figures: []figure{
@@ -30,6 +31,7 @@ func TestMarkdown(t *testing.T) {
 		"2 cores; a disk.\n\n| what |",
 		"| plain | 1 | 1.50 ms | 1.50 ms |  |  |  |  |  |\n",
 		"| beside | 1 | 300 ms | 300 ms | bare | 0.100 ms | 3000.0 | ratio at most 3 | **no** |\n",
+		"| worst | 2 | 1000 ms | 11000 ms |  |  |  | each at most 10s: so | **no** |\n",
 		"| quick | 1 | 0.005 ms | 0.005 ms |  |  |  | p50 under 1ms | yes |\n",
 		"| much | 250 /s | more | 500 /s | 0.50 |\n",
 		"| little | 2.2 /min |  |  |  |\n",

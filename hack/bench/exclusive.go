@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/dvol/dvold/test/lab"
+)
+
+// Of the hosts with exclusive volumes: their leases, and how long they take to
+// cut themselves off.
+const (
+	exclusiveTTL = 10 * time.Second
+	cutTime      = 5 * time.Second
+)
+
+// Pools of exclusive volumes: one that can be fenced, and one where a takeover
+// has to wait for the owner's lease to end.
+const (
+	fenced = "fenced"
+	leased = "leased"
+)
+
+const exclusiveConfiguration = `coordination: {type: consul, lease_ttl: %v}
+guard: {cut_time: %v, reboot_command: ` + lab.RebootCommand + `}
+default_pool: leased
+pools:
+  fenced:
+    {type: local, path: /dfs/fenced, shared: true, exclusive: {fence_command: [` + lab.FenceCommand + `], fence_covers: pool}}
+  leased:
+    {type: local, path: /shared/leased, shared: true, exclusive: {takeover: auto, accept_lease: true}}
+`
+
+// Hosts are killed once each, in clusters of their own, some at a time: most of
+// the time they wait.
+const (
+	kills  = 20
+	atOnce = 4
+)
+
+// writer is a host with exclusive volumes, called from outside.
+type writer struct {
+	member
+	docker engine
+}
+
+// exclusiveBench measures one cluster of two hosts.
+type exclusiveBench struct {
+	ctx   context.Context
+	lab   *lab.Cluster
+	hosts []writer
+	s     series
+}
+
+// exclusive takes the measures of exclusive volumes.
+func exclusive(ctx context.Context, o options) (r results, err error) {
+	if missing := lab.MissingStorage(); missing != "" {
+		return r, fmt.Errorf("the hosts' storage can't run here: %s", missing)
+	}
+	load, err := loadAverage()
+	if err != nil {
+		return r, err
+	}
+	r.Facts = []string{
+		"2 hosts, each with a Consul agent and a guard, 3 Consul servers and a storage server, on the same machine",
+		"raft_multiplier 1", fmt.Sprintf("lease_ttl %v", exclusiveTTL), fmt.Sprintf("cut_time %v", cutTime),
+		fmt.Sprintf("%d kills, each in a cluster of its own, %d of them at once", kills, atOnce), "load at the start " + load,
+	}
+	s, err := onTwoHosts(ctx, o, "mounts and hand-over", func(b *exclusiveBench) error {
+		if err := b.mounts(); err != nil {
+			return err
+		}
+		return b.handOver()
+	})
+	if err != nil {
+		return r, err
+	}
+	for n := 0; n < kills; n += atOnce {
+		var some [atOnce]series
+		if err := all(atOnce, func(i int) (err error) {
+			some[i], err = onTwoHosts(ctx, o, fmt.Sprintf("kill %d of %d", n+i+1, kills), (*exclusiveBench).killed)
+			return err
+		}); err != nil {
+			return r, err
+		}
+		for _, one := range some {
+			for what, took := range one {
+				s[what] = append(s[what], took...)
+			}
+		}
+	}
+	r.Rows = append(handOverRows(s), killedRows(s)...)
+	load, err = loadAverage()
+	r.Facts = append(r.Facts, "load at the end "+load)
+	return r, err
+}
+
+// onTwoHosts takes measures in a new cluster.
+func onTwoHosts(ctx context.Context, o options, what string, measure func(*exclusiveBench) error) (s series, err error) {
+	fmt.Fprintln(os.Stderr, "measuring: exclusive:", what)
+	began := time.Now()
+	dir, err := os.MkdirTemp(o.dir, "lab")
+	if err != nil {
+		return nil, err
+	}
+	c, err := lab.NewCluster(ctx, lab.ClusterOptions{
+		Hosts: 2, Servers: 3, Dvold: o.dvold, Consul: o.consul, Beat: o.beat, Guard: true, Storage: true, Dir: dir,
+		Configure: func(string) string { return fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &exclusiveBench{ctx: ctx, lab: c, s: series{}}
+	defer func() { err = errors.Join(lastLogs(err, c), c.Close()) }()
+	err = b.start()
+	if err == nil {
+		err = measure(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	fmt.Fprintf(os.Stderr, "  %s took %v\n", what, time.Since(began).Round(time.Second/10))
+	return b.s, nil
+}
+
+// start starts all daemons: on each host dvold before the engine, as systemd
+// does.
+func (b *exclusiveBench) start() error {
+	for _, h := range b.lab.Hosts() {
+		dial := func(ctx context.Context) (net.Conn, error) { return h.Dial(ctx, "tcp", "127.0.0.1:8500") }
+		b.hosts = append(b.hosts, writer{
+			member{h, plugin{newClient(h.Path(pluginSocket))}, agent{newClientOver(dial)}},
+			engine{newClient(h.Path(engineSocket))},
+		})
+	}
+	shared := []func(context.Context) error{b.lab.StartConsul, b.lab.StartStorage}
+	if err := all(len(shared), func(i int) error { return shared[i](b.ctx) }); err != nil {
+		return err
+	}
+	return all(len(b.hosts), func(i int) error { return b.startHost(b.hosts[i].Host) })
+}
+
+func (b *exclusiveBench) startHost(h *lab.Host) error {
+	for _, start := range []func() error{
+		func() error { return h.Guard.Start(b.ctx) },
+		func() error { return h.StartDvold(b.ctx, "--log-level", "info") }, // as users do
+		func() error { return h.StartDocker(b.ctx) },
+		func() error { return h.Image(b.ctx) },
+	} {
+		if err := start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
