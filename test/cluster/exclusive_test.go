@@ -200,6 +200,7 @@ func (h *host) tryTakeOver(name, volume string, from, limit time.Duration) (time
 		if took > limit {
 			return took, fmt.Errorf("%s did not get %s within %v: %w", h.Name(), volume, limit, err)
 		}
+		h.t.Logf("%s did not get %s yet: %v", h.Name(), volume, err)
 		h.Docker(h.ctx, "rm", "-f", name)
 	}
 }

@@ -62,8 +62,9 @@ func TestOwnerAndTakerComeBack(t *testing.T) {
 		h1.removeContainers()
 		h2.removeContainers()
 	}
+	now := lab.SinceBoot()
 	h1.beat(p.name, p.name)
-	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
+	c.atOnce(func() error { return c.beatsOn(p, h1, now) })
 	c.wantOneWriter(p.pool, p.name, "h1", "h2", "h1")
 }
 
