@@ -29,16 +29,17 @@ func requestKey(host, id, asker string) string { return "requests/" + host + "/"
 type wait struct {
 	m     *Manager
 	r     record
-	until time.Time // for a live owner to let go
+	limit time.Duration // for each live owner to let go
 
 	key     string        // of the request, once there is one
+	until   time.Time     // for whom it is to, to let go
 	asked   time.Duration // when it was written, by m.now
 	version uint64        // that it was written at
 }
 
 // begin begins to wait for a volume.
 func (m *Manager) begin(r record, p *pool) *wait {
-	return &wait{m: m, r: r, until: time.Now().Add(m.mountWait(r, p))}
+	return &wait{m: m, r: r, limit: m.mountWait(r, p)}
 }
 
 // end takes the request back, if there is one.
@@ -84,6 +85,7 @@ func (w *wait) request(ctx context.Context, o owner) error {
 		return fmt.Errorf("ask host %q for it: %w", o.Host, err)
 	}
 	w.key, w.asked, w.version = key, w.m.now(), written[0].Version
+	w.until = time.Now().Add(w.limit)
 	return nil
 }
 
