@@ -284,15 +284,21 @@ func endFirstThread(how, path string) error {
 // at target.
 func threadIn(source, target string) error {
 	ready := make(chan error)
-	go func() {
+	var live func()
+	live = func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			go live() // on another thread, as this one is taken
+			select {}
+		}
 		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 		if err == nil {
 			err = unix.Mount(source, target, "", unix.MS_BIND, "")
 		}
 		ready <- err
 		select {}
-	}()
+	}
+	go live()
 	if err := <-ready; err != nil {
 		return err
 	}

@@ -44,8 +44,8 @@ func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err 
 const stickyAfter = 500 * time.Millisecond
 
 // stick takes down that a mount can't be taken away from a namespace, if that is
-// so for long enough. Whoever lives there can write to the volume for as long as
-// he lives, then; but not in the host's own namespace.
+// so for long enough. Whoever lives there, in no namespace of the host's own, can
+// write to the volume for as long as he lives, then.
 func (r *run) stick(s *space, id int, mountpoint string) {
 	key := fmt.Sprintf("%s %d %s", s.name, id, mountpoint)
 	since, ok := r.since[key]
@@ -53,7 +53,7 @@ func (r *run) stick(s *space, id int, mountpoint string) {
 		since = time.Now()
 		r.since[key] = since
 	}
-	if !s.home && time.Since(since) >= stickyAfter {
+	if time.Since(since) >= stickyAfter {
 		r.stuck[s.name] = mountpoint
 	}
 }
