@@ -23,8 +23,13 @@ const storageDir = "/dfs"
 // the server to have done each write and fsync; but an fsync of a directory
 // does nothing. It waits without end for a server that it is cut off from. If
 // the server ends the connection, the client ends, and is not started again:
-// the mount stays, and fails with ENOTCONN. Whoever makes a file there, it
-// belongs to root.
+// the mount stays, and fails with ENOTCONN.
+//
+// SFTP is less than POSIX. What anybody makes belongs to root. An error that SFTP
+// has no code for is EPERM, such as that the disk is full or a directory is not
+// empty. Absolute links can't be read, nothing but files, directories and links
+// be made; there are no link counts and no fractions of seconds. A directory
+// that is read from the start again, by the same descriptor, is empty.
 func newSshfs(h *Host) *Daemon {
 	argv := func(args []string) []string {
 		return append([]string{"sshfs", "-f", "-F", "/etc/lab/ssh_config", "storage:" + h.server.Data("."), "/dev/fd/3",
