@@ -256,6 +256,31 @@ func TestMountedAgain(t *testing.T) {
 	eventually(t, "a reboot", func() bool { return len(w.reboots()) == 1 })
 }
 
+// A cut that says it is verified while the volume is mounted is not believed,
+// and tried again at leisure: the guard has a priority that nobody else gets
+// anything beside.
+func TestCutThatIsNotTrue(t *testing.T) {
+	t.Parallel()
+	hosttest.Root(t)
+	w := newWorld(t)
+	c := newCutter()
+	w.start(c)
+	o := w.order("a", 100*time.Millisecond)
+	hosttest.Subdir(t, w.dir, "mnt/a")
+	if err := unix.Mount(hosttest.Subdir(t, w.pool(), "a"), o.Mountpoint, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(o.Mountpoint, unix.MNT_DETACH) })
+	w.put(o)
+	eventually(t, "two cuts", func() bool { return len(c.of("a")) >= 2 })
+	before := len(c.of("a"))
+	never(t, time.Second, "a cut that is believed", func() bool { return w.verified("a") })
+	if n := len(c.of("a")) - before; n > 12 {
+		t.Errorf("%d cuts in a second", n)
+	}
+	eventually(t, "a reboot", func() bool { return len(w.reboots()) == 1 })
+}
+
 // Where a volume is becomes known only once it is mounted, perhaps while it is
 // being cut already, or after.
 func TestDeviceBecomesKnown(t *testing.T) {

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -41,8 +42,9 @@ func send(t *testing.T, command *exec.Cmd, s syscall.Signal) {
 	}
 }
 
-// pool is a file system of its own: on a shared one others may have files open
-// in ways that make them suspect.
+// pool is a file system of its own, and has a name of its own: on a shared one
+// others may have files open in ways that make them suspect, and cuts of other
+// tests take a device that has the number of theirs, and its name, for theirs.
 func (w *world) pool() string {
 	w.t.Helper()
 	dir := filepath.Join(w.dir, "pool")
@@ -50,7 +52,7 @@ func (w *world) pool() string {
 		w.t.Fatal(err)
 	} else if !mounted {
 		hosttest.Subdir(w.t, w.dir, "pool")
-		if err := unix.Mount("dvold-test", dir, "tmpfs", 0, "size=4m"); err != nil {
+		if err := unix.Mount(filepath.Base(w.dir), dir, "tmpfs", 0, "size=4m"); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -318,21 +320,20 @@ func TestGuardFeedsItsWatchdog(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	device, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	device, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer device.Close()
-	food := make(chan byte, 1000)
-	go func() {
-		for b := make([]byte, 1); ; {
-			if _, err := device.Read(b); err != nil {
-				return
-			}
-			food <- b[0]
+	defer unix.Close(device)
+	eaten := func() string { // since it was asked last
+		food := make([]byte, 1000)
+		n, err := unix.Read(device, food)
+		if err != nil && !errors.Is(err, unix.EAGAIN) {
+			t.Fatal(err)
 		}
-	}()
-	fed := func() bool { return len(food) > 0 && <-food == 0 }
+		return string(food[:max(n, 0)])
+	}
+	fed := func() bool { return strings.Contains(eaten(), "\x00") }
 	g := w.guardBinary("/proc/self/exe", "hung", path, "soft")
 	for range 3 {
 		eventually(t, "food", fed)
@@ -340,16 +341,14 @@ func TestGuardFeedsItsWatchdog(t *testing.T) {
 	w.put(w.order("a", time.Second))
 	eventually(t, "food", fed)
 	eventually(t, "the cut", func() bool { _, ok := w.book.Outcome("a"); return ok })
-	for len(food) > 0 {
-		<-food
-	}
+	eaten()
 	never(t, 700*time.Millisecond, "food, though a volume is not cut", fed)
 	if err := w.book.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "food", fed)
 	send(t, g, syscall.SIGTERM)
-	eventually(t, "the magic close", func() bool { return len(food) > 0 && <-food == 'V' })
+	eventually(t, "the magic close", func() bool { return strings.HasSuffix(eaten(), "V") })
 	_ = g.Wait()
 
 	w.put(w.order("a", time.Hour))
@@ -357,10 +356,8 @@ func TestGuardFeedsItsWatchdog(t *testing.T) {
 	eventually(t, "food", fed)
 	send(t, g, syscall.SIGTERM)
 	_ = g.Wait()
-	for len(food) > 0 {
-		if <-food == 'V' {
-			t.Error("the watchdog is off, and a volume unguarded")
-		}
+	if strings.Contains(eaten(), "V") {
+		t.Error("the watchdog is off, and a volume unguarded")
 	}
 }
 

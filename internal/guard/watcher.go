@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -152,9 +153,13 @@ func (w *watcher) collect(j *job) {
 	j.cancel, j.ended = nil, nil
 	j.killed = append(j.killed, e.report.Killed...)
 	j.killed = j.killed[max(0, len(j.killed)-maxKilled):]
+	j.retry = e.at + tick // nobody at this priority does anything without a pause
 	w.changes++
+	if e.err == nil && w.mounted(j) {
+		e.err = errors.New("it is mounted")
+	}
 	if e.err != nil {
-		j.problem, j.retry = e.err.Error(), e.at+tick
+		j.problem = e.err.Error()
 		w.log.Warn("volume is not cut off yet", "volume", j.order.ID, "err", e.err)
 		return
 	}
