@@ -138,13 +138,14 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 const statPatience = 5 * time.Second
 
 // inspectStorage adds to d what the storage knows of a volume, unless that takes
-// long.
+// long. It does not take the volume's lock: while a storage hangs, containers
+// end, and what they used must be dropped.
 func (m *Manager) inspectStorage(ctx context.Context, r record, d *Details) error {
 	ctx, cancel := context.WithTimeout(ctx, statPatience)
 	defer cancel()
-	release, ok := m.locks.soon(ctx, r.Name)
+	release, ok := m.locks.soon(ctx, "inspect/"+r.Name)
 	if !ok {
-		return errors.New("its storage was not asked, as another call for it is under way")
+		return errors.New("its storage has not answered yet what it was asked before")
 	}
 	info, err := callLocked(ctx, m, r.Name, release, func(ctx context.Context) (backends.Info, func(context.Context), error) {
 		info, err := m.stat(ctx, r)

@@ -178,6 +178,11 @@ func (g *gate) wait() {
 	}
 }
 
+func (g *gate) Stat(ctx context.Context, handle string) (backends.Info, error) {
+	g.wait()
+	return g.Backend.Stat(ctx, handle)
+}
+
 func (g *gate) Stamp(ctx context.Context, id string, text []byte) error {
 	return g.Backend.(backends.Stamper).Stamp(ctx, id, text)
 }

@@ -224,6 +224,8 @@ func TestHungPool(t *testing.T) {
 	defer w.stop()
 	w.must(w.Create(t.Context(), "slow", nil))
 	w.must(w.Create(t.Context(), "fine", map[string]string{"pool": "b"}))
+	w.must(w.Create(t.Context(), "used", nil))
+	w.mount("used", "c1", me(t))
 	heal := w.gates["a"].hang()
 	defer heal()
 	short := func() context.Context {
@@ -252,6 +254,15 @@ func TestHungPool(t *testing.T) {
 	if d, err := w.Inspect(short(), "slow"); err != nil || d.Problem == "" {
 		t.Errorf("inspect: %+v, %v; want a problem", d, err)
 	}
+	if d, err := w.Inspect(short(), "used"); err != nil || d.Problem == "" || len(d.Uses) != 1 {
+		t.Errorf("inspect: %+v, %v; want a problem", d, err)
+	}
+	if err := w.Unmount(short(), "used", "c1"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("unmount: %v, want ErrUnavailable", err)
+	}
+	if e, _ := w.entry("used"); len(e.Uses) > 0 {
+		t.Errorf("the engine, which does not say it again, uses it still: %+v", e)
+	}
 	began := time.Now()
 	w.mount("fine", "c1", me(t))
 	w.must(w.Unmount(t.Context(), "fine", "c1"))
@@ -266,7 +277,7 @@ func TestHungPool(t *testing.T) {
 	w.eventually("the abandoned create is undone", func() bool {
 		left, err := os.ReadDir(filepath.Join(w.dir, "pools", "a", "volumes"))
 		_, getErr := w.load(t.Context(), volumeKey("new"))
-		return err == nil && len(left) == 1 && errors.Is(getErr, ErrNotFound)
+		return err == nil && len(left) == 2 && errors.Is(getErr, ErrNotFound)
 	})
 	w.mount("slow", "c3", me(t))
 	w.must(w.Unmount(t.Context(), "slow", "c3"))
