@@ -28,6 +28,7 @@ type Book struct {
 	boot string
 	id   string
 	now  func() time.Duration
+	wake chan struct{} // wakes Standby; holds one
 
 	mu     sync.Mutex // serialises changes and guards the fields below
 	orders []Order
@@ -46,7 +47,7 @@ func OpenBook(dir string) (*Book, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make the directory for the guard's orders: %w", err)
 	}
-	b := &Book{dir: dir, boot: boot, id: rand.Text(), now: bootTime}
+	b := &Book{dir: dir, boot: boot, id: rand.Text(), now: bootTime, wake: make(chan struct{}, 1)}
 	path := filepath.Join(dir, ordersFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -143,6 +144,10 @@ func (b *Book) change(changed []Order) error {
 		return errors.Join(err, b.store(b.orders))
 	}
 	b.orders = changed
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // Standby is the guard in dvold's own process, for as long as there is no other:
@@ -10,6 +11,7 @@ import (
 // ends. It leaves watchdogs alone, and is as dead or frozen as dvold is.
 func Standby(ctx context.Context, b *Book, c Config, cutter Cutter, log *slog.Logger) {
 	w := newWatcher(cutter, newReboot(c.RebootCommand, log), b.now, log)
+	w.idle, w.wake = time.Hour, b.wake
 	for standing := false; ; {
 		now := b.now() // before the orders are read: see Book.Renew
 		orders := b.Orders()

@@ -28,6 +28,7 @@ type watcher struct {
 	left    map[string]Outcome // what an earlier guard did, for the first step
 	changes int                // counts changes of outcomes
 	next    time.Duration      // when the next order is due
+	idle    time.Duration      // how long to wait for a first order at most
 	cuts    sync.WaitGroup     // that run
 	wake    chan struct{}      // a cut has ended
 	timer   *time.Timer
@@ -36,13 +37,16 @@ type watcher struct {
 func newWatcher(cutter Cutter, r *reboot, now func() time.Duration, log *slog.Logger) *watcher {
 	return &watcher{
 		cutter: cutter, reboot: r, now: now, log: log,
-		jobs: make(map[string]*job), wake: make(chan struct{}, 1), timer: time.NewTimer(0),
+		idle: tick, jobs: make(map[string]*job), wake: make(chan struct{}, 1), timer: time.NewTimer(0),
 	}
 }
 
 // step does what the orders, as they stand, ask for at a time.
 func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
 	w.next = now + tick
+	if len(orders) == 0 && len(w.jobs) == 0 {
+		w.next = now + w.idle
+	}
 	standing := make(map[string]bool, len(orders))
 	var overdue []string
 	for _, o := range orders {

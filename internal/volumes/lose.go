@@ -12,14 +12,18 @@ import (
 	"github.com/dvol/dvold/internal/standing"
 )
 
-// tendInterval is how often the leases of what this host owns are looked at.
-const tendInterval = 200 * time.Millisecond
+// How often the leases of what this host owns are looked at, and how often it is
+// whether it owns anything: before half of a lease is over.
+const (
+	tendInterval = 200 * time.Millisecond
+	idleInterval = 2 * time.Second
+)
 
 // tend watches over the exclusive volumes of this host: their leases, which the
 // guard is told of, and what becomes of those that are lost.
 func (m *Manager) tend() {
 	defer m.calls.Done()
-	tick := time.NewTicker(tendInterval)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	var told time.Duration
 	var current coordination.Session
@@ -43,11 +47,14 @@ func (m *Manager) tend() {
 		if session != nil {
 			m.promise(session)
 		}
+		pause := idleInterval
 		for _, e := range m.exclusiveEntries() {
+			pause = tendInterval
 			if e.Lost != "" {
 				m.finishLoss(e)
 			}
 		}
+		tick.Reset(pause)
 		select {
 		case <-m.background.Done():
 			return

@@ -111,6 +111,7 @@ func (m *Manager) oldestClaim(ctx context.Context, oldest uint64) (uint64, error
 	for _, e := range m.exclusiveEntries() {
 		o, ok := m.owned(e.Name)
 		switch {
+		case e.Lost == "" && len(e.Uses) == 0 && !e.mounted: // a mount that has only begun, and may wait for this
 		case e.Lost != "" || !ok:
 			return 0, nil // it is not known of which stay that is
 		default:
