@@ -15,7 +15,7 @@ func newFencedFleet(t *testing.T, names ...string) (*fleet, *fences) {
 	t.Parallel()
 	hosttest.Root(t)
 	all := &fences{cut: make(map[string]bool)}
-	f := &fleet{t: t, dir: hosttest.Dir(t)}
+	f := &fleet{t: t, dir: hosttest.Tmpfs(t, "")} // of its own: cuts look at all that is open in it
 	f.store = f.openStore("cluster.db")
 	t.Cleanup(f.end)
 	for _, name := range names {
