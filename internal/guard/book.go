@@ -47,7 +47,7 @@ func OpenBook(dir string) (*Book, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make the directory for the guard's orders: %w", err)
 	}
-	b := &Book{dir: dir, boot: boot, id: rand.Text(), now: bootTime, wake: make(chan struct{}, 1)}
+	b := &Book{dir: dir, boot: boot, id: rand.Text(), now: host.BootTime, wake: make(chan struct{}, 1)}
 	path := filepath.Join(dir, ordersFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {

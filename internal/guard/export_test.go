@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // BootTime is the clock of orders.
-func BootTime() time.Duration { return bootTime() }
+func BootTime() time.Duration { return host.BootTime() }
 
 // SetClock gives the book another clock.
 func (b *Book) SetClock(now func() time.Duration) { b.now = now }

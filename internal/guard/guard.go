@@ -15,14 +15,12 @@ package guard
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/internal/cut"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // Cutter cuts this host off from a volume.
@@ -59,10 +57,10 @@ func Run(ctx context.Context, c Config, cutter Cutter, log *slog.Logger) (err er
 		return err
 	}
 	r := newReader(filepath.Join(c.Dir, ordersFile), p.boot, log)
-	w := newWatcher(cutter, newReboot(c.RebootCommand, log), bootTime, log)
+	w := newWatcher(cutter, newReboot(c.RebootCommand, log), host.BootTime, log)
 	w.left = p.left()
 	for ready := c.Ready; ; {
-		now := bootTime() // before the orders are read: see Book.Renew
+		now := host.BootTime() // before the orders are read: see Book.Renew
 		good := r.read()
 		w.step(ctx, now, r.orders())
 		for _, id := range w.verified() {
@@ -90,12 +88,3 @@ func Run(ctx context.Context, c Config, cutter Cutter, log *slog.Logger) (err er
 
 // tick is how long the guard may take to notice a change of its orders.
 const tick = 100 * time.Millisecond
-
-// bootTime reads CLOCK_BOOTTIME.
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("read the clock: %v", err)) // every Linux since 2.6.39 has it
-	}
-	return time.Duration(ts.Nano())
-}
