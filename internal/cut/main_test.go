@@ -78,6 +78,15 @@ func start(t testing.TB, private bool, args ...string) *exec.Cmd {
 	return command
 }
 
+// end kills a child.
+func end(t *testing.T, command *exec.Cmd) {
+	t.Helper()
+	if err := command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = command.Wait() // reports the kill
+}
+
 // killed tells whether a child was ended by SIGKILL. It must have ended.
 func killed(t *testing.T, command *exec.Cmd) bool {
 	t.Helper()

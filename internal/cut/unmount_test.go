@@ -62,8 +62,8 @@ func TestHiddenMount(t *testing.T) {
 
 // A namespace that no process lives in may have a copy.
 func TestNamespaceWithoutProcesses(t *testing.T) {
-	for name, keep := range map[string]func(t *testing.T, namespace string){
-		"kept by a descriptor": func(t *testing.T, namespace string) {
+	for name, keep := range map[string]func(t *testing.T, namespace string) bool{
+		"kept by a descriptor": func(t *testing.T, namespace string) bool {
 			f, err := os.Open(namespace)
 			if err != nil {
 				t.Fatal(err)
@@ -72,24 +72,35 @@ func TestNamespaceWithoutProcesses(t *testing.T) {
 			keeper := exec.Command("sleep", "1000")
 			keeper.ExtraFiles = []*os.File{f}
 			begin(t, keeper)
+			return true
 		},
-		"kept by a mount": func(t *testing.T, namespace string) {
+		"kept by a mount": func(t *testing.T, namespace string) bool {
 			point := filepath.Join(hosttest.Dir(t), "point")
 			if err := os.WriteFile(point, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			bind(t, namespace, point)
+			err := unix.Mount(namespace, point, "", unix.MS_BIND, "")
+			if err != nil && !errors.Is(err, unix.EINVAL) {
+				t.Fatal(err)
+			}
+			return err == nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := onTmpfs(t)
 			target := hosttest.Dir(t)
 			child := start(t, true, "bind", w.source, target)
-			keep(t, "/proc/"+pid(child)+"/ns/mnt")
-			if err := child.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = child.Wait() // reports the kill
+			// A namespace can only be kept by one that the kernel takes to be older, and
+			// it is not always right about that.
+			within(t, "namespace that can be kept", func() bool {
+				if keep(t, "/proc/"+pid(child)+"/ns/mnt") {
+					return true
+				}
+				end(t, child)
+				child = start(t, true, "bind", w.source, target)
+				return false
+			})
+			end(t, child)
 			report := cutNow(t, newCutter(t), w.volume)
 			if len(report.Killed) != 0 {
 				t.Errorf("killed %+v, want nobody", report.Killed)
