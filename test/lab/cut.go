@@ -14,10 +14,13 @@ type Peer string
 
 // The kinds.
 const (
-	Consul  Peer = "consul"  // the Consul servers
+	Consul  Peer = "consul"  // the Consul servers, and the gossip of all agents
 	Storage Peer = "storage" // the storage servers
 	All     Peer = "all"     // whatever is on the network
 )
+
+// gossipPort is where Consul's agents and servers tell each other who lives.
+const gossipPort = 8301
 
 // Peers are all kinds.
 var Peers = []Peer{Consul, Storage, All}
@@ -75,6 +78,14 @@ func (m *Machine) filter(ctx context.Context) error {
 	for from := range m.port.cut {
 		if from == All {
 			rules = append(rules, "-A LAB-IN -j DROP", "-A LAB-OUT -j DROP")
+		}
+		if from == Consul {
+			// Who can't reach the servers, and can still say so, has others take
+			// them for dead: Consul is made for members that all reach each other.
+			for _, protocol := range []string{"tcp", "udp"} {
+				rules = append(rules, fmt.Sprintf("-A LAB-IN -p %s --dport %d -j DROP", protocol, gossipPort),
+					fmt.Sprintf("-A LAB-OUT -p %s --dport %d -j DROP", protocol, gossipPort))
+			}
 		}
 		for _, address := range m.port.peers[from] {
 			rules = append(rules, fmt.Sprintf("-A LAB-IN -s %v -j DROP", address), fmt.Sprintf("-A LAB-OUT -d %v -j DROP", address))

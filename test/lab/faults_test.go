@@ -53,7 +53,7 @@ func TestCutAndHeal(t *testing.T) {
 
 func TestAgentSurvivesCut(t *testing.T) {
 	t.Parallel()
-	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: 1, Servers: 1})
+	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: 2, Servers: 1})
 	if err := c.StartConsul(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +65,28 @@ func TestAgentSurvivesCut(t *testing.T) {
 		return askConsul(ctx, h.Machine, "catalog/nodes", &nodes) == nil
 	}
 	eventually(t, "an answer", leader)
+	gossips := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		conn, err := c.Host(2).Dial(ctx, "tcp", h.Address().String()+":8301")
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	if !gossips() {
+		t.Error("its agent can't be reached by another")
+	}
 	if err := h.Cut(t.Context(), lab.Consul); err != nil {
 		t.Fatal(err)
 	}
 	if leader() {
 		t.Error("the server answers in spite of the cut")
 	}
+	if gossips() {
+		t.Error("it can tell other hosts that the server is dead")
+	}
+	ping(t, h, "h2", true)
 	if err := h.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +94,9 @@ func TestAgentSurvivesCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "an answer after the cut", leader)
+	if !gossips() {
+		t.Error("its agent can't be reached after the cut")
+	}
 }
 
 // beating starts a container that writes to a file in /shared, and returns a
