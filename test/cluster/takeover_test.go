@@ -70,7 +70,7 @@ func (h *host) writes(c *cluster, pools ...string) error {
 func (c *cluster) beatsOn(p place, h *host, after time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		last, err := c.lastBeat(p, h)
-		if err == nil && last > after {
+		if last > after { // whatever is wrong with others: see wantOneWriter
 			return nil
 		}
 		if time.Now().After(deadline) {
