@@ -155,5 +155,6 @@ func (r *run) describe(l *look) {
 
 // within tells whether path is dir or lies beneath it.
 func within(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+	dir = strings.TrimSuffix(dir, "/")
+	return strings.HasPrefix(path, dir) && (len(path) > len(dir) && path[len(dir)] == '/' || path == dir && dir != "")
 }

@@ -83,3 +83,18 @@ func TestShownBy(t *testing.T) {
 		}
 	}
 }
+
+func TestWithin(t *testing.T) {
+	tests := []struct {
+		path, dir string
+		want      bool
+	}{
+		{"/a", "/a", true}, {"/a/b", "/a", true}, {"/a/b", "/a/", true}, {"/ab", "/a", false}, {"/", "/a", false},
+		{"/", "/", true}, {"/a", "/", true}, {"", "/", false}, {"", "/a", false}, {"a", "/", false},
+	}
+	for _, test := range tests {
+		if got := within(test.path, test.dir); got != test.want {
+			t.Errorf("%q within %q: got %t", test.path, test.dir, got)
+		}
+	}
+}

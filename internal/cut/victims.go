@@ -125,7 +125,7 @@ func (e *examination) namespace(_ context.Context, t thread) error {
 
 // places looks at the directories and at the program of a thread.
 func (e *examination) places(ctx context.Context, t thread) error {
-	for _, place := range []struct {
+	for _, place := range [...]struct {
 		link, verb string
 		writes     bool
 	}{
