@@ -44,6 +44,16 @@ func testSwarm(c *cluster) {
 	manager.docker("stack", "rm", "s")
 	manager.wantHolders("swarm")
 	for _, h := range c.hosts {
+		// Swarm removes its containers by itself, after it has let go of their
+		// volumes; a removal of ours would collide with it.
+		h.eventually("removal of the tasks", func() error {
+			if ids := h.docker("ps", "-aq"); ids != "" {
+				return fmt.Errorf("there are still %q", strings.Fields(ids))
+			}
+			return nil
+		})
+	}
+	for _, h := range c.hosts {
 		h.docker("swarm", "leave", "--force")
 	}
 }
