@@ -1,0 +1,103 @@
+package gluster
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config describes a pool.
+type Config struct {
+	// Servers are some of those that have the Gluster volume, by name or
+	// address: any of them tells a client of all others, so that it does not
+	// matter which of them are down.
+	Servers []string `yaml:"servers"`
+	// Volume is the Gluster volume.
+	Volume string `yaml:"volume"`
+	// Subdir is the directory of it that is the pool; empty means all of it.
+	Subdir string `yaml:"subdir"`
+	// GlusterVolumes are other Gluster volumes of the same servers, or patterns
+	// as of path.Match, which whole may be used as volumes.
+	GlusterVolumes []string `yaml:"gluster_volumes"`
+
+	// Transport is tcp or rdma; empty means what the Gluster volume says.
+	Transport string `yaml:"transport"`
+	// TLS says that glusterd speaks TLS, as it does where the file
+	// /var/lib/glusterd/secure-access exists. Whether bricks do is up to the
+	// Gluster volume.
+	TLS bool `yaml:"tls"`
+	// LogDir is where clients write their logs, and LogLevel what.
+	LogDir   string `yaml:"log_dir"`
+	LogLevel string `yaml:"log_level"`
+
+	// MountTimeout is how long it may take until a client answers.
+	MountTimeout time.Duration `yaml:"mount_timeout"`
+	// ClientGrace is how long a shared client runs on without a volume.
+	ClientGrace time.Duration `yaml:"client_grace"`
+
+	// Management is the gluster command, with arguments that go before its own:
+	// [gluster] on a peer of the Gluster cluster, or a program that runs it on
+	// one. Empty means that there is none, and with it neither quotas nor a fence.
+	Management []string `yaml:"management"`
+}
+
+// DefaultConfig returns what holds where a configuration says nothing else.
+func DefaultConfig() Config {
+	return Config{LogDir: "/var/log/glusterfs", LogLevel: "WARNING", MountTimeout: 15 * time.Second, ClientGrace: time.Minute}
+}
+
+// What MountTimeout may be: Docker waits two minutes.
+const (
+	minMountTimeout = time.Second
+	maxMountTimeout = 80 * time.Second
+)
+
+var (
+	// As glusterd has it: cli_cmd_volume_create_parse in cli-cmd-parser.c.
+	volumePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,253}$`)
+	// A name or an address, also of IP version 6.
+	serverPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}$`)
+)
+
+// Validate returns an error that names the key at fault.
+func (c Config) Validate() error {
+	if len(c.Servers) == 0 {
+		return fmt.Errorf("servers: want at least one server of the Gluster volume")
+	}
+	for _, s := range c.Servers {
+		if !serverPattern.MatchString(s) {
+			return fmt.Errorf("servers: %q is no name or address of a server", s)
+		}
+	}
+	if !volumePattern.MatchString(c.Volume) {
+		return fmt.Errorf("volume: %q is no name of a Gluster volume", c.Volume)
+	}
+	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
+		return fmt.Errorf(`subdir: %q is not a path free of ".", ".." and needless slashes`, c.Subdir)
+	}
+	for _, pattern := range c.GlusterVolumes {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("gluster_volumes: %q is no pattern", pattern)
+		}
+	}
+	if !slices.Contains([]string{"", "tcp", "rdma"}, c.Transport) {
+		return fmt.Errorf("transport: %q is not one of: tcp, rdma", c.Transport)
+	}
+	if !filepath.IsAbs(c.LogDir) {
+		return fmt.Errorf("log_dir: %q is not an absolute path", c.LogDir)
+	}
+	if levels := []string{"TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NONE"}; !slices.Contains(levels, c.LogLevel) {
+		return fmt.Errorf("log_level: %q is not one of: %s", c.LogLevel, strings.Join(levels, ", "))
+	}
+	if c.MountTimeout < minMountTimeout || c.MountTimeout > maxMountTimeout {
+		return fmt.Errorf("mount_timeout: %v is not between %v and %v", c.MountTimeout, minMountTimeout, maxMountTimeout)
+	}
+	if c.ClientGrace < 0 {
+		return fmt.Errorf("client_grace: %v is below 0", c.ClientGrace)
+	}
+	return checkManagement(c.Management)
+}

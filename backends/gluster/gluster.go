@@ -1,0 +1,2 @@
+// Package gluster keeps volumes as directories of a GlusterFS volume.
+package gluster
