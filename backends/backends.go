@@ -130,4 +130,8 @@ type Info struct {
 // MountOptions adjust one mount.
 type MountOptions struct {
 	ReadOnly bool
+	// Alone asks for a file system that is mounted for this volume alone, so that
+	// it can be ended with it. A backend whose volumes share one is free to
+	// ignore it, and must then not be in a pool that says otherwise.
+	Alone bool
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
@@ -33,8 +34,21 @@ type Fixture struct {
 	// Sizes says that the pool can limit what a volume holds.
 	Sizes bool
 
+	// Settles is how long a host may see a file as it was before another host
+	// replaced it; one that is replaced again and again meanwhile may not be
+	// readable at all.
+	Settles time.Duration
+
 	// TakeAway makes the storage unavailable for the rest of the test.
 	TakeAway func(t *testing.T)
+}
+
+// rounds is how often a test replaces what others read meanwhile.
+func (f Fixture) rounds() int {
+	if f.Settles > 0 {
+		return 4
+	}
+	return 15
 }
 
 // Run runs the suite. It calls prepare once for each test. It needs root.

@@ -83,7 +83,8 @@ func testDescribeHidden(t *testing.T, s *suite) {
 // Two hosts write about the same volumes, while others read: all that is ever
 // seen is whole.
 func testDescribeConcurrent(t *testing.T, s *suite) {
-	const volumes, rounds = 3, 15
+	const volumes = 3
+	rounds := s.fixture.rounds()
 	other := open(t, s.fixture)
 	whole := make(map[string]bool)
 	text := func(host, round int) []byte {
@@ -104,6 +105,7 @@ func testDescribeConcurrent(t *testing.T, s *suite) {
 		for _, id := range ids {
 			writers.Go(func() {
 				for round := range rounds {
+					time.Sleep(s.fixture.Settles)
 					if err := b.Describe(t.Context(), id, text(host, round)); err != nil {
 						t.Errorf("host %d: %v", host, err)
 					}

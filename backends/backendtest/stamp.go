@@ -98,7 +98,8 @@ func testStampHidden(t *testing.T, s *suite) {
 // Two hosts stamp the same volumes, while others read: all that is ever seen is
 // whole, and is there in the end.
 func testStampConcurrent(t *testing.T, s *suite) {
-	const volumes, rounds = 3, 15
+	const volumes = 3
+	rounds := s.fixture.rounds()
 	hosts := []backends.Stamper{s.stamper(t), open(t, s.fixture).(backends.Stamper)}
 	text := func(host, round int) []byte {
 		return bytes.Repeat(fmt.Appendf(nil, "host %d round %2d\n", host, round), 1+3*((host+round)%7))
@@ -126,6 +127,7 @@ func testStampConcurrent(t *testing.T, s *suite) {
 		for _, id := range ids {
 			writers.Go(func() {
 				for round := range rounds {
+					time.Sleep(s.fixture.Settles)
 					if err := b.Stamp(t.Context(), id, text(host, round)); err != nil {
 						t.Errorf("host %d: %v", host, err)
 					}

@@ -38,16 +38,16 @@ type Config struct {
 	MountTimeout time.Duration `yaml:"mount_timeout"`
 	// ClientGrace is how long a shared client runs on without a volume.
 	ClientGrace time.Duration `yaml:"client_grace"`
-
-	// Management is the gluster command, with arguments that go before its own:
-	// [gluster] on a peer of the Gluster cluster, or a program that runs it on
-	// one. Empty means that there is none, and with it neither quotas nor a fence.
-	Management []string `yaml:"management"`
 }
 
 // DefaultConfig returns what holds where a configuration says nothing else.
 func DefaultConfig() Config {
 	return Config{LogDir: "/var/log/glusterfs", LogLevel: "WARNING", MountTimeout: 15 * time.Second, ClientGrace: time.Minute}
+}
+
+// Location tells people where the pool lies.
+func (c Config) Location() string {
+	return strings.Join(c.Servers, ",") + ":/" + path.Join(c.Volume, strings.TrimPrefix(c.Subdir, "/"))
 }
 
 // What MountTimeout may be: Docker waits two minutes.
@@ -99,5 +99,5 @@ func (c Config) Validate() error {
 	if c.ClientGrace < 0 {
 		return fmt.Errorf("client_grace: %v is below 0", c.ClientGrace)
 	}
-	return checkManagement(c.Management)
+	return nil
 }

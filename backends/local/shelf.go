@@ -162,7 +162,7 @@ func (p *Pool) get(ctx context.Context, s shelf, id string) ([]byte, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	text, err := read(dir, name)
+	text, err := readCurrent(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -195,7 +195,7 @@ func (p *Pool) all(ctx context.Context, s shelf) (map[string][]byte, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		text, err := read(dir, name)
+		text, err := readCurrent(dir, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // taken away meanwhile
 		case err != nil:
@@ -210,6 +210,45 @@ func (p *Pool) all(ctx context.Context, s shelf) (map[string][]byte, error) {
 	}
 	return texts, errors.Join(unreadable...)
 }
+
+// readCurrent is read for a file that another host may be replacing. A client of
+// a network file system may for a second know it by what it was before: gone,
+// which is ESTALE, or missing though the name is there, or still empty.
+func readCurrent(dir *os.File, name string) ([]byte, error) {
+	missing := 0
+	for range replacingTries {
+		text, err := read(dir, name)
+		if err == nil || !isAny(err, unix.ESTALE, fs.ErrNotExist, errEmpty) {
+			return text, err
+		}
+		// By its path, and not from what is known already: where that turns out to
+		// be stale, the kernel asks for the name again; see retry_estale in Linux.
+		var st unix.Statx_t
+		now := unix.Statx(int(dir.Fd()), name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_FORCE_SYNC, unix.STATX_SIZE, &st)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && errors.Is(now, unix.ENOENT):
+			if missing++; missing == missingTries {
+				return nil, err
+			}
+		case errors.Is(err, errEmpty) && now == nil && st.Size == 0:
+			return nil, err
+		}
+		time.Sleep(replacingPause)
+	}
+	return read(dir, name)
+}
+
+// How often, and after what pause, a file is read again that seems to be replaced
+// just now; and how often a file must be missing to be taken for it, as one is
+// between two steps of a rename that a replicated volume does one by one.
+const (
+	replacingTries = 200
+	replacingPause = 10 * time.Millisecond
+	missingTries   = 3
+)
+
+// errEmpty means that a file has nothing in it, which put never leaves.
+var errEmpty = errors.New("it is empty")
 
 // read returns what is in the file name of dir.
 func read(dir *os.File, name string) ([]byte, error) {
@@ -230,8 +269,19 @@ func read(dir *os.File, name string) ([]byte, error) {
 	if _, err := text.ReadFrom(io.LimitReader(file, backends.MaxDescription+1)); err != nil {
 		return nil, err
 	}
-	if text.Len() == 0 || text.Len() > backends.MaxDescription {
+	if text.Len() > backends.MaxDescription {
 		return nil, fmt.Errorf("%s has %d bytes: want 1 to %d", file.Name(), info.Size(), backends.MaxDescription)
+	}
+	if text.Len() == 0 {
+		return nil, fmt.Errorf("%s: %w", file.Name(), errEmpty)
+	}
+	// A client that knew another size a moment ago ends there.
+	var st unix.Statx_t
+	if err := unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_SIZE, &st); err != nil {
+		return nil, &os.PathError{Op: "statx", Path: file.Name(), Err: err}
+	}
+	if st.Size != uint64(text.Len()) {
+		return nil, fmt.Errorf("%s: %w", file.Name(), unix.ESTALE)
 	}
 	return text.Bytes(), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/command"
+	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/coordination/consul"
@@ -22,6 +23,7 @@ import (
 type opener struct {
 	location  string
 	shared    bool
+	alone     bool                                         // exclusive volumes have file systems of their own
 	fences    bool                                         // the backend is a Fencer
 	open      func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
 	exclusive volumes.Exclusive
@@ -31,7 +33,7 @@ type opener struct {
 // poolOpener reads what the configuration says of a pool.
 func poolOpener(name string, cfg config.Config) (opener, error) {
 	p := cfg.Pools[name]
-	o, err := backendOpener(name, p)
+	o, err := backendOpener(name, cfg)
 	if err != nil {
 		return opener{}, err
 	}
@@ -49,7 +51,8 @@ func poolOpener(name string, cfg config.Config) (opener, error) {
 
 // backendOpener reads what a pool's configuration says of its backend: the one
 // place that knows all types of pool.
-func backendOpener(name string, p config.Pool) (opener, error) {
+func backendOpener(name string, cfg config.Config) (opener, error) {
+	p := cfg.Pools[name]
 	switch p.Type {
 	case "local":
 		c := local.DefaultConfig()
@@ -61,8 +64,18 @@ func backendOpener(name string, p config.Pool) (opener, error) {
 		}
 		open := func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }
 		return opener{location: c.Path, shared: c.Shared, open: open}, nil
+	case "gluster":
+		c := gluster.DefaultConfig()
+		if err := p.Decode(&c); err != nil {
+			return opener{}, err
+		}
+		if err := c.Validate(); err != nil {
+			return opener{}, fmt.Errorf("pool %q: %w", name, err)
+		}
+		open := func(log *slog.Logger) (backends.Backend, error) { return gluster.Open(c, name, cfg.RunDir, log) }
+		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
 	}
-	return opener{}, fmt.Errorf("pool %q: type %q is not one of: local", name, p.Type)
+	return opener{}, fmt.Errorf("pool %q: type %q is not one of: gluster, local", name, p.Type)
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.
@@ -102,7 +115,7 @@ func openPool(name string, cfg config.Config, log *slog.Logger) (volumes.Pool, e
 		ttl = *c.TrashTTL
 	}
 	return volumes.Pool{
-		Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Backend: b, TrashTTL: ttl.Duration,
+		Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Alone: o.alone, Backend: b, TrashTTL: ttl.Duration,
 		Exclusive: o.exclusive, Fencer: o.fencer(name, b, log),
 	}, nil
 }

@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/host/quotatest": {"internal/host/hosttest"},
 	"backends":                {},
 	"backends/":               {"backends", "internal/host"},
+	"backends/gluster":        {"backends", "backends/local", "internal/host"},
 	"backends/backendtest":    {"backends", "internal/host", "internal/host/hosttest"},
 	"coordination":            {},
 	"coordination/":           {"coordination"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,18 +42,57 @@ func bindMount(source *os.File, target string, readOnly bool) error {
 		return fmt.Errorf("%s is already a mountpoint", target)
 	}
 
-	tree, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := detachedCopy(source, readOnly)
 	if err != nil {
-		return os.NewSyscallError("open_tree", err)
+		return err
 	}
 	defer unix.Close(tree)
+	err = unix.MoveMount(tree, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return os.NewSyscallError("move_mount", err)
+}
+
+// BindOver makes the directory that source is open on appear over the mount m of
+// another mount namespace, for whoever opens paths there from then on. What is
+// open stays what it was. The error is ErrHidden if the path of m doesn't lead
+// to it, as when something lies over it already.
+func BindOver(source *os.File, namespace *os.File, m *mountinfo.Info, readOnly bool) error {
+	if err := bindOver(source, namespace, m, readOnly); err != nil {
+		return fmt.Errorf("bind %s over %s: %w", source.Name(), m.Mountpoint, err)
+	}
+	return nil
+}
+
+func bindOver(source *os.File, namespace *os.File, m *mountinfo.Info, readOnly bool) error {
+	tree, err := detachedCopy(source, readOnly)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	point, err := MountRoot(namespace, m)
+	if err != nil {
+		return err
+	}
+	defer point.Close()
+	return InMountNamespace(namespace, func() error {
+		err := unix.MoveMount(tree, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		return os.NewSyscallError("move_mount", err)
+	})
+}
+
+// detachedCopy returns a mount, in no table, of the directory that source is open
+// on.
+func detachedCopy(source *os.File, readOnly bool) (int, error) {
+	tree, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("open_tree", err)
+	}
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if readOnly {
 		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
 	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return os.NewSyscallError("mount_setattr", err)
+		unix.Close(tree)
+		return -1, os.NewSyscallError("mount_setattr", err)
 	}
-	err = unix.MoveMount(tree, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	return os.NewSyscallError("move_mount", err)
+	return tree, nil
 }

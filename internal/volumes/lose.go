@@ -152,7 +152,7 @@ func (m *Manager) order(e entry) error {
 		return m.guard.Remove(e.ID) // there may be one of an earlier configuration
 	}
 	order := guard.Order{
-		Volume: cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID)}, Incarnation: o.incarnation,
+		Volume: cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID), Sole: m.sole(e)}, Incarnation: o.incarnation,
 		Deadline: coordination.Never, CutTime: m.cfg.CutTime, Now: e.Lost != "",
 	}
 	if ok && o.terms.OnSessionLoss == standing.Cut {

@@ -131,7 +131,7 @@ func (m *Manager) take(ctx context.Context, p *pool, r record, seen time.Time, e
 func (m *Manager) confirm(e entry) (entry, error) {
 	first := e.Mount == nil
 	if first {
-		mount, err := cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID)}.Identified()
+		mount, err := cut.Volume{ID: e.ID, Mountpoint: m.target(e.ID), Sole: m.sole(e)}.Identified()
 		if err != nil {
 			return e, err
 		}
@@ -195,7 +195,7 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) e
 	}
 	m.step("mount: mountpoint made")
 	err := p.do(ctx, func(b backends.Backend) error {
-		return b.Mount(ctx, e.Handle, target, backends.MountOptions{ReadOnly: access == AccessReadOnly})
+		return b.Mount(ctx, e.Handle, target, backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: e.Exclusive && p.Alone})
 	})
 	if err != nil {
 		return err

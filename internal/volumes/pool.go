@@ -59,6 +59,13 @@ func (m *Manager) pool(ctx context.Context, name string) (*pool, error) {
 	return nil, notNow{err}
 }
 
+// sole tells whether the file system that an exclusive volume is mounted from is
+// mounted for it alone.
+func (m *Manager) sole(e entry) bool {
+	p := m.pools[e.Pool]
+	return p != nil && p.Alone
+}
+
 // homeOf is what a new volume's record says of the pool: the host, if it is
 // that host's alone.
 func (m *Manager) homeOf(p *pool) *home {

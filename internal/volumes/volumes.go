@@ -72,6 +72,7 @@ type Pool struct {
 	Backend  backends.Backend
 	Shared   bool          // it is the same place on every host that has it
 	TrashTTL time.Duration // how long removed data is kept; 0 means not at all
+	Alone    bool          // its Backend mounts a volume on a file system of its own, if asked to
 
 	Exclusive Exclusive
 	Fencer    backends.Fencer // nil if nothing can cut another host off

@@ -1,0 +1,90 @@
+package gluster
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/dvol/dvold/backends"
+)
+
+// maxLog is how much of a log is read for the cause of a failure.
+const maxLog = 256 << 10
+
+// causes are what a client writes into its log when it can't mount, as
+// GlusterFS 9 to 11 have it in glusterfsd-mgmt.c, client-handshake.c, name.c and
+// fuse-bridge.c; the first that occurs counts.
+var causes = []struct {
+	text   string
+	reason string // %[1]s is the Gluster volume, %[2]s the directory, %[3]s the servers
+	kind   error
+}{
+	{"failed to fetch volume file", "the servers know no Gluster volume %[1]s: see gluster volume list", backends.ErrUnavailable},
+	{"is not found", "Gluster volume %[1]s has no directory %[2]s: make it, or change the pool's subdir", backends.ErrUnavailable},
+	{"Authentication failed", "Gluster volume %[1]s refuses this host: see its auth.allow, auth.reject and, with TLS, auth.ssl-allow; a host that was fenced is let in again by itself", backends.ErrUnavailable},
+	{"SSL_connect", "TLS with the servers of Gluster volume %[1]s failed: see /etc/ssl/glusterfs.pem, .key and .ca, and the pool's tls", backends.ErrUnavailable},
+	{"SSL connect error", "TLS with the servers of Gluster volume %[1]s failed: see /etc/ssl/glusterfs.pem, .key and .ca, and the pool's tls", backends.ErrUnavailable},
+	{"failed to get the port number for remote subvolume", "no brick of Gluster volume %[1]s runs: see gluster volume status %[1]s, and gluster volume start", backends.ErrUnavailable},
+	{"DNS resolution failed", "no server of the pool can be found by its name (%[3]s)", backends.ErrUnavailable},
+	{"failed to connect with remote-host", "no server of the pool answers (%[3]s)", backends.ErrUnavailable},
+	{"Exhausted all volfile servers", "no server of the pool answers (%[3]s)", backends.ErrUnavailable},
+	{"first lookup on root failed", "no brick of Gluster volume %[1]s answers", backends.ErrUnavailable},
+}
+
+// logSize is where a log ends; a missing one is empty.
+func logSize(log string) int64 {
+	info, err := os.Stat(log)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// cause says why a client did not come up, by what it wrote to its log since
+// that had size from.
+func (s spec) cause(from int64) error {
+	text := logSince(s.log, from)
+	for _, c := range causes {
+		if strings.Contains(text, c.text) {
+			return fmt.Errorf(c.reason+": %[4]w", s.volume, s.subdir, strings.Join(s.servers, ", "), c.kind)
+		}
+	}
+	if line := lastError(text); line != "" {
+		return fmt.Errorf("%s: %w", line, backends.ErrUnavailable)
+	}
+	return nil
+}
+
+func logSince(log string, from int64) string {
+	f, err := os.Open(log)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() < from { // rotated
+		from = 0
+	}
+	var text bytes.Buffer
+	_, _ = io.Copy(&text, io.NewSectionReader(f, from, maxLog)) // what can't be read tells nothing
+	return text.String()
+}
+
+// lastError is the message of the last line that is an error, without what
+// precedes it: "[time] E [MSGID: 1] [file.c:2:function] 0-name: message".
+func lastError(text string) string {
+	last := ""
+	for line := range strings.Lines(text) {
+		_, rest, ok := strings.Cut(line, "] E [")
+		if !ok {
+			continue
+		}
+		if _, message, ok := strings.Cut(rest, ": "); ok && !strings.HasPrefix(rest, "MSGID") {
+			last = message
+		} else if _, message, ok := strings.Cut(rest, "] 0-"); ok {
+			last = message
+		}
+	}
+	return strings.TrimSpace(last)
+}

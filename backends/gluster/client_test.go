@@ -1,0 +1,405 @@
+package gluster_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/gluster"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
+)
+
+// pool is one on a directory of its own, with what tests do with it.
+type pool struct {
+	*gluster.Pool
+	t   *testing.T
+	run string
+}
+
+func newPool(t *testing.T, change func(*gluster.Config)) *pool {
+	need(t)
+	run, subdir := hosttest.Dir(t), newSubdir(t)
+	return &pool{t: t, run: run, Pool: open(t, run, func(c *gluster.Config) {
+		c.Subdir = subdir
+		if change != nil {
+			change(c)
+		}
+	})}
+}
+
+// create makes a volume and returns its handle.
+func (p *pool) create(name string) string {
+	p.t.Helper()
+	v, err := p.Plan(p.t.Context(), backends.Request{ID: name + ".0123456789ab"})
+	if err == nil {
+		err = p.Create(p.t.Context(), v)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v.Handle
+}
+
+// mount mounts a volume and returns where.
+func (p *pool) mount(handle string, o backends.MountOptions) string {
+	p.t.Helper()
+	target := hosttest.Subdir(p.t, p.run, "mnt-"+filepath.Base(handle))
+	if err := p.Mount(p.t.Context(), handle, target, o); err != nil {
+		p.t.Fatal(err)
+	}
+	return target
+}
+
+func (p *pool) write(target, text string) {
+	p.t.Helper()
+	if err := os.WriteFile(filepath.Join(target, "file"), []byte(text), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pool) want(target, text string) {
+	p.t.Helper()
+	if got, err := os.ReadFile(filepath.Join(target, "file")); err != nil || string(got) != text {
+		p.t.Fatalf("%s: got %q, %v, want %q", target, got, err, text)
+	}
+}
+
+// clients are those of the pool that run.
+func (p *pool) clients() []host.Process {
+	p.t.Helper()
+	running, err := gluster.ClientsBelow(filepath.Join(p.run, "gluster", "pool"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var all []host.Process
+	for _, processes := range running {
+		all = append(all, processes...)
+	}
+	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
+	return all
+}
+
+func (p *pool) wantClients(n int) []host.Process {
+	p.t.Helper()
+	all := p.clients()
+	if len(all) != n {
+		p.t.Fatalf("there are %d clients, want %d", len(all), n)
+	}
+	return all
+}
+
+func (p *pool) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(limit) {
+			p.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// One client serves all volumes that are not exclusive, and one each of the others.
+func TestClients(t *testing.T) {
+	p := newPool(t, nil)
+	for i := range 20 {
+		p.write(p.mount(p.create(fmt.Sprint("shared", i)), backends.MountOptions{}), "x")
+	}
+	p.wantClients(1)
+	handle := p.create("exclusive")
+	own := p.mount(handle, backends.MountOptions{Alone: true})
+	p.wantClients(2)
+	if err := p.Mount(t.Context(), handle, own, backends.MountOptions{Alone: true}); err != nil { // again
+		t.Fatal(err)
+	}
+	p.write(own, "mine")
+	m, err := host.MountedAt(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := host.Mounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range mounts {
+		if other.Major == m.Major && other.Minor == m.Minor && other.Mountpoint != own {
+			t.Errorf("its file system is mounted at %s, too", other.Mountpoint)
+		}
+	}
+	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("remove a mounted volume: %v", err)
+	}
+	if err := p.Unmount(t.Context(), handle, own); err != nil {
+		t.Fatal(err)
+	}
+	p.wantClients(1) // it has ended by then
+	p.want(p.mount(handle, backends.MountOptions{}), "mine")
+}
+
+// A dvold that was killed or upgraded restarts no client.
+func TestClientsOutliveDvold(t *testing.T) {
+	p := newPool(t, func(c *gluster.Config) { c.ClientGrace = 0 })
+	shared := p.mount(p.create("shared"), backends.MountOptions{})
+	p.write(shared, "before")
+	alone := p.create("alone")
+	own := p.mount(alone, backends.MountOptions{Alone: true})
+	before := p.wantClients(2)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := &pool{t: t, run: p.run, Pool: open(t, p.run, nil)}
+	again.want(shared, "before")
+	if err := again.Mount(t.Context(), alone, own, backends.MountOptions{Alone: true}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * gluster.TendInterval)
+	if after := again.clients(); !slices.Equal(before, after) {
+		t.Errorf("clients were %v, and are %v", before, after)
+	}
+}
+
+// What a client served that was killed is served by the next: where it is mounted,
+// and in a container that runs. A client that is well is left alone.
+func TestClientKilled(t *testing.T) {
+	p := newPool(t, nil)
+	target := p.mount(p.create("data"), backends.MountOptions{})
+	own := p.mount(p.create("other"), backends.MountOptions{Alone: true})
+	p.write(target, "before")
+	container := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+		`mkdir -p "$1" && mount --bind "$0" "$1" && umount "$0" && echo ready && while read -r _; do cat "$1/file" || echo; echo .; done`,
+		target, filepath.Join(p.run, "container"))
+	in, err := container.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := container.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := container.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = container.Wait()
+	})
+	said := make([]byte, 100)
+	if n, err := out.Read(said); err != nil || string(said[:n]) != "ready\n" {
+		t.Fatalf("container says %q, %v", said[:n], err)
+	}
+	both := p.wantClients(2)
+	shared := gluster.SharedPoint(p.Pool)
+	var dead host.Process
+	for _, c := range both {
+		if args, _ := os.ReadFile("/proc/" + strconv.Itoa(c.PID) + "/cmdline"); strings.Contains(string(args), shared) {
+			dead = c
+		}
+	}
+	if err := unix.Kill(dead.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("a new client", func() bool {
+		_, err := os.ReadFile(filepath.Join(target, "file"))
+		return err == nil
+	})
+	p.want(target, "before")
+	p.write(target, "after")
+	p.write(own, "well")
+	p.eventually("the container to see it", func() bool {
+		if _, err := in.Write([]byte("\n")); err != nil {
+			t.Fatal(err)
+		}
+		n, err := out.Read(said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(said[:n])
+		for !strings.HasSuffix(text, ".\n") {
+			n, err := out.Read(said)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += string(said[:n])
+		}
+		return strings.HasPrefix(text, "after")
+	})
+	after := p.wantClients(2)
+	if slices.Contains(after, dead) {
+		t.Error("the client lives")
+	}
+	if err := p.Unmount(t.Context(), "volumes/data.0123456789ab", target); err != nil {
+		t.Fatal(err)
+	}
+	if mounted, err := host.IsMountpoint(target); err != nil || mounted {
+		t.Errorf("still mounted: %v", err)
+	}
+}
+
+// A client without a volume ends after the grace period, not before.
+func TestClientReaped(t *testing.T) {
+	p := newPool(t, func(c *gluster.Config) { c.ClientGrace = 2 * time.Second })
+	handle := p.create("data")
+	target := p.mount(handle, backends.MountOptions{})
+	time.Sleep(4 * time.Second)
+	first := p.wantClients(1)
+	p.write(target, "x")
+	if err := p.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("its end", func() bool {
+		left, err := os.ReadDir(filepath.Join(p.run, "gluster", "pool"))
+		return err == nil && len(left) == 0 && len(p.clients()) == 0
+	})
+	p.want(p.mount(handle, backends.MountOptions{}), "x")
+	if again := p.wantClients(1); again[0] == first[0] {
+		t.Error("the client is the same")
+	}
+}
+
+// Mounting fails in time, for a reason that is told, and leaves nothing.
+func TestCauses(t *testing.T) {
+	need(t)
+	frozen := nodeProcess(t, "g1")
+	for _, test := range []struct {
+		name, want string
+		change     func(*testing.T, *gluster.Config)
+	}{
+		{"unknown volume", "know no Gluster volume nope", func(_ *testing.T, c *gluster.Config) { c.Volume = "nope" }},
+		{"no server", "no server of the pool answers (10.98.0.99)", func(_ *testing.T, c *gluster.Config) { c.Servers = []string{"10.98.0.99"} }},
+		{"no name", "can be found by its name (nosuch.invalid)", func(_ *testing.T, c *gluster.Config) { c.Servers = []string{"nosuch.invalid"} }},
+		{"no directory", "has no directory nosub", func(_ *testing.T, c *gluster.Config) { c.Subdir = "nosub" }},
+		{"refused", "refuses this host", func(t *testing.T, c *gluster.Config) {
+			gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.1")
+			t.Cleanup(func() { gluster1(t, "volume", "reset", "gv0", "auth.reject") })
+		}},
+		{"frozen", "no server of the pool answers (10.98.0.41)", func(t *testing.T, c *gluster.Config) {
+			c.Servers, c.MountTimeout = []string{"10.98.0.41"}, 2*time.Second
+			root(t) // while it answers
+			freeze(t, frozen)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPool(t, func(c *gluster.Config) { test.change(t, c) })
+			begin := time.Now()
+			_, err := p.Plan(t.Context(), backends.Request{ID: "v.0123456789ab"})
+			if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+			if took := time.Since(begin); took > 16*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			p.wantClients(0)
+			if left, err := os.ReadDir(filepath.Join(p.run, "gluster", "pool")); err != nil || len(left) > 0 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// A first server that takes connections and says nothing costs some seconds.
+func TestFirstServerFrozen(t *testing.T) {
+	need(t)
+	root(t)
+	freeze(t, nodeProcess(t, "g1"))
+	p := newPool(t, nil)
+	p.write(p.mount(p.create("data"), backends.MountOptions{}), "x")
+}
+
+// Whole Gluster volumes are volumes where the configuration says so.
+func TestWholeVolume(t *testing.T) {
+	need(t)
+	gluster1(t, "volume", "create", "team-a", "10.98.0.41:"+filepath.Join(nodeDir("g1"), "brick/team-a"), "force")
+	gluster1(t, "volume", "start", "team-a")
+	t.Cleanup(func() {
+		gluster1(t, "volume", "stop", "team-a", "force")
+		gluster1(t, "volume", "delete", "team-a")
+	})
+	p := newPool(t, func(c *gluster.Config) { c.GlusterVolumes = []string{"team-*"} })
+	plan := func(name string) (backends.Volume, error) {
+		return p.Plan(t.Context(), backends.Request{ID: "v.0123456789ab", Options: map[string]string{gluster.OptionVolume: name}})
+	}
+	for _, bad := range []string{"gv0", "other", "team-a/../x", "team-a/", "/", ""} {
+		if _, err := plan(bad); !errors.Is(err, backends.ErrInvalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if _, err := plan("team-a/sub"); !errors.Is(err, backends.ErrNotFound) {
+		t.Errorf("missing directory: %v", err)
+	}
+	v, err := plan("team-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := p.mount(v.Handle, backends.MountOptions{})
+	p.write(target, "x")
+	if err := os.Mkdir(filepath.Join(target, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sub, err := plan("team-a/sub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := p.mount(sub.Handle, backends.MountOptions{Alone: true})
+	p.write(own, "y")
+	p.want(filepath.Join(target, "sub"), "y")
+	for _, h := range []string{v.Handle, sub.Handle} {
+		if err := p.Remove(t.Context(), h); !errors.Is(err, backends.ErrInvalid) {
+			t.Errorf("remove %s: %v", h, err)
+		}
+		if info, err := p.Stat(t.Context(), h); err != nil || !strings.HasSuffix(info.Location, strings.TrimPrefix(h, "gluster")) {
+			t.Errorf("stat %s: %+v, %v", h, info, err)
+		}
+	}
+}
+
+// nodeDir is where a node of testdata/nodes.bash keeps its files.
+func nodeDir(node string) string { return filepath.Join(os.Getenv("WORLD"), "nodes", node) }
+
+// gluster1 runs the gluster command on the first node.
+func gluster1(t *testing.T, args ...string) {
+	t.Helper()
+	pid, err := os.ReadFile(filepath.Join(nodeDir("g1"), "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := append([]string{"--target", strings.TrimSpace(string(pid)), "--mount", "--net", "gluster", "--mode=script"}, args...)
+	if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
+		t.Fatalf("gluster %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// nodeProcess is the glusterd of a node.
+func nodeProcess(t *testing.T, node string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(nodeDir(node), "run/glusterd.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// freeze stops a process until the test has ended.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	})
+}

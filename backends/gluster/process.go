@@ -1,0 +1,142 @@
+package gluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
+)
+
+// program is the client; see glusterfs(8).
+const program = "glusterfs"
+
+// process is a client that this process has started.
+type process struct {
+	host.Process
+	said  *os.File      // what it, or systemd-run, wrote outside of its log
+	ended chan struct{} // closed once it has
+}
+
+// spawn starts a client. It is no child of a control group that ends with dvold:
+// under systemd it gets a scope of its own, as what KillMode leaves alone would
+// still end with "systemctl kill", or with a group that runs out of memory.
+// Elsewhere it is a session of its own.
+func spawn(args []string) (*process, error) {
+	argv := append([]string{program}, args...)
+	if underSystemd() {
+		argv = append([]string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=dvol-clients.slice", "--"}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	said, err := os.CreateTemp("", "dvol-client")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(said.Name()) // else it is one more file in a directory for such
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		said.Close()
+		return nil, err
+	}
+	p := &process{said: said, ended: make(chan struct{})}
+	p.Process, err = host.FindProcess(cmd.Process.Pid) // it is not reaped yet
+	go func() {
+		_ = cmd.Wait() // what it had to say is in its log
+		close(p.ended)
+	}()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, cmd.Process.Kill(), said.Close())
+	}
+	return p, nil
+}
+
+// output is the end of what the process wrote outside of its log.
+func (p *process) output() string {
+	text := make([]byte, 4096)
+	n, _ := p.said.ReadAt(text, 0)
+	return string(bytes.TrimSpace(text[:n]))
+}
+
+// underSystemd is sd_booted(3).
+func underSystemd() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
+
+// clientsAt returns the clients that were started for mountpoint, which they
+// have as their last argument, and no other: it is ours alone. They may serve
+// what was mounted there and has been bound elsewhere since.
+func clientsAt(mountpoint string) ([]host.Process, error) {
+	all, err := clientsBelow(filepath.Dir(mountpoint))
+	return all[filepath.Base(mountpoint)], err
+}
+
+// clientsBelow is clientsAt for all mountpoints in dir, by their names.
+func clientsBelow(dir string) (map[string][]host.Process, error) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string][]host.Process)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + name + "/cmdline")
+		if err != nil || len(text) == 0 { // it has ended, or is of the kernel
+			continue
+		}
+		args := bytes.Split(bytes.TrimSuffix(text, []byte{0}), []byte{0})
+		last := string(args[len(args)-1])
+		if filepath.Base(string(args[0])) != program || filepath.Dir(last) != dir {
+			continue
+		}
+		p, err := host.FindProcess(pid)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[filepath.Base(last)] = append(found[filepath.Base(last)], p)
+	}
+	return found, nil
+}
+
+// kill ends a process, which is told by its start from a later one of that
+// number. One that has ended is no error.
+func kill(p host.Process) error {
+	handle, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(handle)
+	if !p.Alive() { // another has its number
+		return nil
+	}
+	err = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill client %d: %w", p.PID, err)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package gluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// shared is the one client on this host of a Gluster volume, for all volumes in
+// it that are not exclusive: they are directories of its file system, bound to
+// where they are wanted.
+//
+// Each client that is started has a mountpoint of its own, dir/key.number, by
+// which it is found again. Nothing is written down: what runs and is mounted
+// says it all.
+type shared struct {
+	spec // but for mountpoint
+	dir  string
+	key  string
+	wait time.Duration // for a client to answer
+	slog *slog.Logger
+
+	turn chan struct{} // held by who looks for, starts, heals or stops the client
+
+	mu    sync.Mutex // guards the fields below
+	now   *client    // nil if none is known
+	calls int        // that use it at the moment
+	used  time.Time  // when it was last seen in use
+}
+
+func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *shared {
+	return &shared{spec: s, dir: dir, key: key, wait: wait, slog: log.With("gluster_volume", s.volume), turn: make(chan struct{}, 1), used: time.Now()}
+}
+
+// enter returns where the client has the Gluster volume mounted, after it was
+// started if need be. It stays there until leave is called.
+func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), err error) {
+	s.mu.Lock()
+	s.calls++
+	now := s.now
+	s.mu.Unlock()
+	leave = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.calls--
+		s.used = time.Now()
+	}
+	if now == nil || !now.healthy() {
+		now, err = s.bringUp(ctx)
+	}
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	return now.mountpoint, leave, nil
+}
+
+// bringUp finds or starts the client, and has the volumes that a dead one served
+// served again. It may be called concurrently.
+func (s *shared) bringUp(ctx context.Context) (*client, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.wait, fmt.Errorf("no answer for %v (mount_timeout)", s.wait))
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the client of Gluster volume %s is not up yet: %w: %w", s.volume, backends.ErrUnavailable, context.Cause(ctx))
+	}
+	now, dead, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	if now == nil {
+		if now, err = s.startNew(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, point := range dead {
+		if err := s.heal(ctx, point, now); err != nil {
+			s.slog.Error("volumes of a client that has ended are not served again", "mountpoint", point, "err", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = now
+	return now, nil
+}
+
+func (s *shared) startNew(ctx context.Context) (*client, error) {
+	one := s.spec
+	one.mountpoint = filepath.Join(s.dir, fmt.Sprintf("%s.%08x", s.key, rand.Uint32()))
+	begin := time.Now()
+	c, err := one.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.slog.Info("client started", "process", c.PID, "mountpoint", c.mountpoint, "took", time.Since(begin).Round(time.Millisecond))
+	return c, nil
+}
+
+// look finds the client that runs, and the mountpoints of those that have ended.
+// Mountpoints that nobody has any more are removed.
+func (s *shared) look() (now *client, dead []string, err error) {
+	points, err := s.points()
+	if err != nil || len(points) == 0 {
+		return nil, nil, err
+	}
+	running, err := clientsBelow(s.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, point := range points {
+		mounted, err := host.IsMountpoint(point)
+		if err != nil {
+			return nil, nil, err
+		}
+		processes := running[filepath.Base(point)]
+		switch {
+		case mounted && len(processes) > 0:
+			c, err := found(processes[0], point)
+			if err != nil {
+				return nil, nil, err
+			}
+			if now == nil && c != nil {
+				now = c
+			}
+		case mounted:
+			dead = append(dead, point)
+		case len(processes) == 0 && s.abandoned(point):
+			if err := host.RemoveMountpoint(point); err != nil {
+				return nil, nil, err
+			}
+		}
+		// Else its file system serves what is still bound elsewhere, and goes with that.
+	}
+	return now, dead, nil
+}
+
+// abandoned tells whether whoever made a mountpoint has given up by now.
+func (s *shared) abandoned(point string) bool {
+	info, err := os.Lstat(point)
+	return err == nil && time.Since(info.ModTime()) > s.wait+endTime
+}
+
+// points are the mountpoints there are.
+func (s *shared) points() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var points []string
+	for _, e := range entries {
+		if number, ok := strings.CutPrefix(e.Name(), s.key+"."); ok && len(number) == 8 && e.IsDir() {
+			points = append(points, filepath.Join(s.dir, e.Name()))
+		}
+	}
+	return points, nil
+}
+
+// tend heals what a client that has ended has left, and stops one that nothing
+// has been mounted of for as long as grace. It asks nothing of the storage,
+// unless there is something to heal.
+func (s *shared) tend(ctx context.Context, grace time.Duration) error {
+	s.mu.Lock()
+	now, calls, used := s.now, s.calls, s.used
+	s.mu.Unlock()
+	switch {
+	case now == nil || !now.healthy():
+		points, err := s.points()
+		if err != nil || len(points) == 0 {
+			return err
+		}
+		now, dead, err := s.lookAlone()
+		if err != nil || now == nil && len(dead) == 0 {
+			return err
+		}
+		_, err = s.bringUp(ctx)
+		return err
+	case calls > 0 || time.Since(used) < grace:
+		return nil
+	}
+	bound, err := s.bound(now)
+	if err != nil {
+		return err
+	}
+	if len(bound) > 0 {
+		s.mu.Lock()
+		s.used = time.Now()
+		s.mu.Unlock()
+		return nil
+	}
+	return s.stop(ctx, now, grace)
+}
+
+// lookAlone is look, unless somebody is at it.
+func (s *shared) lookAlone() (*client, []string, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+		return s.look()
+	default:
+		return nil, nil, nil
+	}
+}
+
+// stop unmounts the client's file system, unless it is in use again. The client
+// ends with that.
+func (s *shared) stop(ctx context.Context, c *client, grace time.Duration) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	if s.calls > 0 || s.now != c || time.Since(s.used) < grace {
+		s.mu.Unlock()
+		return nil
+	}
+	s.now = nil // who enters now waits for its turn
+	s.mu.Unlock()
+	if err := host.Unmount(c.mountpoint); err != nil {
+		return err
+	}
+	err := awaitEnd(ctx, c.Process) // a container that another engine runs may have a volume
+	if err == nil {
+		err = host.RemoveMountpoint(c.mountpoint)
+	}
+	if err == nil {
+		s.slog.Info("client ended, for nothing is mounted of it", "process", c.PID)
+	}
+	return err
+}

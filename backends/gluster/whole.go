@@ -1,0 +1,130 @@
+package gluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+)
+
+// OptionVolume is the option of a volume that is a whole Gluster volume, or a
+// directory of one: NAME or NAME/DIRECTORY.
+const OptionVolume = "gluster_volume"
+
+// wholePrefix begins the handle of such a volume. What is adopted can't lie
+// there: "gluster:" is no directory's name that a pool would accept.
+const wholePrefix = "gluster:"
+
+// isWhole tells whether a handle is that of a whole Gluster volume.
+func isWhole(handle string) bool { return strings.HasPrefix(handle, wholePrefix) }
+
+// wholeOf returns what the handle stands for; the path is "." for all of it.
+func wholeOf(handle string) (volume, dir string, err error) {
+	name, ok := strings.CutPrefix(handle, wholePrefix)
+	volume, dir, below := strings.Cut(name, "/")
+	if !ok || !volumePattern.MatchString(volume) || below && !isPlainPath(dir) {
+		return "", "", fmt.Errorf("%q is not the handle of a volume: %w", handle, backends.ErrInvalid)
+	}
+	if !below {
+		dir = "."
+	}
+	return volume, dir, nil
+}
+
+// planWhole is Plan for a whole Gluster volume.
+func (p *Pool) planWhole(ctx context.Context, r backends.Request) (backends.Volume, error) {
+	none := backends.Volume{}
+	if err := backends.CheckOptions(r.Options, OptionVolume); err != nil {
+		return none, err
+	}
+	if r.Adopt != "" || r.Size != 0 || r.UID != nil || r.GID != nil || r.Mode != nil {
+		return none, fmt.Errorf("%s: it is taken as it is: leave out adopt, size, uid, gid and mode: %w", OptionVolume, backends.ErrInvalid)
+	}
+	handle := wholePrefix + r.Options[OptionVolume]
+	volume, _, err := wholeOf(handle)
+	if err != nil {
+		return none, fmt.Errorf(`%s: %q is not NAME or NAME/DIRECTORY, free of ".", ".." and needless slashes: %w`, OptionVolume, r.Options[OptionVolume], backends.ErrInvalid)
+	}
+	if err := p.allows(volume); err != nil {
+		return none, err
+	}
+	_, err = p.statWhole(ctx, handle)
+	return backends.Volume{Handle: handle, Adopted: true, Options: r.Options}, err
+}
+
+// allows returns ErrInvalid unless the pool's configuration has the Gluster volume
+// used as a whole. It is asked in each call, as a configuration may change.
+func (p *Pool) allows(volume string) error {
+	if volume == p.config.Volume {
+		return fmt.Errorf("%s: %s is the pool's own, with other volumes in it: take a directory of it by adopt: %w", OptionVolume, volume, backends.ErrInvalid)
+	}
+	for _, pattern := range p.config.GlusterVolumes {
+		if ok, err := path.Match(pattern, volume); err == nil && ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: the pool's configuration does not allow %s: add it to gluster_volumes there: %w", OptionVolume, volume, backends.ErrInvalid)
+}
+
+// inWhole calls f with the open directory that a handle stands for, and the path
+// of the root of its Gluster volume.
+func (p *Pool) inWhole(ctx context.Context, handle string, f func(root, dir string) error) error {
+	volume, dir, err := wholeOf(handle)
+	if err != nil {
+		return err
+	}
+	if err := p.allows(volume); err != nil {
+		return err
+	}
+	root, leave, err := p.sharedOf(volume).enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return f(root, dir)
+}
+
+func (p *Pool) statWhole(ctx context.Context, handle string) (info backends.Info, err error) {
+	err = p.inWhole(ctx, handle, func(root, dir string) error {
+		r, err := os.OpenFile(root, unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		d, err := openBelow(r, dir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(int(d.Fd()), &st); err != nil {
+			return &os.PathError{Op: "statfs", Path: d.Name(), Err: err}
+		}
+		info.Used = -1
+		if dir == "." {
+			info.Used = int64(st.Blocks-st.Bfree) * st.Frsize
+		}
+		return nil
+	})
+	info.Location = p.locate(strings.TrimPrefix(handle, wholePrefix))
+	return info, err
+}
+
+func (p *Pool) mountWhole(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	if !o.Alone {
+		return p.inWhole(ctx, handle, func(root, dir string) error { return bindAt(root, dir, target, o.ReadOnly) })
+	}
+	volume, dir, err := wholeOf(handle)
+	if err != nil {
+		return err
+	}
+	if err := p.allows(volume); err != nil {
+		return err
+	}
+	return p.mountOwn(ctx, p.specOf(volume, ""), dir, target, o.ReadOnly, func(root string) error { return bindAt(root, dir, target, o.ReadOnly) })
+}
