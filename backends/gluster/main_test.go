@@ -20,7 +20,7 @@ import (
 )
 
 // servers are the addresses of the GlusterFS nodes.
-func servers() []string { return strings.Fields(os.Getenv("DVOL_TEST_GLUSTER")) }
+func servers() []string { return strings.Fields(os.Getenv("GLUSTER_NODES")) }
 
 // open opens a pool on gv0, whose clients end with the test.
 func open(t *testing.T, run string, change func(*gluster.Config)) *gluster.Pool {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings up three GlusterFS nodes, g1 to g3 at 10.98.0.41 to 43, and gv0, a replica of three on them, then runs a command
-# at 10.98.0.1, with DVOL_TEST_GLUSTER set to the addresses. To be run by hack/world, with which all of it ends.
+# at 10.98.0.1, with GLUSTER_NODES set to the addresses. To be run by hack/world, with which all of it ends.
 #
 # usage: nodes.bash COMMAND [ARGUMENT]...
 #        nodes.bash start NODE       starts the glusterd of a node, and it the bricks, in the same world
@@ -78,5 +78,5 @@ bricks=()
 for i in 1 2 3; do bricks+=("10.98.0.4$i:$nodes/g$i/brick/gv0"); done
 on g1 gluster --mode=script volume create gv0 replica 3 "${bricks[@]}" force >/dev/null
 on g1 gluster --mode=script volume start gv0 >/dev/null
-export DVOL_TEST_GLUSTER="10.98.0.41 10.98.0.42 10.98.0.43"
+export GLUSTER_NODES="10.98.0.41 10.98.0.42 10.98.0.43"
 "$@"
