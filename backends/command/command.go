@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/program"
 )
 
 // Fencer runs the command. Where it runs twice at once, also on two hosts, it
@@ -98,10 +99,10 @@ func (c *Fencer) run(ctx context.Context, action string, f backends.Fence) (said
 	if err != nil {
 		return "", err
 	}
-	if err := checkTrusted(c.config.Argv[0]); err != nil { // it may have changed since the start
+	if err := program.CheckTrusted(c.config.Argv[0]); err != nil { // it may have changed since the start
 		return "", err
 	}
-	return run(ctx, c.config.Argv, env, c.config.Timeout)
+	return program.Run(ctx, c.config.Argv, env, c.config.Timeout, nil)
 }
 
 // checkCovered returns an error unless the command cuts off at least the domain

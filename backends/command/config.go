@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dvol/dvold/internal/program"
 )
 
 // What Config.Covers may be.
@@ -63,7 +65,7 @@ func (c Config) Validate() error {
 	if err := checkFacts(c.Facts); err != nil {
 		return fmt.Errorf("fence_facts: %w", err)
 	}
-	if err := checkTrusted(c.Argv[0]); err != nil {
+	if err := program.CheckTrusted(c.Argv[0]); err != nil {
 		return fmt.Errorf("fence_command: %w", err)
 	}
 	return nil

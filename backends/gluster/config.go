@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dvol/dvold/internal/program"
 )
 
 // Config describes a pool.
@@ -34,6 +36,14 @@ type Config struct {
 	LogDir   string `yaml:"log_dir"`
 	LogLevel string `yaml:"log_level"`
 
+	// Management runs gluster(8) on a server of the Gluster volume, to which its
+	// arguments are appended: the absolute path of a program that nobody but root
+	// can change, /usr/sbin/gluster on a server, or ssh and its arguments elsewhere.
+	// Without it there are no sizes, and no fence.
+	Management []string `yaml:"management"`
+	// ManagementTimeout is how long one such command may take.
+	ManagementTimeout time.Duration `yaml:"management_timeout"`
+
 	// MountTimeout is how long it may take until a client answers.
 	MountTimeout time.Duration `yaml:"mount_timeout"`
 	// ClientGrace is how long a shared client runs on without a volume.
@@ -42,7 +52,7 @@ type Config struct {
 
 // DefaultConfig returns what holds where a configuration says nothing else.
 func DefaultConfig() Config {
-	return Config{LogDir: "/var/log/glusterfs", LogLevel: "WARNING", MountTimeout: 15 * time.Second, ClientGrace: time.Minute}
+	return Config{LogDir: "/var/log/glusterfs", LogLevel: "WARNING", ManagementTimeout: 30 * time.Second, MountTimeout: 15 * time.Second, ClientGrace: time.Minute}
 }
 
 // Location tells people where the pool lies.
@@ -50,7 +60,7 @@ func (c Config) Location() string {
 	return strings.Join(c.Servers, ",") + ":/" + path.Join(c.Volume, strings.TrimPrefix(c.Subdir, "/"))
 }
 
-// What MountTimeout may be: Docker waits two minutes.
+// What MountTimeout and ManagementTimeout may be: Docker waits two minutes.
 const (
 	minMountTimeout = time.Second
 	maxMountTimeout = 80 * time.Second
@@ -93,11 +103,30 @@ func (c Config) Validate() error {
 	if levels := []string{"TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NONE"}; !slices.Contains(levels, c.LogLevel) {
 		return fmt.Errorf("log_level: %q is not one of: %s", c.LogLevel, strings.Join(levels, ", "))
 	}
+	if err := c.validateManagement(); err != nil {
+		return err
+	}
 	if c.MountTimeout < minMountTimeout || c.MountTimeout > maxMountTimeout {
 		return fmt.Errorf("mount_timeout: %v is not between %v and %v", c.MountTimeout, minMountTimeout, maxMountTimeout)
 	}
 	if c.ClientGrace < 0 {
 		return fmt.Errorf("client_grace: %v is below 0", c.ClientGrace)
+	}
+	return nil
+}
+
+func (c Config) validateManagement() error {
+	if c.ManagementTimeout < minMountTimeout || c.ManagementTimeout > maxMountTimeout {
+		return fmt.Errorf("management_timeout: %v is not between %v and %v", c.ManagementTimeout, minMountTimeout, maxMountTimeout)
+	}
+	if len(c.Management) == 0 {
+		return nil
+	}
+	if !filepath.IsAbs(c.Management[0]) {
+		return fmt.Errorf("management: %q does not begin with an absolute path", c.Management)
+	}
+	if err := program.CheckTrusted(c.Management[0]); err != nil {
+		return fmt.Errorf("management: %w", err)
 	}
 	return nil
 }

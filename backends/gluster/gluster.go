@@ -14,7 +14,6 @@ package gluster
 
 import (
 	"context"
-
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,6 +32,7 @@ type Pool struct {
 	name   string
 	dir    string // of the clients' mountpoints
 	log    *slog.Logger
+	manage management
 
 	tending sync.WaitGroup
 	end     context.CancelFunc
@@ -68,6 +68,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	p := &Pool{config: c, name: name, dir: dir, log: log, end: end, clients: make(map[string]*shared)}
+	p.manage = management{c.Management, c.ManagementTimeout}
 	p.sharedOf(c.Volume)
 	if err := p.findOthers(); err != nil {
 		end()

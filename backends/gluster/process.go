@@ -16,8 +16,8 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// program is the client; see glusterfs(8).
-const program = "glusterfs"
+// clientProgram is the client; see glusterfs(8).
+const clientProgram = "glusterfs"
 
 // process is a client that this process has started.
 type process struct {
@@ -31,7 +31,7 @@ type process struct {
 // still end with "systemctl kill", or with a group that runs out of memory.
 // Elsewhere it is a session of its own.
 func spawn(args []string) (*process, error) {
-	argv := append([]string{program}, args...)
+	argv := append([]string{clientProgram}, args...)
 	if underSystemd() {
 		argv = append([]string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=dvol-clients.slice", "--"}, argv...)
 	}
@@ -105,7 +105,7 @@ func clientsBelow(dir string) (map[string][]host.Process, error) {
 		}
 		args := bytes.Split(bytes.TrimSuffix(text, []byte{0}), []byte{0})
 		last := string(args[len(args)-1])
-		if filepath.Base(string(args[0])) != program || filepath.Dir(last) != dir {
+		if filepath.Base(string(args[0])) != clientProgram || filepath.Dir(last) != dir {
 			continue
 		}
 		p, err := host.FindProcess(pid)

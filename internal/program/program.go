@@ -1,4 +1,6 @@
-package command
+// Package program runs programs of the operator's choice, within bounds of time
+// and memory, and tells whether they can be trusted.
+package program
 
 import (
 	"bytes"
@@ -6,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -26,11 +30,14 @@ const (
 	killTime = 5 * time.Second
 )
 
-// run runs argv with the environment env, no input, and nothing inherited, and
+// Run runs argv with the environment env, no input, and nothing inherited, and
 // returns the last line that it wrote. Its exit status 0 before ctx ends and the
 // timeout is over is success, and nothing else is. In any case its process group
 // is gone then, as far as the kernel lets go of it.
-func run(ctx context.Context, argv, env []string, timeout time.Duration) (said string, err error) {
+//
+// To stdout goes also what it writes to its standard output, unless that is nil;
+// an error from there ends nothing but that.
+func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout io.Writer) (said string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
@@ -40,6 +47,9 @@ func run(ctx context.Context, argv, env []string, timeout time.Duration) (said s
 	command := exec.Command(argv[0], argv[1:]...)
 	command.Env, command.Dir = env, "/"
 	command.Stdout, command.Stderr = &output, &output
+	if stdout != nil {
+		command.Stdout = io.MultiWriter(&output, stdout)
+	}
 	command.WaitDelay = pipeTime
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
@@ -97,8 +107,11 @@ func awaitExit(ctx context.Context, pid int) bool {
 	}
 }
 
-// tail keeps the end of what is written to it.
-type tail struct{ end []byte }
+// tail keeps the end of what is written to it, at once or not.
+type tail struct {
+	mu  sync.Mutex // guards end
+	end []byte
+}
 
 // What a tail keeps, and shows of it, in bytes.
 const (
@@ -107,6 +120,8 @@ const (
 )
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.end = append(t.end, p[max(0, len(p)-kept):]...)
 	if over := len(t.end) - kept; over > 0 {
 		t.end = append(t.end[:0], t.end[over:]...)
@@ -116,6 +131,8 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // lastLine returns the last line with anything in it, fit for a message.
 func (t *tail) lastLine() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	text := bytes.TrimSpace(t.end)
 	return printable(bytes.TrimSpace(text[bytes.LastIndexByte(text, '\n')+1:]))
 }

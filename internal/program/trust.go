@@ -1,4 +1,4 @@
-package command
+package program
 
 import (
 	"fmt"
@@ -14,10 +14,10 @@ import (
 // maxLinks is where the kernel gives up, too.
 const maxLinks = 40
 
-// checkTrusted returns an error unless path, which is absolute, is a program
+// CheckTrusted returns an error unless path, which is absolute, is a program
 // that can be run and that nobody but root can change or replace: not the file,
 // nor a directory or symbolic link on the way to it.
-func checkTrusted(path string) error {
+func CheckTrusted(path string) error {
 	at, links := "/", 0
 	for rest := strings.Split(path, "/"); len(rest) > 0; {
 		name := rest[0]
