@@ -134,4 +134,9 @@ type MountOptions struct {
 	// it can be ended with it. A backend whose volumes share one is free to
 	// ignore it, and must then not be in a pool that says otherwise.
 	Alone bool
+	// Identity is what the pool's Fencer answered when this host became the owner
+	// of the volume, and what it will be cut off by; nil if there is none. A
+	// Backend that is that Fencer mounts it so that the identity is true, or
+	// returns an error.
+	Identity *Identity
 }

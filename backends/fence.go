@@ -1,6 +1,14 @@
 package backends
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrCannotFence is what Identity returns where this host can't be cut off by
+// whatever is tried: its text says why. Then the volume can be used, and is taken
+// over from this host by other means, or by an operator.
+var ErrCannotFence = errors.New("this host can't be fenced")
 
 // Fencer keeps a host from writing to a volume, whatever that host does. A pool
 // has one if its Backend is one, or if the operator configured a command.
@@ -10,7 +18,7 @@ import "context"
 type Fencer interface {
 	// Identity returns what Fence will need to cut this host off from the
 	// volume later, and the domain that such a fence covers. It is asked before
-	// the volume is mounted, and recorded.
+	// the volume is mounted, and recorded. It may return ErrCannotFence.
 	Identity(ctx context.Context, handle string) (Identity, error)
 
 	// Fence returns nil only once no write of that host can reach the volume
@@ -31,6 +39,14 @@ type Fencer interface {
 	// Effect says in one clause what a fence of f would do, and hit besides the
 	// volume. It asks nobody.
 	Effect(f Fence) string
+}
+
+// Serial is a Fencer that must not be at work twice at once, on whichever hosts,
+// where Turn answers the same: it changes something that storage has no means to
+// change in one step.
+type Serial interface {
+	// Turn returns words without spaces, with slashes between.
+	Turn(f Fence) string
 }
 
 // Identity is how the storage, or whoever fences, knows a host as the client of

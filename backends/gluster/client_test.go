@@ -364,17 +364,29 @@ func TestWholeVolume(t *testing.T) {
 // nodeDir is where a node of testdata/nodes.bash keeps its files.
 func nodeDir(node string) string { return filepath.Join(os.Getenv("WORLD"), "nodes", node) }
 
-// gluster1 runs the gluster command on the first node.
-func gluster1(t *testing.T, args ...string) {
+// nodePID is the first process of a node, or of another host of the world.
+func nodePID(t *testing.T, node string) int {
 	t.Helper()
-	pid, err := os.ReadFile(filepath.Join(nodeDir("g1"), "pid"))
+	text, err := os.ReadFile(filepath.Join(nodeDir(node), "pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := append([]string{"--target", strings.TrimSpace(string(pid)), "--mount", "--net", "gluster", "--mode=script"}, args...)
-	if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// gluster1 runs the gluster command on the first node, and returns its output.
+func gluster1(t *testing.T, args ...string) string {
+	t.Helper()
+	argv := append([]string{"--target", strconv.Itoa(nodePID(t, "g1")), "--mount", "--net", "gluster", "--mode=script"}, args...)
+	out, err := exec.Command("nsenter", argv...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("gluster %s: %v: %s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 // nodeProcess is the glusterd of a node.

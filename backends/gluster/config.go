@@ -2,6 +2,7 @@ package gluster
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,11 @@ type Config struct {
 	Management []string `yaml:"management"`
 	// ManagementTimeout is how long one such command may take.
 	ManagementTimeout time.Duration `yaml:"management_timeout"`
+
+	// ClientAddress is the address of this host from which the clients of exclusive
+	// volumes reach the bricks where there is Management, and that a fence rejects;
+	// empty means the one that is taken for the way there.
+	ClientAddress string `yaml:"client_address"`
 
 	// MountTimeout is how long it may take until a client answers.
 	MountTimeout time.Duration `yaml:"mount_timeout"`
@@ -118,6 +124,11 @@ func (c Config) Validate() error {
 func (c Config) validateManagement() error {
 	if c.ManagementTimeout < minMountTimeout || c.ManagementTimeout > maxMountTimeout {
 		return fmt.Errorf("management_timeout: %v is not between %v and %v", c.ManagementTimeout, minMountTimeout, maxMountTimeout)
+	}
+	if c.ClientAddress != "" {
+		if a, err := netip.ParseAddr(c.ClientAddress); err != nil || a.Zone() != "" {
+			return fmt.Errorf("client_address: %q is not an address", c.ClientAddress)
+		}
 	}
 	if len(c.Management) == 0 {
 		return nil

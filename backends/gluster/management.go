@@ -2,6 +2,7 @@ package gluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -44,48 +45,59 @@ func (m management) there() bool { return len(m.argv) > 0 }
 // that is nil. It returns a refused if glusterd answers, and did not do it; after
 // any other error it may have been done, or be done yet.
 func (m management) run(ctx context.Context, answer any, args ...string) error {
-	if !m.there() {
-		return fmt.Errorf("the pool has no management: %w", backends.ErrInvalid)
-	}
-	what := "gluster " + strings.Join(args, " ")
-	for _, a := range args {
-		if !word.MatchString(a) {
-			return fmt.Errorf("%s: %q is not fit for a command on a server: %w", what, a, backends.ErrInvalid)
-		}
-	}
-	if err := program.CheckTrusted(m.argv[0]); err != nil { // it may have changed since the start
-		return err
-	}
-	argv := append(append(m.argv[:len(m.argv):len(m.argv)], "--mode=script", "--xml"), args...)
-	var out limited
-	_, running := program.Run(ctx, argv, managementEnv, m.timeout, &out)
+	text, running := m.output(ctx, append([]string{"--xml"}, args...))
 	// With its own errors it exits with 0, or with 2, and says so in its answer.
 	var status struct {
 		Ret    *int   `xml:"opRet"`
 		Says   string `xml:"opErrstr"`
 		Output string `xml:"output"`
 	}
-	err := xml.Unmarshal(out.Bytes(), &status)
+	err := xml.Unmarshal(text, &status)
 	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", what, ctx.Err())
 	case err == nil && status.Ret != nil && *status.Ret != 0:
-		says := status.Says
-		if says == "" {
-			says = status.Output
-		}
-		return fmt.Errorf("%s: %w", what, refused{strings.Join(strings.Fields(says), " ")})
+		says := strings.Join(strings.Fields(cmp.Or(status.Says, status.Output)), " ")
+		return fmt.Errorf("%s: %w", commandLine(args), refused{says})
 	case running != nil:
-		return fmt.Errorf("%s: %w: %w", what, backends.ErrUnavailable, running)
+		return running
 	case err != nil || status.Ret == nil:
-		return fmt.Errorf("%s: no answer that could be understood: %w", what, errors.Join(backends.ErrUnavailable, err))
+		return fmt.Errorf("%s: no answer that could be understood: %w", commandLine(args), errors.Join(backends.ErrUnavailable, err))
 	case answer == nil:
 		return nil
 	}
-	if err := xml.Unmarshal(out.Bytes(), answer); err != nil {
-		return fmt.Errorf("%s: answer: %w", what, err)
+	if err := xml.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("%s: answer: %w", commandLine(args), err)
 	}
 	return nil
+}
+
+// text is run for what can't be answered in XML.
+func (m management) text(ctx context.Context, args ...string) ([]byte, error) {
+	return m.output(ctx, args)
+}
+
+func commandLine(args []string) string { return "gluster " + strings.Join(args, " ") }
+
+// output runs the command, and returns what it wrote to its standard output, also
+// beside an error.
+func (m management) output(ctx context.Context, args []string) ([]byte, error) {
+	if !m.there() {
+		return nil, fmt.Errorf("the pool has no management: %w", backends.ErrInvalid)
+	}
+	for _, a := range args {
+		if !word.MatchString(a) {
+			return nil, fmt.Errorf("%s: %q is not fit for a command on a server: %w", commandLine(args), a, backends.ErrInvalid)
+		}
+	}
+	if err := program.CheckTrusted(m.argv[0]); err != nil { // it may have changed since the start
+		return nil, fmt.Errorf("management: %w", err)
+	}
+	argv := append(append(m.argv[:len(m.argv):len(m.argv)], "--mode=script"), args...)
+	var out limited
+	_, err := program.Run(ctx, argv, managementEnv, m.timeout, &out)
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %w", commandLine(args), backends.ErrUnavailable, err)
+	}
+	return out.Bytes(), err
 }
 
 // limited is a buffer that takes no more than maxAnswer.

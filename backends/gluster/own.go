@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -36,17 +37,26 @@ func (p *Pool) ownPoint(target string) string {
 // access to the volume, and the client's.
 //
 // The volume is the directory path of the client's file system, which bind makes
-// appear at target.
-func (p *Pool) mountOwn(ctx context.Context, s spec, path, target string, readOnly bool, bind func(root string) error) error {
+// appear at target. If the volume is to be fenced by the address of the client,
+// that is bound to it, and the bricks must see it.
+func (p *Pool) mountOwn(ctx context.Context, s spec, path, target string, o backends.MountOptions, bind func(root string) error) error {
+	source, fenced, err := recordedSource(o.Identity, s.volume)
+	if err != nil {
+		return err
+	}
+	options := ownOptions[:]
+	if fenced {
+		options = append(options[:len(options):len(options)], bindOption(source.String()))
+	}
 	mounted, err := host.MountedAt(target)
 	if err != nil {
 		return err
 	}
 	if mounted != nil {
-		return p.checkOwn(mounted, path, readOnly)
+		return p.checkOwn(mounted, path, o.ReadOnly, options)
 	}
+	s.options = slices.Concat(s.options, options)
 	s.mountpoint = p.ownPoint(target)
-	s.options = append(s.options[:len(s.options):len(s.options)], ownOptions[:]...)
 	if err := p.clearOwn(ctx, s.mountpoint, target); err != nil {
 		return err
 	}
@@ -57,7 +67,12 @@ func (p *Pool) mountOwn(ctx context.Context, s spec, path, target string, readOn
 	if err != nil {
 		return err
 	}
-	err = bind(c.mountpoint)
+	if fenced {
+		err = p.checkSeen(ctx, c, s.volume, source)
+	}
+	if err == nil {
+		err = bind(c.mountpoint)
+	}
 	if err == nil {
 		err = host.Unmount(c.mountpoint)
 	}
@@ -152,8 +167,9 @@ func (p *Pool) unmountOwn(ctx context.Context, target string) error {
 }
 
 // checkOwn returns an error unless a mount shows the directory path of a file
-// system that a client of its own serves, in the way that is asked for.
-func (p *Pool) checkOwn(m *mountinfo.Info, path string, readOnly bool) error {
+// system that a client of its own serves, in the way that is asked for, and with
+// the options.
+func (p *Pool) checkOwn(m *mountinfo.Info, path string, readOnly bool, options []string) error {
 	processes, err := clientsAt(p.ownPoint(m.Mountpoint))
 	if err != nil {
 		return err
@@ -165,6 +181,15 @@ func (p *Pool) checkOwn(m *mountinfo.Info, path string, readOnly bool) error {
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", m.Mountpoint, !readOnly, backends.ErrInUse)
 	case len(processes) == 0:
 		return fmt.Errorf("its client has ended: stop its containers, and start them again: %w", backends.ErrUnavailable)
+	}
+	args, err := arguments(processes[0].PID)
+	if err != nil {
+		return err
+	}
+	for _, option := range options {
+		if !slices.Contains(args, option) {
+			return fmt.Errorf("its client runs without %s: stop its containers, and start them again: %w", option, backends.ErrInUse)
+		}
 	}
 	return nil
 }

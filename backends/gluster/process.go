@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -99,13 +100,12 @@ func clientsBelow(dir string) (map[string][]host.Process, error) {
 		if err != nil {
 			continue
 		}
-		text, err := os.ReadFile("/proc/" + name + "/cmdline")
-		if err != nil || len(text) == 0 { // it has ended, or is of the kernel
+		args, err := arguments(pid)
+		if err != nil || len(args) == 0 { // it has ended, or is of the kernel
 			continue
 		}
-		args := bytes.Split(bytes.TrimSuffix(text, []byte{0}), []byte{0})
-		last := string(args[len(args)-1])
-		if filepath.Base(string(args[0])) != clientProgram || filepath.Dir(last) != dir {
+		last := args[len(args)-1]
+		if filepath.Base(args[0]) != clientProgram || filepath.Dir(last) != dir {
 			continue
 		}
 		p, err := host.FindProcess(pid)
@@ -118,6 +118,15 @@ func clientsBelow(dir string) (map[string][]host.Process, error) {
 		found[filepath.Base(last)] = append(found[filepath.Base(last)], p)
 	}
 	return found, nil
+}
+
+// arguments are those of a process, its name first; none if it has ended.
+func arguments(pid int) ([]string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
 }
 
 // kill ends a process, which is told by its start from a later one of that

@@ -86,7 +86,7 @@ func (p *Pool) Mount(ctx context.Context, handle, target string, o backends.Moun
 	case !o.Alone:
 		return wrap("", handle, p.with(ctx, func(d *local.Pool) error { return d.Mount(ctx, handle, target, o) }))
 	}
-	return wrap("mount", handle, p.mountOwn(ctx, p.specOf(p.config.Volume, p.config.Subdir), handle, target, o.ReadOnly, func(root string) error {
+	return wrap("mount", handle, p.mountOwn(ctx, p.specOf(p.config.Volume, p.config.Subdir), handle, target, o, func(root string) error {
 		d, err := p.at(root)
 		if err != nil {
 			return err

@@ -126,5 +126,5 @@ func (p *Pool) mountWhole(ctx context.Context, handle, target string, o backends
 	if err := p.allows(volume); err != nil {
 		return err
 	}
-	return p.mountOwn(ctx, p.specOf(volume, ""), dir, target, o.ReadOnly, func(root string) error { return bindAt(root, dir, target, o.ReadOnly) })
+	return p.mountOwn(ctx, p.specOf(volume, ""), dir, target, o, func(root string) error { return bindAt(root, dir, target, o.ReadOnly) })
 }

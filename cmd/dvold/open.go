@@ -72,8 +72,15 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		if err := c.Validate(); err != nil {
 			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
-		open := func(log *slog.Logger) (backends.Backend, error) { return gluster.Open(c, name, cfg.RunDir, log) }
-		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
+		fences := len(c.Management) > 0
+		open := func(log *slog.Logger) (backends.Backend, error) {
+			p, err := gluster.Open(c, name, cfg.RunDir, log)
+			if err != nil || !fences {
+				return p, err
+			}
+			return p.Fencing(), nil
+		}
+		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
 	}
 	return opener{}, fmt.Errorf("pool %q: type %q is not one of: gluster, local", name, p.Type)
 }

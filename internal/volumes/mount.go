@@ -194,9 +194,11 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) e
 		return fmt.Errorf("make mountpoint: %w", err)
 	}
 	m.step("mount: mountpoint made")
-	err := p.do(ctx, func(b backends.Backend) error {
-		return b.Mount(ctx, e.Handle, target, backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: e.Exclusive && p.Alone})
-	})
+	o := backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: e.Exclusive && p.Alone}
+	if own, ok := m.owned(e.Name); ok && e.Exclusive && own.terms.Fence != nil {
+		o.Identity = &own.terms.Fence.Identity
+	}
+	err := p.do(ctx, func(b backends.Backend) error { return b.Mount(ctx, e.Handle, target, o) })
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/internal/standing"
 )
@@ -210,6 +211,11 @@ func (m *Manager) termsOf(ctx context.Context, session coordination.Session, r r
 		return t, nil
 	}
 	identity, err := p.Fencer.Identity(ctx, r.Handle)
+	if errors.Is(err, backends.ErrCannotFence) {
+		m.log.Warn("this host owns a volume from which it can't be cut off", "volume", r.Name, "pool", p.Name, "err", err)
+		t.Incapable = err.Error()
+		return t, nil
+	}
 	if err != nil {
 		return t, fmt.Errorf("find out how this host could be cut off: %w", err)
 	}

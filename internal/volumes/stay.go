@@ -109,6 +109,7 @@ func (m *Manager) join(ctx context.Context) error {
 	}
 	m.unfinished.Store(true)
 	m.fenced.Store(true)
+	m.turnLeft.Store(true)
 	m.later(&m.unsettled)
 	if err := m.keepStay(session.Incarnation()); err != nil {
 		m.log.Error("a reboot will not prove that this host let go of its volumes", "err", err)

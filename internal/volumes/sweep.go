@@ -176,13 +176,19 @@ func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy
 			m.fenced.Store(true)
 		}
 	}
+	if m.turnLeft.Swap(false) {
+		if err := m.sweepTurns(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("the records say that this host is at work", "err", err)
+			m.turnLeft.Store(true)
+		}
+	}
 	if m.unfinished.Swap(false) {
 		if err := m.resume(ctx); err != nil && ctx.Err() == nil {
 			m.log.Warn("interrupted calls were not undone yet", "err", err)
 			m.unfinished.Store(true)
 		}
 	}
-	if m.unsettled.Load() || m.unfinished.Load() {
+	if m.unsettled.Load() || m.unfinished.Load() || m.turnLeft.Load() {
 		return mountInterval
 	}
 	m.purgeAll(ctx, now, purging)

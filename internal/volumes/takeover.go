@@ -81,6 +81,8 @@ func (m *Manager) howTo(r record, p *pool, o owner) (method, domain string, err 
 	switch {
 	case p.Fencer != nil && fence != nil && fence.Method == p.Fencer.Method():
 		return fence.Method, fence.Identity.Domain, nil
+	case p.Fencer != nil && fence == nil && o.Terms.Incapable != "":
+		err = m.forOperator(r, o, o.Terms.Incapable)
 	case p.Fencer != nil && fence == nil:
 		err = m.forOperator(r, o, "it left no word of how to cut it off")
 	case p.Fencer != nil:
@@ -143,7 +145,7 @@ func (m *Manager) declare(ctx context.Context, session coordination.Session, r r
 func (m *Manager) fence(ctx context.Context, session coordination.Session, r record, p *pool, o owner, against proof) error {
 	began := time.Now()
 	m.log.Warn("cutting a silent host off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "by", against.UndoBy, "domain", against.Domain)
-	err := p.Fencer.Fence(ctx, *against.Fence) // beside the pool's calls, which may all hang
+	err := m.inTurn(ctx, session, p.Fencer, *against.Fence, p.Fencer.Fence) // beside the pool's calls, which may all hang
 	if err == nil {
 		m.log.Warn("cut a silent host off", "volume", r.Name, "host", o.Host, "by", against.UndoBy, "took", time.Since(began).Round(time.Millisecond))
 		return nil

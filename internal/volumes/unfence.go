@@ -48,12 +48,15 @@ func (m *Manager) unfence(ctx context.Context) error {
 			m.fenced.Store(true)
 			continue
 		}
-		if err := m.undoFence(ctx, s, p); err != nil {
+		if err := m.undoFence(ctx, session, s, p); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// unfenceTimeout bounds the undoing of one fence, which is tried again.
+const unfenceTimeout = time.Minute
 
 // takerIsAtIt tells whether a fence may be under way, which would come after it
 // was undone.
@@ -135,13 +138,15 @@ func (m *Manager) oldestClaim(ctx context.Context, oldest uint64) (uint64, error
 }
 
 // undoFence undoes one fence and takes the proof back.
-func (m *Manager) undoFence(ctx context.Context, stored coordination.Record, p proof) error {
+func (m *Manager) undoFence(ctx context.Context, session coordination.Session, stored coordination.Record, p proof) error {
 	if p.Fence != nil {
 		pool := m.pools[p.Fence.Pool]
 		if pool == nil || pool.Fencer == nil || pool.Fencer.Method() != p.UndoBy {
 			return fmt.Errorf("host %q was cut off by %q from pool %q, and has no way to undo it", p.Host, p.UndoBy, p.Fence.Pool)
 		}
-		if err := pool.Fencer.Unfence(ctx, *p.Fence); err != nil {
+		ctx, cancel := context.WithTimeout(ctx, unfenceTimeout)
+		defer cancel()
+		if err := m.inTurn(ctx, session, pool.Fencer, *p.Fence, pool.Fencer.Unfence); err != nil {
 			return fmt.Errorf("undo the fence of host %q from %s: %w", p.Host, p.Domain, err)
 		}
 		m.step("unfence: undone")

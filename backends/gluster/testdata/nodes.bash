@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Brings up three GlusterFS nodes, g1 to g3 at 10.98.0.41 to 43, and gv0, a replica of three on them, then runs a command
-# at 10.98.0.1, with GLUSTER_NODES set to the addresses. To be run by hack/world, with which all of it ends.
+# Brings up three GlusterFS nodes, g1 to g3 at 10.98.0.41 to 43, and gv0, a replica of three on them, and two other hosts,
+# v1 and v2 at 10.98.0.51 and 52, then runs a command at 10.98.0.1, with GLUSTER_NODES set to the addresses of the nodes. To
+# be run by hack/world, with which all of it ends.
 #
 # usage: nodes.bash COMMAND [ARGUMENT]...
 #        nodes.bash start NODE       starts the glusterd of a node, and it the bricks, in the same world
@@ -66,6 +67,7 @@ ip link add switch type bridge
 ip addr add 10.98.0.1/24 dev switch
 ip link set switch up
 for i in 1 2 3; do boot g$i 10.98.0.4$i; done
+for i in 1 2; do boot v$i 10.98.0.5$i; done
 starting=()
 for i in 1 2 3; do
     start g$i &

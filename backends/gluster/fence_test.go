@@ -1,0 +1,542 @@
+package gluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/gluster"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
+)
+
+// management writes a program that runs gluster(8) on a node.
+func management(t *testing.T, node string, arguments ...string) []string {
+	t.Helper()
+	need(t)
+	path := filepath.Join(hosttest.Dir(t), "gluster")
+	text := fmt.Sprintf("#!/bin/sh\nexec nsenter --target %d --mount --net gluster \"$@\"\n", nodePID(t, node))
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{path}, arguments...)
+}
+
+// newFencingPool is one with management by g1.
+func newFencingPool(t *testing.T, change func(*gluster.Config)) *pool {
+	m := management(t, "g1")
+	return newPool(t, func(c *gluster.Config) {
+		c.Management = m
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+// victim is another host, with a client of a Gluster volume and a process that
+// writes to it.
+type victim struct {
+	t       *testing.T
+	name    string // v1 or v2
+	address string
+	volume  string
+	dir     string // where the volume is mounted
+	client  int
+	writer  *exec.Cmd
+}
+
+// within runs a command on a host.
+func within(t *testing.T, name string, argv ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(nodePID(t, name)), "--mount", "--net"}, argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}
+
+// newVictim has a host mount a Gluster volume, as an exclusive volume is mounted.
+func newVictim(t *testing.T, name, volume string) *victim {
+	t.Helper()
+	need(t)
+	v := &victim{t: t, name: name, address: map[string]string{"v1": "10.98.0.51", "v2": "10.98.0.52"}[name], volume: volume, dir: hosttest.Dir(t)}
+	t.Cleanup(func() {
+		v.stop()
+		v.end()
+	})
+	v.mustMount()
+	return v
+}
+
+func (v *victim) args() []string {
+	args := []string{"glusterfs", "--process-name=fuse", "--volfile-id=" + v.volume, "--log-file=" + v.dir + ".log", "--pid-file=" + v.dir + ".pid",
+		"--xlator-option=*.transport.socket.source-addr=" + v.address, "--xlator-option=*write-behind.flush-behind=off"}
+	for _, s := range servers() {
+		args = append(args, "--volfile-server="+s)
+	}
+	return append(args, v.dir)
+}
+
+// mount tells whether the volume can be mounted, and written to.
+func (v *victim) mount() bool {
+	v.end()
+	if err := within(v.t, v.name, v.args()...).Run(); err != nil {
+		return false
+	}
+	pid, err := os.ReadFile(v.dir + ".pid")
+	if err != nil {
+		return false
+	}
+	if v.client, err = strconv.Atoi(strings.TrimSpace(string(pid))); err != nil {
+		v.t.Fatal(err)
+	}
+	return within(v.t, v.name, "sh", "-c", `mountpoint -q "$0" && : >"$0/probe" && mountpoint -q "$0"`, v.dir).Run() == nil
+}
+
+func (v *victim) mustMount() {
+	v.t.Helper()
+	for range 20 {
+		if v.mount() {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	v.t.Fatalf("%s can't mount %s", v.name, v.volume)
+}
+
+// end ends the client.
+func (v *victim) end() {
+	if v.client == 0 {
+		return
+	}
+	_ = unix.Kill(v.client, unix.SIGKILL)
+	v.client = 0
+	for within(v.t, v.name, "umount", "--lazy", v.dir).Run() == nil {
+	}
+}
+
+// write starts a process that overwrites a record of a file, each time with the
+// next number, and syncs it.
+func (v *victim) write(file string) {
+	v.t.Helper()
+	script := `i=0; while :; do i=$((i+1)); printf '%09d\n' $i | dd of="$0" conv=notrunc,fsync status=none || exit 1; done`
+	v.writer = within(v.t, v.name, "sh", "-c", script, filepath.Join(v.dir, file))
+	if err := v.writer.Start(); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v *victim) stop() {
+	if v.writer != nil {
+		_ = unix.Kill(-v.writer.Process.Pid, unix.SIGKILL)
+		_ = v.writer.Wait()
+		v.writer = nil
+	}
+}
+
+// signal goes to the client and the writer.
+func (v *victim) signal(s unix.Signal) {
+	v.t.Helper()
+	if err := unix.Kill(-v.writer.Process.Pid, s); err != nil {
+		v.t.Fatal(err)
+	}
+	if err := unix.Kill(v.client, s); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// fence is what its host would have left in the records.
+func (v *victim) fence(incarnation uint64) backends.Fence {
+	v.t.Helper()
+	id := volumeID(v.t, v.volume)
+	return backends.Fence{
+		Host: v.name, Incarnation: incarnation, Pool: "pool", Volume: "db", Epoch: 1,
+		Identity: backends.Identity{
+			Domain: "gluster/" + id + "/" + v.address,
+			Facts:  map[string]string{"address": v.address, "gluster_volume": v.volume, "gluster_volume_id": id},
+		},
+	}
+}
+
+func volumeID(t *testing.T, volume string) string {
+	t.Helper()
+	for line := range strings.Lines(gluster1(t, "volume", "info", volume)) {
+		if id, ok := strings.CutPrefix(line, "Volume ID: "); ok {
+			return strings.TrimSpace(id)
+		}
+	}
+	t.Fatalf("Gluster volume %s has no ID", volume)
+	return ""
+}
+
+// rejected is the list of addresses that a Gluster volume rejects.
+func rejected(t *testing.T, volume string) string {
+	t.Helper()
+	for line := range strings.Lines(gluster1(t, "volume", "info", volume)) {
+		if list, ok := strings.CutPrefix(line, "auth.reject: "); ok {
+			return strings.TrimSpace(list)
+		}
+	}
+	return ""
+}
+
+// onBricks is what a file contains, on each brick of a Gluster volume.
+func onBricks(t *testing.T, volume, file string, nodes ...string) (all []string) {
+	t.Helper()
+	for _, node := range nodes {
+		text, err := os.ReadFile(filepath.Join(nodeDir(node), "brick", volume, file))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		all = append(all, string(text))
+	}
+	return all
+}
+
+// resetReject has nobody rejected once the test has ended.
+func resetReject(t *testing.T, volume string) {
+	t.Helper()
+	t.Cleanup(func() {
+		for line := range strings.Lines(gluster1(t, "volume", "info", volume)) {
+			if option, _, _ := strings.Cut(line, ": "); option == "auth.reject" {
+				gluster1(t, "volume", "reset", volume, option)
+			}
+		}
+	})
+}
+
+func within10(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A host that writes, or is frozen while it does, writes no more once Fence has
+// returned: not when it goes on, and not with a new client.
+func TestFence(t *testing.T) {
+	for _, frozen := range []bool{false, true} {
+		t.Run(fmt.Sprintf("frozen %v", frozen), func(t *testing.T) {
+			p := newFencingPool(t, nil).Fencing()
+			resetReject(t, "gv0")
+			v := newVictim(t, "v1", "gv0")
+			file := filepath.Base(v.dir)
+			v.write(file)
+			time.Sleep(500 * time.Millisecond)
+			if frozen {
+				v.signal(unix.SIGSTOP)
+			}
+			began := time.Now()
+			if err := p.Fence(within10(t), v.fence(3)); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("it took %v", time.Since(began))
+			before := onBricks(t, "gv0", file, "g1", "g2", "g3")
+			if before[0] == "" {
+				t.Error("nothing was written before")
+			}
+			if frozen {
+				v.signal(unix.SIGCONT)
+			}
+			time.Sleep(3 * time.Second)
+			if after := onBricks(t, "gv0", file, "g1", "g2", "g3"); fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Errorf("written after the fence: %q, and then %q", before, after)
+			}
+			if v.mount() {
+				t.Error("it can mount the volume anew")
+			}
+			if err := p.Fence(within10(t), v.fence(3)); err != nil { // again
+				t.Error(err)
+			}
+			if err := p.Unfence(within10(t), v.fence(3)); err != nil {
+				t.Fatal(err)
+			}
+			v.mustMount()
+		})
+	}
+}
+
+// HAZARDS 4: who is let in again is one, and nobody else; and not on account of a
+// fence of an earlier stay, nor if the operator rejects it.
+func TestUnfence(t *testing.T) {
+	p := newFencingPool(t, nil).Fencing()
+	resetReject(t, "gv0")
+	gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.99")
+	v1, v2 := newVictim(t, "v1", "gv0"), newVictim(t, "v2", "gv0")
+	for _, f := range []backends.Fence{v1.fence(3), v2.fence(1)} {
+		if err := p.Fence(within10(t), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(list string) {
+		t.Helper()
+		if got := rejected(t, "gv0"); got != list {
+			t.Fatalf("rejected are %q, want %q", got, list)
+		}
+	}
+	want("10.98.0.99,10.98.0.51,10.98.0.52")
+	unfence := func(f backends.Fence) {
+		t.Helper()
+		for range 2 { // and again
+			if err := p.Unfence(within10(t), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	unfence(v1.fence(2))
+	want("10.98.0.99,10.98.0.51,10.98.0.52")
+	unfence(v1.fence(3))
+	want("10.98.0.99,10.98.0.52")
+	v1.mustMount()
+	if v2.mount() {
+		t.Error("the other was let in, too")
+	}
+	unfence(v2.fence(1))
+	want("10.98.0.99")
+	v2.mustMount()
+
+	gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.51")
+	if err := p.Fence(within10(t), v1.fence(4)); err != nil {
+		t.Fatal(err)
+	}
+	unfence(v1.fence(4))
+	want("10.98.0.51")
+	gluster1(t, "volume", "reset", "gv0", "auth.reject")
+	if err := p.Fence(within10(t), v1.fence(5)); err != nil {
+		t.Fatal(err)
+	}
+	unfence(v1.fence(5))
+	want("")
+}
+
+// HAZARDS 3: glusterd says yes, though a brick has not heard of it. That is no
+// fence where the brick would do for a write, and one where it would not.
+func TestFenceWithGlusterdDown(t *testing.T) {
+	need(t)
+	gluster1(t, "volume", "create", "dist", "10.98.0.41:"+filepath.Join(nodeDir("g1"), "brick/dist"), "10.98.0.43:"+filepath.Join(nodeDir("g3"), "brick/dist"), "force")
+	gluster1(t, "volume", "start", "dist")
+	t.Cleanup(func() {
+		gluster1(t, "volume", "stop", "dist", "force")
+		gluster1(t, "volume", "delete", "dist")
+	})
+	p := newFencingPool(t, nil).Fencing()
+	resetReject(t, "gv0")
+	dist, repl := newVictim(t, "v1", "dist"), newVictim(t, "v2", "gv0")
+	killGlusterd(t, "g3")
+	err := p.Fence(within10(t), dist.fence(1))
+	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "10.98.0.43:") {
+		t.Errorf("distribute: got %v", err)
+	}
+	for i := range 20 { // its brick has not heard of it
+		_ = within(t, "v1", "dd", "if=/dev/zero", fmt.Sprintf("of=%s/new%d", dist.dir, i), "bs=1", "count=1").Run()
+	}
+	written, err := filepath.Glob(filepath.Join(nodeDir("g3"), "brick/dist/new*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of 20 files could still be written by a host that glusterd said to reject", len(written))
+
+	file := filepath.Base(repl.dir)
+	repl.write(file)
+	time.Sleep(500 * time.Millisecond)
+	if err := p.Fence(within10(t), repl.fence(1)); err != nil {
+		t.Fatalf("replica: %v", err)
+	}
+	before := onBricks(t, "gv0", file, "g1", "g2", "g3")
+	time.Sleep(3 * time.Second)
+	if after := onBricks(t, "gv0", file, "g1", "g2", "g3"); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("written after the fence: %q, and then %q", before, after)
+	}
+	startGlusterd(t, "g3")
+	for range 20 { // it finds its bricks again in some seconds
+		if err = p.Fence(within10(t), dist.fence(1)); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("distribute, once glusterd runs: %v", err)
+	}
+}
+
+// A fence that would hit somebody else, or is about another Gluster volume, is
+// refused, and nothing is changed.
+func TestFenceRefused(t *testing.T) {
+	p := newFencingPool(t, nil).Fencing()
+	v := &victim{t: t, name: "v1", volume: "gv0"}
+	for address, want := range map[string]string{"10.98.0.1": "this host's own"} {
+		v.address = address
+		if err := p.Fence(within10(t), v.fence(1)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+	v.address = "10.98.0.51"
+	f := v.fence(1)
+	f.Identity.Facts["gluster_volume_id"] = "another"
+	f.Identity.Domain = "gluster/another/10.98.0.51"
+	if err := p.Fence(within10(t), f); err == nil || !strings.Contains(err.Error(), "another one") {
+		t.Errorf("another Gluster volume: got %v", err)
+	}
+	f = v.fence(1)
+	f.Identity.Domain = "host"
+	if err := p.Fence(within10(t), f); err == nil {
+		t.Error("another domain: got no error")
+	}
+	if got := rejected(t, "gv0"); got != "" {
+		t.Errorf("rejected are %s", got)
+	}
+}
+
+// HAZARDS 5 and 6: a host says only what is true of how it could be cut off.
+func TestIdentity(t *testing.T) {
+	p := newFencingPool(t, nil)
+	id, err := p.Fencing().Identity(within10(t), p.create("data"))
+	if err != nil || id.Domain != "gluster/"+volumeID(t, "gv0")+"/10.98.0.1" || id.Facts["address"] != "10.98.0.1" {
+		t.Errorf("got %+v, %v", id, err)
+	}
+	for name, test := range map[string]struct {
+		change func(*gluster.Config)
+		kind   error
+		want   string
+	}{
+		"a server's address": {func(c *gluster.Config) { c.ClientAddress = "10.98.0.42" }, backends.ErrCannotFence, "is a server's"},
+		"no peer":            {func(c *gluster.Config) { c.Management = management(t, "v1", "--remote-host=10.98.0.41") }, nil, "must be able to change options"},
+		"no glusterd":        {func(c *gluster.Config) { c.Management = management(t, "v1") }, backends.ErrUnavailable, "gluster --xml volume info"},
+		"unknown volume":     {func(c *gluster.Config) { c.Volume = "nope" }, nil, "does not exist"},
+	} {
+		id, err := newFencingPool(t, test.change).Fencing().Identity(within10(t), "volumes/x")
+		if err == nil || test.kind != nil && !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %+v, %v", name, id, err)
+		}
+	}
+}
+
+// The client of an exclusive volume reaches the bricks from the address that was
+// recorded, and no other; if the bricks see another, the volume is not mounted.
+func TestClientAddress(t *testing.T) {
+	need(t)
+	for _, args := range [][]string{{"add", "10.98.0.2/24"}, {"del", "10.98.0.2/24"}} {
+		run := func() {
+			if out, err := exec.Command("ip", "addr", args[0], args[1], "dev", "switch").CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+		if args[0] == "add" {
+			run()
+		} else {
+			t.Cleanup(run)
+		}
+	}
+	p := newFencingPool(t, func(c *gluster.Config) { c.ClientAddress = "10.98.0.2" })
+	handle := p.create("data")
+	id, err := p.Fencing().Identity(within10(t), handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := backends.MountOptions{Alone: true, Identity: &id}
+	target := p.mount(handle, o)
+	p.write(target, "x")
+	own := ownClient(p)
+	all, err := own.Connections()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bricks := 0
+	for _, c := range all {
+		if c.Remote.Port() != 24007 {
+			bricks++
+			if c.Local.Addr().String() != "10.98.0.2" {
+				t.Errorf("it reaches %v from %v", c.Remote, c.Local)
+			}
+		}
+	}
+	if bricks == 0 {
+		t.Error("it has no connection to a brick")
+	}
+	if err := p.Mount(t.Context(), handle, target, o); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	other := id
+	other.Facts = map[string]string{"address": "10.98.0.1", "gluster_volume": "gv0"}
+	if err := p.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true, Identity: &other}); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("with another identity: %v", err)
+	}
+	if err := p.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatal(err)
+	}
+
+	nat := []string{"-t", "nat", "-I", "POSTROUTING", "-s", "10.98.0.2", "-p", "tcp", "-j", "SNAT", "--to-source", "10.98.0.1"}
+	if out, err := exec.Command("iptables", append([]string{"-w"}, nat...)...).CombinedOutput(); err != nil {
+		t.Skipf("no translation of addresses here: %s", out)
+	}
+	t.Cleanup(func() {
+		nat[2] = "-D"
+		if out, err := exec.Command("iptables", append([]string{"-w"}, nat...)...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	err = p.Mount(ctx, handle, target, o)
+	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "no brick says") {
+		t.Errorf("behind a translation of addresses: %v", err)
+	}
+	if mounted, err := host.IsMountpoint(target); err != nil || mounted {
+		t.Errorf("mounted: %v, %v", mounted, err)
+	}
+	p.wantClients(1)
+}
+
+// ownClient is the client of the one exclusive volume.
+func ownClient(p *pool) host.Process {
+	p.t.Helper()
+	running, err := gluster.ClientsBelow(filepath.Join(p.run, "gluster", "pool"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for name, processes := range running {
+		if strings.HasPrefix(name, "own.") {
+			return processes[0]
+		}
+	}
+	p.t.Fatal("there is none")
+	return host.Process{}
+}
+
+// killGlusterd kills that of a node, whose bricks go on.
+func killGlusterd(t *testing.T, node string) {
+	t.Helper()
+	if err := unix.Kill(nodeProcess(t, node), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { startGlusterd(t, node) })
+	for { // the others notice
+		if strings.Contains(gluster1(t, "pool", "list"), "Disconnected") {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// startGlusterd starts that of a node, and what bricks it lacks, unless it runs.
+func startGlusterd(t *testing.T, node string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(map[string]string{"g1": "10.98.0.41", "g2": "10.98.0.42", "g3": "10.98.0.43"}[node], "24007"), time.Second)
+	if err == nil {
+		conn.Close()
+		return
+	}
+	if out, err := exec.Command("testdata/nodes.bash", "start", node).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	for strings.Contains(gluster1(t, "pool", "list"), "Disconnected") {
+		time.Sleep(100 * time.Millisecond)
+	}
+}
