@@ -136,6 +136,13 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
+	// A brick without any client fails the question for its clients (10.3), so that
+	// this host is one, as it will be when the volume is its own.
+	_, leave, err := p.sharedOf(t.volume).enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if set := info.reject(t.mark); len(set) > 0 {
 		if err := p.manage.run(ctx, nil, append([]string{"volume", "set", t.volume}, set...)...); err != nil {
 			return err

@@ -327,11 +327,11 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 		gluster1(t, "volume", "stop", "dist", "force")
 		gluster1(t, "volume", "delete", "dist")
 	})
-	p := newFencingPool(t, nil).Fencing()
+	p, d := newFencingPool(t, nil).Fencing(), newFencingPool(t, func(c *gluster.Config) { c.Volume, c.Subdir = "dist", "" }).Fencing()
 	resetReject(t, "gv0")
 	dist, repl := newVictim(t, "v1", "dist"), newVictim(t, "v2", "gv0")
 	killGlusterd(t, "g3")
-	err := p.Fence(within10(t), dist.fence(1))
+	err := d.Fence(within10(t), dist.fence(1))
 	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "10.98.0.43:") {
 		t.Errorf("distribute: got %v", err)
 	}
@@ -357,7 +357,7 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 	}
 	startGlusterd(t, "g3")
 	for range 20 { // it finds its bricks again in some seconds
-		if err = p.Fence(within10(t), dist.fence(1)); err == nil {
+		if err = d.Fence(within10(t), dist.fence(1)); err == nil {
 			break
 		}
 	}
