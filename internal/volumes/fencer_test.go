@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dvol/dvold/backends"
 )
@@ -16,10 +17,13 @@ type fences struct {
 	cut   map[string]bool
 	said  []string                  // "fence h1" and "unfence h1", in order
 	fault func(action string) error // before each action; nil: none
+
+	working  atomic.Int32
+	together atomic.Bool // two were at work at once
 }
 
-// fencer is one host's way to cut others off. It behaves; whoever mounts is not
-// stopped by it.
+// fencer is one host's way to cut others off, one at a time. It behaves; whoever
+// mounts is not stopped by it.
 type fencer struct {
 	all  *fences
 	host string // that it runs on
@@ -37,7 +41,13 @@ func (f *fencer) Fence(_ context.Context, b backends.Fence) error { return f.act
 
 func (f *fencer) Unfence(_ context.Context, b backends.Fence) error { return f.act("unfence", b) }
 
+func (f *fencer) Turn(backends.Fence) string { return "test/all" }
+
 func (f *fencer) act(action string, b backends.Fence) error {
+	if f.all.working.Add(1) > 1 {
+		f.all.together.Store(true)
+	}
+	defer f.all.working.Add(-1)
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	f.all.said = append(f.all.said, fmt.Sprintf("%s %s", action, b.Identity.Facts["machine"]))

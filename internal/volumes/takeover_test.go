@@ -43,7 +43,7 @@ func TestSilentOwnerIsFencedAndReplaced(t *testing.T) {
 // TestTakerThatDiesOnTheWay: the next host goes on where it stopped, and h1,
 // should it come back meanwhile, has lost the volume.
 func TestTakerThatDiesOnTheWayIsReplacedByTheNext(t *testing.T) {
-	for _, step := range []string{"takeover: intent written", "takeover: fenced", "takeover: proof written", "own: owner written", "mount: stamped", "mount: guard told", "mount: mounted"} {
+	for _, step := range []string{"takeover: intent written", "turn: taken", "takeover: fenced", "takeover: proof written", "own: owner written", "mount: stamped", "mount: guard told", "mount: mounted"} {
 		t.Run(strings.ReplaceAll(step, " ", "-"), func(t *testing.T) {
 			f, all := newFencedFleet(t, "h1", "h2", "h3")
 			h1, h2, h3 := f.node("h1"), f.node("h2"), f.node("h3")

@@ -40,6 +40,7 @@ func (m *Manager) inTurn(ctx context.Context, session coordination.Session, fenc
 	if err != nil {
 		return err
 	}
+	m.step("turn: taken")
 	defer m.endTurn(ctx, session, mine)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
