@@ -23,14 +23,15 @@ import (
 // pool is one on a directory of its own, with what tests do with it.
 type pool struct {
 	*gluster.Pool
-	t   *testing.T
-	run string
+	t      *testing.T
+	run    string
+	subdir string // of gv0
 }
 
 func newPool(t *testing.T, change func(*gluster.Config)) *pool {
 	need(t)
 	run, subdir := hosttest.Dir(t), newSubdir(t)
-	return &pool{t: t, run: run, Pool: open(t, run, func(c *gluster.Config) {
+	return &pool{t: t, run: run, subdir: subdir, Pool: open(t, run, func(c *gluster.Config) {
 		c.Subdir = subdir
 		if change != nil {
 			change(c)
@@ -111,10 +112,16 @@ func (p *pool) eventually(what string, ok func() bool) {
 // One client serves all volumes that are not exclusive, and one each of the others.
 func TestClients(t *testing.T) {
 	p := newPool(t, nil)
-	for i := range 20 {
+	var first int
+	for i := range 210 {
 		p.write(p.mount(p.create(fmt.Sprint("shared", i)), backends.MountOptions{}), "x")
+		if i == 9 {
+			first = resident(t, p.wantClients(1)[0].PID)
+		}
 	}
-	p.wantClients(1)
+	if all := resident(t, p.wantClients(1)[0].PID); all > first+first/10 {
+		t.Errorf("with 10 volumes the client had %d KiB, and with 210 it has %d: want 10%% more at most", first, all)
+	}
 	handle := p.create("exclusive")
 	own := p.mount(handle, backends.MountOptions{Alone: true})
 	p.wantClients(2)
@@ -143,6 +150,26 @@ func TestClients(t *testing.T) {
 	}
 	p.wantClients(1) // it has ended by then
 	p.want(p.mount(handle, backends.MountOptions{}), "mine")
+}
+
+// resident is the memory of a process, in KiB; see proc_pid_status(5).
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); fields[0] == "VmRSS:" {
+			size, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return size
+		}
+	}
+	t.Fatal("it does not say")
+	return 0
 }
 
 // A dvold that was killed or upgraded restarts no client.
@@ -259,10 +286,26 @@ func TestClientReaped(t *testing.T) {
 		left, err := os.ReadDir(filepath.Join(p.run, "gluster", "pool"))
 		return err == nil && len(left) == 0 && len(p.clients()) == 0
 	})
-	p.want(p.mount(handle, backends.MountOptions{}), "x")
-	if again := p.wantClients(1); again[0] == first[0] {
+	again := p.mount(handle, backends.MountOptions{})
+	p.want(again, "x")
+	now := p.wantClients(1)
+	if now[0] == first[0] {
 		t.Error("the client is the same")
 	}
+
+	// One that ends while nothing is mounted of it is not replaced.
+	if err := p.Unmount(t.Context(), handle, again); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(now[0].PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("nothing of it is left", func() bool {
+		left, err := os.ReadDir(filepath.Join(p.run, "gluster", "pool"))
+		return err == nil && len(left) == 0
+	})
+	time.Sleep(2 * gluster.TendInterval)
+	p.wantClients(0)
 }
 
 // Mounting fails in time, for a reason that is told, and leaves nothing.
@@ -312,6 +355,70 @@ func TestFirstServerFrozen(t *testing.T) {
 	freeze(t, nodeProcess(t, "g1"))
 	p := newPool(t, nil)
 	p.write(p.mount(p.create("data"), backends.MountOptions{}), "x")
+}
+
+// A writer goes on while a brick, and then its server, is killed; healed, all bricks
+// have the same.
+func TestNodeKilled(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("data")
+	target := p.mount(handle, backends.MountOptions{})
+	write := func(n int) {
+		t.Helper()
+		for range n {
+			f, err := os.OpenFile(filepath.Join(target, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString("0123456789abcdef\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(f.Sync(), f.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(20)
+	for _, pid := range append(brickProcesses(t, "g3"), nodeProcess(t, "g3")) {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		write(20)
+	}
+	startGlusterd(t, "g3")
+	write(20)
+	path := filepath.Join(p.subdir, handle)
+	var all []string
+	for limit := time.Now().Add(60 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		all = onBricks(t, "gv0", filepath.Join(path, "log"), "g1", "g2", "g3")
+		if len(all[0]) == 80*17 && all[0] == all[1] && all[1] == all[2] {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("bricks have %d, %d and %d bytes, want %d each, the same", len(all[0]), len(all[1]), len(all[2]), 80*17)
+		}
+	}
+}
+
+// brickProcesses are those that serve the bricks of gv0 on a node.
+func brickProcesses(t *testing.T, node string) (all []int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(nodeDir(node), "run/gluster/vols/gv0/*.pid"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no brick of gv0 on %s: %v", node, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, pid)
+	}
+	return all
 }
 
 // Whole Gluster volumes are volumes where the configuration says so.

@@ -78,10 +78,20 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	return p, nil
 }
 
-// Close ends what Open began, and leaves clients and volumes as they are.
+// Close ends what Open began, and leaves clients and volumes as they are. It does
+// not wait long for storage that hangs.
 func (p *Pool) Close() error {
 	p.end()
-	p.tending.Wait()
+	ended := make(chan struct{})
+	go func() {
+		p.tending.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTime):
+		p.log.Warn("a client of the pool is still being seen to: its storage hangs")
+	}
 	return nil
 }
 

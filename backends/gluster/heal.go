@@ -30,6 +30,23 @@ func (s *shared) bound(c *client) ([]*mountinfo.Info, error) {
 	return bound, nil
 }
 
+// clear takes away what a client that has ended had mounted at point, unless a
+// volume shows it.
+func (s *shared) clear(point string) (gone bool, err error) {
+	m, err := host.MountedAt(point)
+	if err != nil || m == nil {
+		return false, err
+	}
+	bound, err := s.bound(&client{mountpoint: point, major: m.Major, minor: m.Minor})
+	if err != nil || len(bound) > 0 {
+		return false, err
+	}
+	if err := unmountDead(point); err != nil {
+		return false, err
+	}
+	return true, host.RemoveMountpoint(point)
+}
+
 // heal has a client that runs serve the volumes of one that has ended: here and
 // in the containers that have them. There, what is opened from then on is the
 // storage again; what was open when the client ended stays dead.

@@ -203,15 +203,29 @@ func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 	return s.stop(ctx, now, grace)
 }
 
-// lookAlone is look, unless somebody is at it.
-func (s *shared) lookAlone() (*client, []string, error) {
+// lookAlone is look, unless somebody is at it, for what there is to be healed: what
+// a client that has ended had mounted for nobody is taken away.
+func (s *shared) lookAlone() (now *client, dead []string, err error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-		return s.look()
 	default:
 		return nil, nil, nil
 	}
+	now, points, err := s.look()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, point := range points {
+		gone, err := s.clear(point)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !gone {
+			dead = append(dead, point)
+		}
+	}
+	return now, dead, nil
 }
 
 // stop unmounts the client's file system, unless it is in use again. The client
