@@ -67,20 +67,20 @@ func testResizeFull(t *testing.T, s *suite) {
 	r := s.resizer(t)
 	v := s.createSized(t)
 	target := s.mount(t, v.Handle)
-	_, err := fill(filepath.Join(target, "first"), 2*size)
+	_, err := fill(filepath.Join(target, "first"), s.tooMuch())
 	expect(t, "write of too much", err, unix.ENOSPC, unix.EDQUOT)
 	s.expectUsed(t, v.Handle, size-overhead)
 	expectForUser(t, "resize below what it holds", r.Resize(t.Context(), v.Handle, size/2), backends.ErrInvalid)
 	expectForUser(t, "resize below 0", r.Resize(t.Context(), v.Handle, -1), backends.ErrInvalid)
 
-	resize(t, r, v.Handle, 3*size)
+	resize(t, r, v.Handle, 4*size)
 	written, err := int64(0), error(unix.EDQUOT)
 	for end := time.Now().Add(s.fixture.Lags); err != nil; { // until that is noticed
 		if written, err = fill(filepath.Join(target, "second"), size); err != nil && time.Now().After(end) {
 			t.Fatalf("write after it was resized: %d bytes, %v", written, err)
 		}
 	}
-	_, err = fill(filepath.Join(target, "third"), 3*size)
+	_, err = fill(filepath.Join(target, "third"), 2*s.tooMuch())
 	expect(t, "write of too much again", err, unix.ENOSPC, unix.EDQUOT)
 	s.unmount(t, v.Handle, target)
 }

@@ -377,6 +377,14 @@ func gluster1(t *testing.T, args ...string) {
 	}
 }
 
+// startNode starts the glusterd of a node again.
+func startNode(t *testing.T, node string) {
+	t.Helper()
+	if out, err := exec.Command("testdata/nodes.bash", "start", node).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // nodeProcess is the glusterd of a node.
 func nodeProcess(t *testing.T, node string) int {
 	t.Helper()

@@ -33,7 +33,10 @@ var word = regexp.MustCompile(`^[A-Za-z0-9_./:,=@%+-]+$`)
 const maxAnswer = 64 << 20
 
 // refused is the answer of glusterd that it does not do what it was asked.
-type refused struct{ says string }
+type refused struct {
+	code int // 0 if it gives none
+	says string
+}
 
 func (r refused) Error() string { return "glusterd says: " + r.says }
 
@@ -62,6 +65,7 @@ func (m management) run(ctx context.Context, answer any, args ...string) error {
 	// With its own errors it exits with 0, or with 2, and says so in its answer.
 	var status struct {
 		Ret    *int   `xml:"opRet"`
+		Code   int    `xml:"opErrno"`
 		Says   string `xml:"opErrstr"`
 		Output string `xml:"output"`
 	}
@@ -74,7 +78,7 @@ func (m management) run(ctx context.Context, answer any, args ...string) error {
 		if says == "" {
 			says = status.Output
 		}
-		return fmt.Errorf("%s: %w", what, refused{strings.Join(strings.Fields(says), " ")})
+		return fmt.Errorf("%s: %w", what, refused{status.Code, strings.Join(strings.Fields(says), " ")})
 	case running != nil:
 		return fmt.Errorf("%s: %w: %w", what, backends.ErrUnavailable, running)
 	case err != nil || status.Ret == nil:

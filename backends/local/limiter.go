@@ -6,9 +6,9 @@ import (
 )
 
 // Limiter limits what volumes hold. A volume is dir, an open directory, and at,
-// its path relative to that of the pool: while it is made and removed it lies
-// elsewhere than its handle says. Project quotas are one; a file system that
-// has a way of its own for it brings another.
+// its path relative to root, that of the pool: while it is made and removed it
+// lies elsewhere than its handle says. Project quotas are one; a file system
+// that has a way of its own for it brings another.
 //
 // What may be repeated of a Backend, may be of a Limiter, and it returns the
 // errors of package backends.
@@ -26,7 +26,7 @@ type Limiter interface {
 
 	// Release takes the limit away from a volume, perhaps half made, that is
 	// deleted next, if it has one.
-	Release(ctx context.Context, dir *os.File, at string) error
+	Release(ctx context.Context, root, dir *os.File, at string) error
 
 	// Usage returns the limit that holds for a volume, 0 meaning none, and what
 	// it holds, -1 meaning unknown.

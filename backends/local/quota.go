@@ -180,7 +180,7 @@ func (projects) Resize(_ context.Context, dir *os.File, at string, size int64) e
 // Release takes the limit away while the directory is still there, as only that
 // shows that the project is the volume's: one that Create finished had it for
 // sure, one that it didn't only if nobody else has it.
-func (projects) Release(_ context.Context, dir *os.File, at string) error {
+func (projects) Release(_ context.Context, _, dir *os.File, at string) error {
 	project, isUnfinished := projectAt(at)
 	if project == 0 {
 		return nil

@@ -1,0 +1,211 @@
+package gluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/local"
+)
+
+// quota limits volumes by the quota that a Gluster volume has for directories.
+// The limit belongs to the directory, not to its path: it moves with it. What it
+// is, clients see by statfs(2) alone, if at all (features.quota-deem-statfs);
+// it is set by management.
+type quota struct {
+	manage management
+	volume string // the Gluster volume
+	subdir string // the directory of it that is the pool
+	log    *slog.Logger
+}
+
+var _ local.Limiter = quota{}
+
+// where is what the quota command calls a directory of the pool.
+func (q quota) where(at string) string { return "/" + path.Join(q.subdir, at) }
+
+// Plan asks whether there is a quota, and whether it can be told about the pool.
+func (q quota) Plan(ctx context.Context, _ *os.File, id string) (uint32, error) {
+	if err := q.there(ctx); err != nil {
+		return 0, err
+	}
+	if where := q.where(id); !word.MatchString(where) {
+		return 0, fmt.Errorf("size: %q is not fit for a command on a server; leave size out or choose another pool: %w", where, backends.ErrInvalid)
+	}
+	return 0, nil
+}
+
+// there returns ErrInvalid, with what would help, if there is no quota.
+func (q quota) there(ctx context.Context) error {
+	if !q.manage.there() {
+		return fmt.Errorf("size: it takes the key management in the pool's configuration, a command that runs gluster(8) on a server (docs/gluster.md): %w", backends.ErrInvalid)
+	}
+	var info struct {
+		Options []struct {
+			Name  string `xml:"name"`
+			Value string `xml:"value"`
+		} `xml:"volInfo>volumes>volume>options>option"`
+	}
+	if err := q.manage.run(ctx, &info, "volume", "info", q.volume); err != nil {
+		return unavailable(err)
+	}
+	for _, o := range info.Options {
+		if o.Name == "features.quota" && o.Value == "on" {
+			return nil
+		}
+	}
+	return fmt.Errorf(`size: Gluster volume %s has its quota disabled; run "gluster volume quota %s enable" on a server: %w`, q.volume, q.volume, backends.ErrInvalid)
+}
+
+// Limit sets the limit.
+func (q quota) Limit(ctx context.Context, _ *os.File, at string, size int64) error {
+	err := q.run(ctx, nil, "limit-usage", q.where(at), strconv.FormatInt(size, 10))
+	return q.explain(ctx, err)
+}
+
+// Resize changes the limit. What a volume without one holds, only servers know.
+func (q quota) Resize(ctx context.Context, dir *os.File, at string, size int64) error {
+	if err := q.there(ctx); err != nil {
+		return err
+	}
+	limited, used, err := q.list(ctx, at)
+	if err != nil {
+		return err
+	}
+	if err := backends.CheckResize(size, used); err != nil {
+		return err
+	}
+	switch {
+	case size != 0:
+		return q.Limit(ctx, dir, at, size)
+	case limited:
+		return q.explain(ctx, q.run(ctx, nil, "remove", q.where(at)))
+	}
+	return nil
+}
+
+// list asks for what the servers know of a directory.
+func (q quota) list(ctx context.Context, at string) (limited bool, used int64, err error) {
+	var answer struct {
+		Limits []struct {
+			Limit string `xml:"hard_limit"` // "N/A": none
+			Used  int64  `xml:"used_space"`
+		} `xml:"volQuota>limit"`
+	}
+	if err := q.explain(ctx, q.run(ctx, &answer, "list", q.where(at))); err != nil {
+		return false, 0, err
+	}
+	if len(answer.Limits) != 1 { // it has heard nothing of that directory
+		return false, 0, fmt.Errorf("the servers don't tell the quota of %s: %w", q.where(at), backends.ErrUnavailable)
+	}
+	_, none := strconv.ParseInt(answer.Limits[0].Limit, 10, 64)
+	return none == nil, answer.Limits[0].Used, nil
+}
+
+// Release has the servers forget the limit. It goes with the directory in any
+// case, but they would keep an entry of it for ever (quota.conf). That is no
+// reason to keep the data, so a failure is only logged.
+func (q quota) Release(ctx context.Context, root, dir *os.File, at string) error {
+	if !q.manage.there() {
+		return nil
+	}
+	size, _, err := q.Usage(root, dir, at)
+	if err != nil || size == 0 {
+		return err
+	}
+	if err := q.run(ctx, nil, "remove", q.where(at)); err != nil {
+		q.log.Warn("servers were left with the entry of a quota whose directory is deleted", "directory", q.where(at), "err", err)
+	}
+	return ctx.Err()
+}
+
+// Usage asks the file system. A directory with a limit is as large as that to
+// it, any other as its next parent with one, or the whole.
+func (q quota) Usage(root, dir *os.File, _ string) (size, used int64, err error) {
+	all, err := statfs(root)
+	if err != nil {
+		return 0, -1, err
+	}
+	own, err := statfs(dir)
+	if err != nil {
+		return 0, -1, err
+	}
+	if own.Blocks == all.Blocks {
+		return 0, -1, nil
+	}
+	return int64(own.Blocks) * own.Frsize, int64(own.Blocks-own.Bfree) * own.Frsize, nil
+}
+
+func statfs(f *os.File) (st unix.Statfs_t, err error) {
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return st, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	}
+	return st, nil
+}
+
+// firstPause and lastPause are how long is waited while the servers do something
+// else with the Gluster volume.
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// run runs a quota command, as soon as the servers do nothing else with the
+// Gluster volume: they do one thing at a time, and refuse the others.
+func (q quota) run(ctx context.Context, answer any, args ...string) error {
+	limit, cancel := context.WithTimeout(ctx, q.manage.timeout)
+	defer cancel()
+	args = append([]string{"volume", "quota", q.volume}, args...)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := q.manage.run(ctx, answer, args...)
+		if !isBusy(err) {
+			return err
+		}
+		select {
+		case <-limit.Done():
+			return unavailable(err)
+		case <-time.After(pause/2 + rand.N(pause)): // not all at once again
+		}
+	}
+}
+
+// explain says of an answer of glusterd what is the matter if its quota is
+// disabled.
+func (q quota) explain(ctx context.Context, err error) error {
+	if !errors.As(err, new(refused)) {
+		return err
+	}
+	if reason := q.there(ctx); errors.Is(reason, backends.ErrInvalid) {
+		return reason
+	}
+	return unavailable(err)
+}
+
+// unavailable makes an answer of glusterd an ErrUnavailable: servers may be down
+// that it takes, or be busy.
+func unavailable(err error) error {
+	if errors.As(err, new(refused)) {
+		err = fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
+	}
+	return err
+}
+
+// anotherTransaction is EG_ANOTRANS of glusterd.
+const anotherTransaction = 30802
+
+// isBusy tells whether glusterd did nothing because it, or another server, did
+// something else with the Gluster volume at that time.
+func isBusy(err error) bool {
+	var r refused
+	return errors.As(err, &r) && (r.code == anotherTransaction || strings.HasPrefix(r.says, "Locking failed"))
+}
