@@ -367,14 +367,22 @@ func nodeDir(node string) string { return filepath.Join(os.Getenv("WORLD"), "nod
 // gluster1 runs the gluster command on the first node.
 func gluster1(t *testing.T, args ...string) {
 	t.Helper()
+	if err := tryGluster1(t, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryGluster1(t *testing.T, args ...string) error {
+	t.Helper()
 	pid, err := os.ReadFile(filepath.Join(nodeDir("g1"), "pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	argv := append([]string{"--target", strings.TrimSpace(string(pid)), "--mount", "--net", "gluster", "--mode=script"}, args...)
 	if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
-		t.Fatalf("gluster %s: %v: %s", strings.Join(args, " "), err, out)
+		return fmt.Errorf("gluster %s: %w: %s", strings.Join(args, " "), err, out)
 	}
+	return nil
 }
 
 // startNode starts the glusterd of a node again.

@@ -69,7 +69,7 @@ func (q quota) there(ctx context.Context) error {
 
 // Limit sets the limit.
 func (q quota) Limit(ctx context.Context, _ *os.File, at string, size int64) error {
-	err := q.run(ctx, nil, "limit-usage", q.where(at), strconv.FormatInt(size, 10))
+	err := q.set(ctx, "limit-usage", q.where(at), strconv.FormatInt(size, 10))
 	return q.explain(ctx, err)
 }
 
@@ -89,7 +89,7 @@ func (q quota) Resize(ctx context.Context, dir *os.File, at string, size int64) 
 	case size != 0:
 		return q.Limit(ctx, dir, at, size)
 	case limited:
-		return q.explain(ctx, q.run(ctx, nil, "remove", q.where(at)))
+		return q.explain(ctx, q.set(ctx, "remove", q.where(at)))
 	}
 	return nil
 }
@@ -102,11 +102,16 @@ func (q quota) list(ctx context.Context, at string) (limited bool, used int64, e
 			Used  int64  `xml:"used_space"`
 		} `xml:"volQuota>limit"`
 	}
-	if err := q.explain(ctx, q.run(ctx, &answer, "list", q.where(at))); err != nil {
-		return false, 0, err
-	}
-	if len(answer.Limits) != 1 { // it has heard nothing of that directory
-		return false, 0, fmt.Errorf("the servers don't tell the quota of %s: %w", q.where(at), backends.ErrUnavailable)
+	err = q.patiently(ctx, func() error {
+		answer.Limits = nil
+		err := q.manage.run(ctx, &answer, "volume", "quota", q.volume, "list", q.where(at))
+		if err == nil && len(answer.Limits) != 1 {
+			return errUntold
+		}
+		return err
+	})
+	if err != nil {
+		return false, 0, fmt.Errorf("quota of %s: %w", q.where(at), q.explain(ctx, err))
 	}
 	_, none := strconv.ParseInt(answer.Limits[0].Limit, 10, 64)
 	return none == nil, answer.Limits[0].Used, nil
@@ -123,7 +128,7 @@ func (q quota) Release(ctx context.Context, root, dir *os.File, at string) error
 	if err != nil || size == 0 {
 		return err
 	}
-	if err := q.run(ctx, nil, "remove", q.where(at)); err != nil {
+	if err := q.set(ctx, "remove", q.where(at)); err != nil {
 		q.log.Warn("servers were left with the entry of a quota whose directory is deleted", "directory", q.where(at), "err", err)
 	}
 	return ctx.Err()
@@ -160,14 +165,24 @@ const (
 	lastPause  = time.Second
 )
 
-// run runs a quota command, as soon as the servers do nothing else with the
-// Gluster volume: they do one thing at a time, and refuse the others.
-func (q quota) run(ctx context.Context, answer any, args ...string) error {
+// errUntold means that the quota of a directory was asked for, and none told: it
+// is read in a mount that ends with the first of those who ask at a time.
+var errUntold = fmt.Errorf("the servers don't tell: %w", backends.ErrUnavailable)
+
+// set runs a quota command that changes something.
+func (q quota) set(ctx context.Context, args ...string) error {
+	args = append([]string{"volume", "quota", q.volume}, args...)
+	return q.patiently(ctx, func() error { return q.manage.run(ctx, nil, args...) })
+}
+
+// patiently repeats a command for as long as one may take, while the servers do
+// something else with the Gluster volume: they do one thing at a time, and
+// refuse the others.
+func (q quota) patiently(ctx context.Context, command func() error) error {
 	limit, cancel := context.WithTimeout(ctx, q.manage.timeout)
 	defer cancel()
-	args = append([]string{"volume", "quota", q.volume}, args...)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := q.manage.run(ctx, answer, args...)
+		err := command()
 		if !isBusy(err) {
 			return err
 		}
@@ -203,9 +218,9 @@ func unavailable(err error) error {
 // anotherTransaction is EG_ANOTRANS of glusterd.
 const anotherTransaction = 30802
 
-// isBusy tells whether glusterd did nothing because it, or another server, did
+// isBusy tells whether nothing was done because the server, or another, did
 // something else with the Gluster volume at that time.
 func isBusy(err error) bool {
 	var r refused
-	return errors.As(err, &r) && (r.code == anotherTransaction || strings.HasPrefix(r.says, "Locking failed"))
+	return errors.Is(err, errUntold) || errors.As(err, &r) && (r.code == anotherTransaction || strings.HasPrefix(r.says, "Locking failed"))
 }

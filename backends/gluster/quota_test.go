@@ -47,11 +47,22 @@ func management(t *testing.T) []string {
 	return []string{name}
 }
 
+// In one test, because it takes some seconds to enable a quota.
+func TestQuota(t *testing.T) {
+	need(t)
+	enableQuota(t)
+	t.Run("Writer", testQuotaWriter)
+	t.Run("Later", testQuotaLater)
+	t.Run("UnfitPath", testQuotaUnfitPath)
+	t.Run("Removed", testQuotaRemoved)
+	t.Run("Concurrent", testQuotaConcurrent)
+	t.Run("ServerFrozen", testQuotaServerFrozen)
+	t.Run("ServerDown", testQuotaServerDown)
+}
+
 // quotaPool is a pool that has sizes, and the directory of gv0 that it is.
 func quotaPool(t *testing.T) (*pool, string) {
 	t.Helper()
-	need(t)
-	enableQuota(t)
 	var subdir string
 	p := newPool(t, func(c *gluster.Config) {
 		c.Management = management(t)
@@ -106,7 +117,7 @@ func writeAll(name string, n int64) (written int64, err error) {
 
 // A writer meets the limit, and goes on in the open volume once that was raised:
 // through the shared client, and through one of its own.
-func TestQuota(t *testing.T) {
+func testQuotaWriter(t *testing.T) {
 	p, _ := quotaPool(t)
 	for _, alone := range []bool{false, true} {
 		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {
@@ -140,7 +151,7 @@ func TestQuota(t *testing.T) {
 
 // A volume that was made without a size can get one; what it holds counts, also
 // what it held before.
-func TestQuotaLater(t *testing.T) {
+func testQuotaLater(t *testing.T) {
 	p, _ := quotaPool(t)
 	handle := p.create("data")
 	if info, err := p.Stat(t.Context(), handle); err != nil || info.Size != 0 || info.Used != -1 {
@@ -209,9 +220,7 @@ func TestQuotaRefused(t *testing.T) {
 }
 
 // A path that no command could be given is refused before anything is made.
-func TestQuotaUnfitPath(t *testing.T) {
-	need(t)
-	enableQuota(t)
+func testQuotaUnfitPath(t *testing.T) {
 	odd := path.Join(newSubdir(t), "größe; x")
 	if err := os.Mkdir(filepath.Join(root(t), odd), 0o755); err != nil {
 		t.Fatal(err)
@@ -226,7 +235,7 @@ func TestQuotaUnfitPath(t *testing.T) {
 
 // Of a volume that is removed, at whatever point its making was cut off, the
 // servers keep nothing, and the next at its place has no limit.
-func TestQuotaRemoved(t *testing.T) {
+func testQuotaRemoved(t *testing.T) {
 	p, subdir := quotaPool(t)
 	conf := filepath.Join(nodeDir("g1"), "lib/vols/gv0/quota.conf")
 	entries := func() int64 {
@@ -290,7 +299,7 @@ func TestQuotaRemoved(t *testing.T) {
 
 // Servers do one thing at a time with a Gluster volume, and refuse the others:
 // all get their turn.
-func TestQuotaConcurrent(t *testing.T) {
+func testQuotaConcurrent(t *testing.T) {
 	p, _ := quotaPool(t)
 	done := make(chan error)
 	const n = 6
@@ -314,53 +323,51 @@ func TestQuotaConcurrent(t *testing.T) {
 	}
 }
 
-// A server that is down is told later. One that is frozen holds up all others:
-// then nothing is made, and the volume can be made once it answers.
-func TestQuotaServerAway(t *testing.T) {
-	p, _ := quotaPool(t)
-	root(t)
+// A server that is frozen holds up all others: then nothing is made, and the
+// volume can be made once it answers.
+func testQuotaServerFrozen(t *testing.T) {
 	glusterd := nodeProcess(t, "g3")
-	t.Run("frozen", func(t *testing.T) {
-		q := newPool(t, func(c *gluster.Config) { c.Management, c.ManagementTimeout = management(t), 2*time.Second })
-		v := backends.Volume{Handle: "volumes/late.0123456789ab", Size: mebi}
-		target := q.mount(q.create("other"), backends.MountOptions{})
-		if err := unix.Kill(glusterd, unix.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		err := q.Create(t.Context(), v)
-		if err := unix.Kill(glusterd, unix.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		if !errors.Is(err, backends.ErrUnavailable) {
-			t.Errorf("create: %v", err)
-		}
-		q.write(target, "well")
-		q.eventually("it is made", func() bool { return q.Create(t.Context(), v) == nil })
-		q.wantSize(v.Handle, mebi, 0)
+	p := newPool(t, func(c *gluster.Config) { c.Management, c.ManagementTimeout = management(t), 2*time.Second })
+	v := backends.Volume{Handle: "volumes/late.0123456789ab", Size: mebi}
+	target := p.mount(p.create("other"), backends.MountOptions{})
+	if err := unix.Kill(glusterd, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := p.Create(t.Context(), v)
+	if err := unix.Kill(glusterd, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("create: %v", err)
+	}
+	p.write(target, "well")
+	p.eventually("it is made", func() bool { return p.Create(t.Context(), v) == nil })
+	p.wantSize(v.Handle, mebi, 0)
+}
+
+// A server whose glusterd is down is told later, and its brick with it.
+func testQuotaServerDown(t *testing.T) {
+	p, _ := quotaPool(t)
+	handle := p.createSized("data", 2*mebi)
+	glusterd := nodeProcess(t, "g3")
+	if err := unix.Kill(glusterd, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	back := sync.OnceFunc(func() { startNode(t, "g3") })
+	t.Cleanup(back)
+	p.eventually("it ends", func() bool {
+		_, err := host.FindProcess(glusterd)
+		return err != nil
 	})
-	t.Run("down", func(t *testing.T) {
-		handle := p.createSized("data", 2*mebi)
-		if err := unix.Kill(glusterd, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := host.FindProcess(glusterd); err != nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
-		back := sync.OnceFunc(func() { startNode(t, "g3") })
-		t.Cleanup(back)
-		if err := p.Resize(t.Context(), handle, 4*mebi); err != nil {
-			t.Errorf("resize: %v", err)
-		}
-		p.wantSize(handle, 2*mebi, 0) // until its brick is told, the smaller one holds
-		p.wantSize(p.createSized("more", mebi), mebi, 0)
-		back()
-		p.eventually("the brick is told", func() bool {
-			gluster1(t, "volume", "heal", "gv0")
-			info, err := p.Stat(t.Context(), handle)
-			return err == nil && info.Size == 4*mebi
-		})
+	if err := p.Resize(t.Context(), handle, 4*mebi); err != nil {
+		t.Errorf("resize: %v", err)
+	}
+	p.wantSize(handle, 2*mebi, 0) // until the brick is told, the smaller one shows
+	p.wantSize(p.createSized("more", mebi), mebi, 0)
+	back()
+	p.eventually("the brick is told", func() bool {
+		_ = tryGluster1(t, "volume", "heal", "gv0") // not all are ready for it yet
+		info, err := p.Stat(t.Context(), handle)
+		return err == nil && info.Size == 4*mebi
 	})
 }
