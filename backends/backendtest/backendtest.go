@@ -34,6 +34,10 @@ type Fixture struct {
 	// Sizes says that the pool can limit what a volume holds.
 	Sizes bool
 
+	// Lags is how late, at most, the pool notices what a volume with a size takes,
+	// or does not take any more: meanwhile its limit may be passed a little.
+	Lags time.Duration
+
 	// Settles is how long a host may see a file as it was before another host
 	// replaced it; one that is replaced again and again meanwhile may not be
 	// readable at all.
@@ -83,6 +87,9 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"SizeAgain", testSizeAgain},
 		{"SizeAdopt", testSizeAdopt},
 		{"SizeRefused", testSizeRefused},
+		{"Resize", testResize},
+		{"ResizeFull", testResizeFull},
+		{"ResizeRefused", testResizeRefused},
 		{"Describe", testDescribe},
 		{"DescribeRefused", testDescribeRefused},
 		{"DescribeHidden", testDescribeHidden},

@@ -57,8 +57,8 @@ type victim struct {
 	writer  *exec.Cmd
 }
 
-// within runs a command on a host.
-func within(t *testing.T, name string, argv ...string) *exec.Cmd {
+// onNode runs a command on a node, or another host of the world.
+func onNode(t *testing.T, name string, argv ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(nodePID(t, name)), "--mount", "--net"}, argv...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
@@ -89,7 +89,7 @@ func (v *victim) args() []string {
 // mount tells whether the volume can be mounted, and written to.
 func (v *victim) mount() bool {
 	v.end()
-	if err := within(v.t, v.name, v.args()...).Run(); err != nil {
+	if err := onNode(v.t, v.name, v.args()...).Run(); err != nil {
 		return false
 	}
 	pid, err := os.ReadFile(v.dir + ".pid")
@@ -99,7 +99,7 @@ func (v *victim) mount() bool {
 	if v.client, err = strconv.Atoi(strings.TrimSpace(string(pid))); err != nil {
 		v.t.Fatal(err)
 	}
-	return within(v.t, v.name, "sh", "-c", `mountpoint -q "$0" && : >"$0/probe" && mountpoint -q "$0"`, v.dir).Run() == nil
+	return onNode(v.t, v.name, "sh", "-c", `mountpoint -q "$0" && : >"$0/probe" && mountpoint -q "$0"`, v.dir).Run() == nil
 }
 
 func (v *victim) mustMount() {
@@ -120,7 +120,7 @@ func (v *victim) end() {
 	}
 	_ = unix.Kill(v.client, unix.SIGKILL)
 	v.client = 0
-	for within(v.t, v.name, "umount", "--lazy", v.dir).Run() == nil {
+	for onNode(v.t, v.name, "umount", "--lazy", v.dir).Run() == nil {
 	}
 }
 
@@ -129,7 +129,7 @@ func (v *victim) end() {
 func (v *victim) write(file string) {
 	v.t.Helper()
 	script := `i=0; while :; do i=$((i+1)); printf '%09d\n' $i | dd of="$0" conv=notrunc,fsync status=none || exit 1; done`
-	v.writer = within(v.t, v.name, "sh", "-c", script, filepath.Join(v.dir, file))
+	v.writer = onNode(v.t, v.name, "sh", "-c", script, filepath.Join(v.dir, file))
 	if err := v.writer.Start(); err != nil {
 		v.t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 		t.Errorf("distribute: got %v", err)
 	}
 	for i := range 20 { // its brick has not heard of it
-		_ = within(t, "v1", "dd", "if=/dev/zero", fmt.Sprintf("of=%s/new%d", dist.dir, i), "bs=1", "count=1").Run()
+		_ = onNode(t, "v1", "dd", "if=/dev/zero", fmt.Sprintf("of=%s/new%d", dist.dir, i), "bs=1", "count=1").Run()
 	}
 	written, err := filepath.Glob(filepath.Join(nodeDir("g3"), "brick/dist/new*"))
 	if err != nil {

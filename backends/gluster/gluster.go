@@ -193,7 +193,7 @@ func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 // at is what keeps volumes below root, which is where a client has mounted the
 // pool.
 func (p *Pool) at(root string) (*local.Pool, error) {
-	return local.Open(local.Config{Path: root, RequireMount: true, Shared: true}, p.log)
+	return local.OpenLimited(local.Config{Path: root, RequireMount: true, Shared: true}, p.limiter(), p.log)
 }
 
 // locate tells an operator where something lies.

@@ -14,11 +14,12 @@ import (
 
 func TestConformance(t *testing.T) {
 	need(t)
+	enableQuota(t)
 	backendtest.Run(t, func(t *testing.T) backendtest.Fixture {
-		run, subdir := hosttest.Dir(t), newSubdir(t)
+		run, subdir, manage := hosttest.Dir(t), newSubdir(t), management(t, "g1")
 		return backendtest.Fixture{
 			Open: func(t *testing.T) backends.Backend {
-				return open(t, run, func(c *gluster.Config) { c.Subdir = subdir })
+				return open(t, run, func(c *gluster.Config) { c.Subdir, c.Management = subdir, manage })
 			},
 			Adopt: func(t *testing.T) string {
 				name := filepath.Base(t.TempDir())
@@ -27,6 +28,8 @@ func TestConformance(t *testing.T) {
 				}
 				return "Söme data " + name
 			},
+			Sizes:    true,
+			Lags:     10 * time.Second,
 			Settles:  time.Second, // entry-timeout and attribute-timeout of glusterfs(8)
 			TakeAway: func(t *testing.T) { cutOff(t) },
 		}

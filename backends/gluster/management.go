@@ -34,7 +34,10 @@ var word = regexp.MustCompile(`^[A-Za-z0-9_./:,=@%+-]+$`)
 const maxAnswer = 64 << 20
 
 // refused is the answer of glusterd that it does not do what it was asked.
-type refused struct{ says string }
+type refused struct {
+	code int // 0 if it gives none
+	says string
+}
 
 func (r refused) Error() string { return "glusterd says: " + r.says }
 
@@ -45,10 +48,15 @@ func (m management) there() bool { return len(m.argv) > 0 }
 // that is nil. It returns a refused if glusterd answers, and did not do it; after
 // any other error it may have been done, or be done yet.
 func (m management) run(ctx context.Context, answer any, args ...string) error {
+	return m.patiently(ctx, func() error { return m.runOnce(ctx, answer, args) })
+}
+
+func (m management) runOnce(ctx context.Context, answer any, args []string) error {
 	text, running := m.output(ctx, append([]string{"--xml"}, args...))
 	// With its own errors it exits with 0, or with 2, and says so in its answer.
 	var status struct {
 		Ret    *int   `xml:"opRet"`
+		Code   int    `xml:"opErrno"`
 		Says   string `xml:"opErrstr"`
 		Output string `xml:"output"`
 	}
@@ -56,7 +64,7 @@ func (m management) run(ctx context.Context, answer any, args ...string) error {
 	switch {
 	case err == nil && status.Ret != nil && *status.Ret != 0:
 		says := strings.Join(strings.Fields(cmp.Or(status.Says, status.Output)), " ")
-		return fmt.Errorf("%s: %w", commandLine(args), refused{says})
+		return fmt.Errorf("%s: %w", commandLine(args), refused{status.Code, says})
 	case running != nil:
 		return running
 	case err != nil || status.Ret == nil:
@@ -71,8 +79,12 @@ func (m management) run(ctx context.Context, answer any, args ...string) error {
 }
 
 // text is run for what can't be answered in XML.
-func (m management) text(ctx context.Context, args ...string) ([]byte, error) {
-	return m.output(ctx, args)
+func (m management) text(ctx context.Context, args ...string) (text []byte, err error) {
+	err = m.patiently(ctx, func() error {
+		text, err = m.output(ctx, args)
+		return err
+	})
+	return text, err
 }
 
 func commandLine(args []string) string { return "gluster " + strings.Join(args, " ") }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +20,7 @@ const (
 )
 
 // Plan checks a request. The only options are those which all backends have.
-// A size needs project quotas in the file system of the pool. The first plan of
+// A size needs a limiter that can limit volumes here. The first plan of
 // a pool makes its directory, if that is missing and no mount is required
 // there: from then on, that it is missing means that the storage is.
 func (p *Pool) Plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
@@ -53,10 +54,9 @@ func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, e
 	defer root.Close()
 	number := uint32(0)
 	if r.Size != 0 {
-		if err := checkLimits(root); err != nil {
+		if number, err = p.limiter.Plan(ctx, root, r.ID); err != nil {
 			return backends.Volume{}, err
 		}
-		number = project(r.ID)
 	}
 	handle, err := madeHandle(r.ID, number)
 	if err != nil {
@@ -118,7 +118,7 @@ func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
 
 func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 	name, made := madeName(v.Handle)
-	if made == v.Adopted || (v.Size != 0) != (projectOf(name) != 0) {
+	if made == v.Adopted || v.Size == 0 && projectOf(name) != 0 {
 		return fmt.Errorf("%q is not the handle of such a volume: %w", v.Handle, backends.ErrInvalid)
 	}
 	root, err := p.open(ctx)
@@ -140,7 +140,7 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 	}
 	defer volumes.Close()
 	defer work.Close()
-	if err := makeVolume(volumes, work, name, v); err != nil {
+	if err := p.makeVolume(ctx, volumes, work, name, v); err != nil {
 		return err
 	}
 	return cmp.Or(volumes.Sync(), work.Sync())
@@ -165,8 +165,9 @@ func makeDirs(root *os.File, name string, mode fs.FileMode) (dir, work *os.File,
 	return dir, work, nil
 }
 
-// makeVolume makes the directory in work and moves it into volumes.
-func makeVolume(volumes, work *os.File, name string, v backends.Volume) error {
+// makeVolume makes the directory in work and moves it into volumes, with its
+// limit: nobody can write to a volume that has none yet.
+func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name string, v backends.Volume) error {
 	existing, err := openDir(volumes, name)
 	if err == nil {
 		return existing.Close()
@@ -186,7 +187,7 @@ func makeVolume(volumes, work *os.File, name string, v backends.Volume) error {
 		return err
 	}
 	if v.Size != 0 {
-		if err := limit(dir, projectOf(name), v.Size); err != nil {
+		if err := p.limiter.Limit(ctx, dir, path.Join(workDir, name+unfinished), v.Size); err != nil {
 			return err
 		}
 	}

@@ -13,8 +13,8 @@
 // and directories to adopt anywhere else. A handle is the path of the volume
 // relative to that of the pool, so that a volume was made by Create exactly if
 // its handle begins with "volumes/". The name is the ID and, of a volume with
-// a size, "@" and the number of the project that the file system counts and
-// limits it by: docs/quotas.md.
+// a size where project quotas limit it, "@" and the number of the project that
+// the file system counts it by: docs/quotas.md.
 //
 // Nothing here follows a symbolic link below the path of the pool, whoever
 // planted it, or enters a file system mounted there.
@@ -38,24 +38,30 @@ import (
 // Pool is a directory that volumes are kept in. The directory is opened anew
 // in each call, for the file system may have been mounted again meanwhile.
 type Pool struct {
-	config Config
-	log    *slog.Logger
+	config  Config
+	limiter Limiter
+	log     *slog.Logger
 }
 
 var (
 	_ backends.Backend = (*Pool)(nil)
 	_ backends.Stamper = (*Pool)(nil)
+	_ backends.Resizer = (*Pool)(nil)
 )
 
-// Open returns the pool that c describes. It leaves the storage alone, which
-// may hang: later calls tell whether it is available. The first Plan makes the
-// directory if it is missing, unless a mount is required there.
-func Open(c Config, log *slog.Logger) (*Pool, error) {
+// Open returns the pool that c describes, which limits volumes by project quotas.
+// It leaves the storage alone, which may hang: later calls tell whether it is
+// available. The first Plan makes the directory if it is missing, unless a mount
+// is required there.
+func Open(c Config, log *slog.Logger) (*Pool, error) { return OpenLimited(c, projects{}, log) }
+
+// OpenLimited is Open for a pool that limits volumes in another way.
+func OpenLimited(c Config, l Limiter, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.Path = filepath.Clean(c.Path)
-	return &Pool{config: c, log: log}, nil
+	return &Pool{config: c, limiter: l, log: log}, nil
 }
 
 // Stat describes a volume.
@@ -78,8 +84,7 @@ func (p *Pool) stat(ctx context.Context, handle string) (backends.Info, error) {
 		return backends.Info{}, err
 	}
 	defer dir.Close()
-	name, _ := madeName(handle)
-	size, used, err := usage(dir, projectOf(name))
+	size, used, err := p.limiter.Usage(root, dir, handle)
 	if err != nil {
 		return backends.Info{}, err
 	}

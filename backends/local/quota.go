@@ -1,12 +1,12 @@
 package local
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -21,29 +21,42 @@ import (
 // Numbers are drawn from the upper half of what is positive in 32 bits; those
 // who count upwards from 1, as Docker does for its layers, never get there.
 const (
-	firstProject = 1 << 30
-	projects     = 1 << 30
+	firstProject  = 1 << 30
+	projectsCount = 1 << 30
 )
+
+// projects limits volumes by the project quotas of the pool's file system.
+type projects struct{}
 
 // project returns the number for a new volume. It depends on the ID alone;
 // Create finds out whether somebody else has it.
 func project(id string) uint32 {
 	sum := sha256.Sum256([]byte(id))
-	return firstProject + binary.BigEndian.Uint32(sum[:])%projects
+	return firstProject + binary.BigEndian.Uint32(sum[:])%projectsCount
 }
 
-// checkLimits returns ErrInvalid, with what would help, if the pool's file
-// system can't limit volumes.
-func checkLimits(root *os.File) error {
+// projectAt returns the project of the volume whose directory is at, or 0: what
+// is adopted has none, whatever its name.
+func projectAt(at string) (project uint32, isUnfinished bool) {
+	parent, name := path.Split(at)
+	if parent != volumesDir+"/" && parent != workDir+"/" {
+		return 0, false
+	}
+	name, isUnfinished = strings.CutSuffix(name, unfinished)
+	return projectOf(name), isUnfinished
+}
+
+// Plan returns ErrInvalid if the pool's file system can't limit volumes.
+func (projects) Plan(_ context.Context, root *os.File, id string) (uint32, error) {
 	if err := requireQuotas(root); err != nil {
-		return err
+		return 0, err
 	}
 	outer, err := host.ProjectOf(root)
 	if err == nil && outer.Inherited {
 		err = fmt.Errorf("size: %s belongs to project %d and passes that on to volumes, which cannot have another then; leave size out or choose another pool: %w",
 			root.Name(), outer.ID, backends.ErrInvalid)
 	}
-	return err
+	return project(id), err
 }
 
 func requireQuotas(dir *os.File) error {
@@ -80,14 +93,18 @@ func refuseLimits(dir *os.File, state host.QuotaState) error {
 	return fmt.Errorf("size: %s lies on %s without project quotas; %s (docs/quotas.md): %w", dir.Name(), m.FSType, remedy, backends.ErrInvalid)
 }
 
-// limit makes dir, new and empty, a project that takes no more than size. A
+// Limit makes dir a project that takes no more than size. A
 // project of somebody else it leaves alone and returns ErrUnavailable.
 //
 // Repeated it changes nothing. The directory carries the project before there
 // is a limit, so that a limit always has something to show whose it is. Both
 // are durable once the directory's later rename is, as file systems that have
 // projects keep the order of their journal.
-func limit(dir *os.File, project uint32, size int64) error {
+func (projects) Limit(_ context.Context, dir *os.File, at string, size int64) error {
+	project, _ := projectAt(at)
+	if project == 0 {
+		return fmt.Errorf("%q is not a volume with a size: %w", at, backends.ErrInvalid)
+	}
 	if err := requireQuotas(dir); err != nil {
 		return err
 	}
@@ -131,24 +148,43 @@ func isAlone(dir *os.File, project uint32) (bool, error) {
 	return q.Files == 1, err
 }
 
-// release takes the limit away from the volume name in work, if it has one. It
-// is called while the directory is still there, as only that shows that the
-// project is the volume's: one that Create finished had it for sure, one that
-// it didn't only if nobody else has it.
-func release(work *os.File, name string) error {
-	volume, isUnfinished := strings.CutSuffix(name, unfinished)
-	project := projectOf(volume)
-	if project == 0 {
+// Resize sets another limit. A volume that was made without a size has no
+// project, and neither have its files: it can't get one.
+func (projects) Resize(_ context.Context, dir *os.File, at string, size int64) error {
+	project, _ := projectAt(at)
+	switch {
+	case project == 0 && size == 0:
 		return nil
+	case project == 0:
+		return fmt.Errorf("size: it was made without one, and its files belong to no project then: make another volume with a size, and copy them: %w", backends.ErrInvalid)
 	}
-	dir, err := openDir(work, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := requireQuotas(dir); err != nil {
+		return err
 	}
+	q, err := host.QuotaOf(dir, project)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	if err := backends.CheckResize(size, q.Used); err != nil {
+		return err
+	}
+	if err := host.SetLimit(dir, project, size); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(dir.Fd())); err != nil { // nothing else has its journal written
+		return &os.PathError{Op: "sync the file system of", Path: dir.Name(), Err: err}
+	}
+	return nil
+}
+
+// Release takes the limit away while the directory is still there, as only that
+// shows that the project is the volume's: one that Create finished had it for
+// sure, one that it didn't only if nobody else has it.
+func (projects) Release(_ context.Context, _, dir *os.File, at string) error {
+	project, isUnfinished := projectAt(at)
+	if project == 0 {
+		return nil
+	}
 	state, err := host.ProjectQuotas(dir)
 	if err != nil || state == host.QuotaOff { // mounted without: nothing is limited
 		return err
@@ -175,8 +211,9 @@ func (p *Pool) warnUnlimited(dir *os.File, handle string) {
 	}
 }
 
-// usage returns the limit that holds for a volume, and what it takes.
-func usage(dir *os.File, project uint32) (size, used int64, err error) {
+// Usage asks the file system.
+func (projects) Usage(_, dir *os.File, at string) (size, used int64, err error) {
+	project, _ := projectAt(at)
 	if project == 0 {
 		return 0, -1, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,28 +56,41 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 
 	// What an earlier call left would be in the way.
 	for _, left := range []string{name, name + unfinished} {
-		if err := purge(ctx, work, left); err != nil {
+		if err := p.purge(ctx, root, work, left); err != nil {
 			return err
 		}
 	}
 	if err := discard(root, work, name); err != nil {
 		return err
 	}
-	if err := purge(ctx, work, name); err != nil {
+	if err := p.purge(ctx, root, work, name); err != nil {
 		return err
 	}
 	return work.Sync()
 }
 
 // purge deletes the directory name in work, if there is one, and its limit.
-func purge(ctx context.Context, work *os.File, name string) error {
+func (p *Pool) purge(ctx context.Context, root, work *os.File, name string) error {
 	if err := checkUnused(work, name); err != nil {
 		return err
 	}
-	if err := release(work, name); err != nil {
+	if err := p.release(ctx, root, work, name); err != nil {
 		return err
 	}
 	return removeTree(ctx, work, name)
+}
+
+// release takes the limit away from the directory name in work, if there is one.
+func (p *Pool) release(ctx context.Context, root, work *os.File, name string) error {
+	dir, err := openDir(work, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return p.limiter.Release(ctx, root, dir, path.Join(workDir, name))
 }
 
 // discard moves a volume that exists into work.

@@ -61,7 +61,7 @@ func (list lister) from(c *cobra.Command, given []string, typed string) ([]strin
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeOne has c complete its only argument.
+// completeOne has c complete its first argument, and no other.
 func completeOne(c *cobra.Command, list lister) *cobra.Command {
 	c.ValidArgsFunction = func(c *cobra.Command, given []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if len(given) > 0 {

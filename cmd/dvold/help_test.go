@@ -48,7 +48,7 @@ func TestExitCodes(t *testing.T) {
 	w := newWorld(t)
 	for _, wrong := range []string{
 		"nonsense", "volume nonsense", "volume ls x", "volume inspect", "volume ls --nonsense", "volume ls --output xml",
-		"volume create x -o y", "trash purge", "migrate docker-local", "migrate docker-local x --all",
+		"volume create x -o y", "volume resize x", "volume resize x much", "volume resize x 0 0", "trash purge", "migrate docker-local", "migrate docker-local x --all",
 		"migrate docker-local --all --docker-root x", "completion", "completion tcsh", "serve x", "version x", "config check x",
 	} {
 		err := run(t.Context(), strings.Fields(wrong), t.Output(), t.Output())
@@ -94,6 +94,8 @@ func TestCompletion(t *testing.T) {
 	check("alpha beta", "volume", "inspect", "")
 	check("beta", "volume", "rm", "b")
 	check("", "volume", "rm", "alpha", "")
+	check("alpha", "volume", "resize", "a")
+	check("", "volume", "resize", "alpha", "")
 	check("", "volume", "ls", "")
 	check("table json", "volume", "ls", "--output", "")
 	check("local", "migrate", "docker-local", "--pool", "")

@@ -139,6 +139,20 @@ func TestOperatorsMistakes(t *testing.T) {
 	w.wantError("not one of: table, json", "volume", "ls", "--output", "xml")
 }
 
+// The default pool of a test has no quotas: no limit can be taken away there, and
+// none can be set. What resizing does is tested where there are.
+func TestResize(t *testing.T) {
+	w := newWorld(t)
+	defer w.serve()()
+	w.want("data", "volume", "create", "data")
+	w.want("data  no limit\n", "volume", "resize", "data", "0")
+	w.want(`"name": "data"`, "volume", "resize", "data", "0", "--output", "json")
+	w.wantError("size: it was made without one", "volume", "resize", "data", "10GiB")
+	w.wantError("want a number above 0", "volume", "resize", "data", "0G")
+	w.wantError("no such volume", "volume", "resize", "nobody", "1G")
+	w.want("Size:          no limit", "volume", "inspect", "data")
+}
+
 func TestSecondDaemonIsRefused(t *testing.T) {
 	w := newWorld(t)
 	defer w.serve()()

@@ -28,6 +28,7 @@ Adopted data stays where it is.`
 		completeOne(inspect, volumeNames),
 		volumeCreateCommand(),
 		completeOne(volumeSetCommand(), volumeNames),
+		completeOne(volumeResizeCommand(), volumeNames),
 		completeOne(rm, volumeNames),
 		completeOne(volumeReleaseCommand(), volumeNames),
 	)

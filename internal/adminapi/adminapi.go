@@ -49,6 +49,7 @@ func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("PATCH /v1/volumes/{name}", s.handle(s.changeVolume))
 	mux.HandleFunc("DELETE /v1/volumes/{name}", s.handle(s.removeVolume))
 	mux.HandleFunc("POST /v1/volumes/{name}/release", s.handle(s.releaseVolume))
+	mux.HandleFunc("POST /v1/volumes/{name}/resize", s.handle(s.resizeVolume))
 	mux.HandleFunc("GET /v1/hosts", s.handle(s.listHosts))
 	mux.HandleFunc("POST /v1/hosts/{name}/forget", s.handle(s.forgetHost))
 	mux.HandleFunc("POST /v1/hosts/{name}/drain", s.handle(s.drainHost))

@@ -30,6 +30,11 @@ type Change struct {
 	Access volumes.Access `json:"access"`
 }
 
+// Resize asks for another size of a volume, in bytes; 0 means no limit.
+type Resize struct {
+	Size int64 `json:"size"`
+}
+
 // Release asks for a volume to be taken from a silent host on the operator's
 // word.
 type Release struct {
@@ -71,6 +76,14 @@ func (s *Server) changeVolume(ctx context.Context, r *http.Request) (any, error)
 		return nil, err
 	}
 	return s.volumes.SetAccess(ctx, r.PathValue("name"), c.Access)
+}
+
+func (s *Server) resizeVolume(ctx context.Context, r *http.Request) (any, error) {
+	var o Resize
+	if err := decode(r, &o); err != nil {
+		return nil, err
+	}
+	return s.volumes.Resize(ctx, r.PathValue("name"), o.Size)
 }
 
 func (s *Server) releaseVolume(ctx context.Context, r *http.Request) (any, error) {

@@ -66,6 +66,11 @@ func (c *Client) SetAccess(ctx context.Context, name string, access volumes.Acce
 	return v, c.do(ctx, http.MethodPatch, "/v1/volumes/"+url.PathEscape(name), Change{access}, &v)
 }
 
+// Resize changes what a volume may hold, in bytes; 0 means no limit.
+func (c *Client) Resize(ctx context.Context, name string, size int64) (v volumes.Volume, err error) {
+	return v, c.do(ctx, http.MethodPost, "/v1/volumes/"+url.PathEscape(name)+"/resize", Resize{size}, &v)
+}
+
 // Release takes an exclusive volume from a silent host on the operator's word.
 func (c *Client) Release(ctx context.Context, name, from string) (v volumes.Volume, err error) {
 	return v, c.do(ctx, http.MethodPost, "/v1/volumes/"+url.PathEscape(name)+"/release", Release{from}, &v)

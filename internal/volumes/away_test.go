@@ -86,6 +86,7 @@ func testKnownVolumesGoOn(t *testing.T, outage func(context.Context) error, firs
 		"create": func() error { return h1.Create(t.Context(), "new", nil) },
 		"remove": func() error { return h1.Remove(t.Context(), "held", nil) },
 		"set":    func() error { _, err := h1.SetAccess(t.Context(), "held", AccessReadOnly); return err },
+		"resize": func() error { _, err := h1.Resize(t.Context(), "held", 1<<20); return err },
 		"drain":  func() error { return h1.Drain(t.Context(), "h2", true) },
 		"trash":  func() error { _, err := h1.Trash(t.Context()); return err },
 		"hosts":  func() error { _, err := h1.Hosts(t.Context()); return err },
@@ -129,6 +130,10 @@ func TestChangesFailSoonWhenTheCoordinatorHangs(t *testing.T) {
 		"remove": func(h1 *node, ctx context.Context) error { return h1.Remove(ctx, "data", nil) },
 		"set": func(h1 *node, ctx context.Context) error {
 			_, err := h1.SetAccess(ctx, "data", AccessReadOnly)
+			return err
+		},
+		"resize": func(h1 *node, ctx context.Context) error {
+			_, err := h1.Resize(ctx, "data", 1<<20)
 			return err
 		},
 	} {

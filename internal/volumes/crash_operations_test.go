@@ -64,6 +64,10 @@ func operations() []operation {
 			_, err := m.SetAccess(ctx, "data", AccessReadOnly)
 			return err
 		}},
+		{"resize", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+			_, err := m.Resize(ctx, "data", 8<<20)
+			return err
+		}},
 		{"restore", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.Restore(ctx, "data", "")
 			return ignore(err, ErrNotFound) // restored already

@@ -242,7 +242,7 @@ func (w *world) describe() string {
 	v, err := w.Get(w.t.Context(), "data")
 	if err == nil {
 		if !v.Mounted {
-			return "there, not mounted"
+			return "there, not mounted" + w.describeSize(v)
 		}
 		return fmt.Sprintf("there, mounted, %s counted %d times", v.Uses[0].MountID, v.Uses[0].Count)
 	}
@@ -255,6 +255,21 @@ func (w *world) describe() string {
 		return "in the trash"
 	}
 	return "not there"
+}
+
+// describeSize is what the record and the storage say of the volume's size, if
+// any of them has one.
+func (w *world) describeSize(v Volume) string {
+	w.t.Helper()
+	info, err := w.gates["a"].Stat(w.t.Context(), v.Handle)
+	w.must(err)
+	switch {
+	case v.Size == 0 && info.Size == 0:
+		return ""
+	case v.Size == info.Size:
+		return fmt.Sprintf(", with size %d", v.Size)
+	}
+	return fmt.Sprintf(", limited to %d, recorded as %d", info.Size, v.Size)
 }
 
 // daemonInChild is a daemon on w's state in a process of its own, which runs
@@ -296,7 +311,7 @@ func playDaemon(dir, name, last string) error {
 	var steps []string
 	cfg := Config{
 		Host: "h1", StateDir: dir, RunDir: filepath.Join(dir, "run"), DefaultPool: "a",
-		Pools:   []Pool{{Name: "a", Type: "local", Backend: pool, TrashTTL: time.Hour}},
+		Pools:   []Pool{{Name: "a", Type: "local", Backend: sizer{pool, filepath.Join(dir, "sizes", "a")}, TrashTTL: time.Hour}},
 		CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
 			if !armed.Load() {

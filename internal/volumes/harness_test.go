@@ -2,9 +2,11 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func (w *world) newGate(pool string) *gate {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &gate{Backend: b}
+	return &gate{Backend: sizer{b, filepath.Join(w.dir, "sizes", pool)}}
 }
 
 // start starts the daemon, or starts it again.
@@ -147,6 +149,37 @@ func me(t testing.TB) host.Process {
 	return p
 }
 
+// sizer is a pool that has sizes, which files in dir tell and nobody enforces.
+type sizer struct {
+	*local.Pool
+	dir string
+}
+
+func (s sizer) Resize(ctx context.Context, handle string, size int64) error {
+	if _, err := s.Pool.Stat(ctx, handle); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.dir, filepath.Base(handle)), []byte(strconv.FormatInt(size, 10)), 0o600)
+}
+
+func (s sizer) Stat(ctx context.Context, handle string) (backends.Info, error) {
+	info, err := s.Pool.Stat(ctx, handle)
+	if err != nil {
+		return info, err
+	}
+	text, err := os.ReadFile(filepath.Join(s.dir, filepath.Base(handle)))
+	if errors.Is(err, os.ErrNotExist) {
+		return info, nil
+	}
+	if err == nil {
+		info.Size, err = strconv.ParseInt(string(text), 10, 64)
+	}
+	return info, err
+}
+
 // gate is a pool that can be made to hang, as a server that does not answer
 // makes it: without regard to ctx.
 type gate struct {
@@ -181,6 +214,11 @@ func (g *gate) wait() {
 func (g *gate) Stat(ctx context.Context, handle string) (backends.Info, error) {
 	g.wait()
 	return g.Backend.Stat(ctx, handle)
+}
+
+func (g *gate) Resize(ctx context.Context, handle string, size int64) error {
+	g.wait()
+	return g.Backend.(backends.Resizer).Resize(context.WithoutCancel(ctx), handle, size)
 }
 
 func (g *gate) Stamp(ctx context.Context, id string, text []byte) error {

@@ -12,10 +12,12 @@ import (
 // intent is the record at intents/<name> that a host is about to create, remove
 // or change the volume of that name. There is one at a time, and while there is,
 // nobody else does any of that, or mounts the volume. Nothing of what it
-// announces has an effect before the transaction that also deletes it.
+// announces has an effect before the transaction that also deletes it, but for
+// the new size of a volume.
 //
 // What a host that ended in the middle left is taken back by whoever meets it:
-// a create's storage is removed, all else has changed nothing.
+// a create's storage is removed, all else has changed nothing, or a size that
+// nobody was told of yet.
 type intent struct {
 	Schema int        `json:"schema"`
 	Kind   intentKind `json:"kind"`

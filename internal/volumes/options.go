@@ -160,7 +160,8 @@ func ParseSize(value string) (int64, error) {
 }
 
 // disagreement names the first of the options asked for that the volume does
-// not have, or is "". What is not asked for does not disagree.
+// not have, or is "". What is not asked for does not disagree, and neither does
+// the size it was made with.
 func disagreement(asked map[string]string, r record) (string, error) {
 	want, err := parseOptions(asked)
 	if err != nil {
@@ -170,11 +171,13 @@ func disagreement(asked map[string]string, r record) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("stored options: %w", err)
 	}
-	have.pool, have.access = r.Pool, r.Access
+	made := have.size // which is as good as what it has now: a resize is no reason to change what asks for it
+	have.pool, have.access, have.size = r.Pool, r.Access, r.Size
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		wanted, _ := want.show(name)
 		value, given := have.show(name)
 		switch {
+		case name == "size" && want.size == made:
 		case !given:
 			return fmt.Sprintf("it has no %s, and %s=%s was asked for", name, name, plainly(wanted)), nil
 		case value != wanted:

@@ -71,7 +71,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestDisagreement(t *testing.T) {
-	have := record{Pool: "fast", Access: AccessShared, Options: map[string]string{"size": "1G", "uid": "100", "mode": "1770", "vers": "4.1"}}
+	have := record{Pool: "fast", Access: AccessShared, Size: 1 << 30, Options: map[string]string{"size": "1G", "uid": "100", "mode": "1770", "vers": "4.1"}}
 	for _, tt := range []struct {
 		asked map[string]string
 		want  string
@@ -94,6 +94,34 @@ func TestDisagreement(t *testing.T) {
 		got, err := disagreement(tt.asked, have)
 		if err != nil || got != tt.want {
 			t.Errorf("disagreement(%v) = %q, %v; want %q", tt.asked, got, err, tt.want)
+		}
+	}
+}
+
+// Whoever asks for a volume that was resized since may ask for what it was, or is.
+func TestDisagreementAfterResize(t *testing.T) {
+	for _, tt := range []struct {
+		made    string
+		now     int64
+		asked   string
+		agreed  bool
+		mention string
+	}{
+		{"1G", 2 << 30, "1G", true, ""},
+		{"1G", 2 << 30, "2G", true, ""},
+		{"1G", 2 << 30, "3G", false, "it has size=2147483648"},
+		{"1G", 0, "1024M", true, ""},
+		{"1G", 0, "2G", false, "it has no size"},
+		{"", 2 << 30, "2G", true, ""},
+		{"", 2 << 30, "1G", false, "it has size=2147483648"},
+	} {
+		have := record{Size: tt.now, Options: map[string]string{}}
+		if tt.made != "" {
+			have.Options["size"] = tt.made
+		}
+		got, err := disagreement(map[string]string{"size": tt.asked}, have)
+		if err != nil || (got == "") != tt.agreed || !strings.Contains(got, tt.mention) {
+			t.Errorf("%+v: got %q, %v", tt, got, err)
 		}
 	}
 }

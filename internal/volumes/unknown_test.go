@@ -34,6 +34,10 @@ func TestCallWhoseAnswerWasLostCanBeRepeatedAndLeavesNothing(t *testing.T) {
 			_, err := n.SetAccess(ctx, "data", AccessReadOnly)
 			return err
 		}, 1, nil},
+		"resize": {made, func(ctx context.Context, n *node) error {
+			_, err := n.Resize(ctx, "data", 1<<20)
+			return err
+		}, 1, nil},
 		"purge": {func(n *node) {
 			made(n)
 			n.must(n.Remove(context.Background(), "data", nil))
