@@ -34,10 +34,12 @@ func (m management) patiently(ctx context.Context, command func() error) error {
 	}
 }
 
-// anotherTransaction is EG_ANOTRANS of glusterd, and what it says of that.
+// anotherTransaction is EG_ANOTRANS of glusterd; what it says of that, and of a list
+// of quotas for which it could not mount the Gluster volume.
 const (
 	anotherTransaction = 30802
 	anotherSaid        = "Another transaction is in progress"
+	noAuxMount         = "Failed to start aux mount"
 )
 
 // isBusy tells whether nothing was done because the server, or another, did
@@ -47,6 +49,6 @@ func isBusy(err error) bool {
 		return false
 	}
 	var r refused
-	return errors.Is(err, errUntold) || strings.Contains(err.Error(), anotherSaid) ||
+	return errors.Is(err, errUntold) || strings.Contains(err.Error(), anotherSaid) || strings.Contains(err.Error(), noAuxMount) ||
 		errors.As(err, &r) && (r.code == anotherTransaction || strings.HasPrefix(r.says, "Locking failed"))
 }
