@@ -26,7 +26,7 @@ type GlusterNode struct {
 func newGlusterNode(m *Machine) *GlusterNode {
 	n := &GlusterNode{Machine: m, Sshd: newSshd(m)}
 	argv := func(args []string) []string {
-		return append([]string{"glusterd", "--no-daemon", "--pid-file=/run/glusterd.pid", "--log-file=/dev/stderr", "--log-level=WARNING"}, args...)
+		return append([]string{"glusterd", "--no-daemon", "--pid-file=/run/glusterd.pid", "--log-file=/dev/stderr", "--log-level=ERROR"}, args...)
 	}
 	answers := func(ctx context.Context) error {
 		// One that is too early waits for seconds.
