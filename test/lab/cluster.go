@@ -19,6 +19,7 @@ type ClusterOptions struct {
 	Dvold   string // the dvold binary; without it, Start starts none
 	Guard   bool   // whether each host runs dvold's guard, if there is a dvold
 	Storage bool   // whether there is a StorageServer, f1, whose files all hosts have at /dfs
+	Gluster bool   // whether there are GlusterFS nodes
 	Beat    string // the binary of the command beat, for the image; there may be none
 	// Configure returns the configuration of dvold on a host of that name. If
 	// it is nil, there is no file.
@@ -31,7 +32,8 @@ type ClusterOptions struct {
 // Cluster is hosts h1, h2… and Consul servers s1, s2… on a network of their
 // own: h1 has the address 10.99.0.11, s1 has 10.99.0.21. A directory of all
 // hosts, /shared, stands for a file system that is mounted everywhere. Each
-// host has a Consul agent if there are servers.
+// host has a Consul agent if there are servers. GlusterFS nodes g1, g2, g3 are at
+// 10.99.0.41 and on.
 //
 // Its methods must not be called concurrently, nor with those of its machines;
 // but different machines may be changed at once.
@@ -43,7 +45,8 @@ type Cluster struct {
 	servers []*Server
 	server  *StorageServer // nil if there is none; it is among storage, too
 	storage []*Machine
-	names   string // of the hosts and servers, for /etc/hosts
+	gluster *Gluster // nil if there is none
+	names   string   // of the hosts and servers, for /etc/hosts
 }
 
 // NewCluster boots the machines of a cluster, and starts no daemon. Close it,
@@ -126,11 +129,19 @@ func (c *Cluster) build(o ClusterOptions) error {
 	if o.Storage {
 		c.addServer()
 	}
+	if o.Gluster {
+		c.addGluster()
+	}
 	if err := each(c.Machines(), c.prepare); err != nil {
 		return err
 	}
 	if o.Storage {
 		if err := c.prepareStorage(); err != nil {
+			return err
+		}
+	}
+	if o.Gluster {
+		if err := c.prepareGluster(); err != nil {
 			return err
 		}
 	}
@@ -167,7 +178,7 @@ func address(last int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, by
 
 // connect gives a machine a place on the network.
 func (c *Cluster) connect(m *Machine, a netip.Addr, servers []netip.Addr) {
-	var storage []netip.Addr
+	storage := GlusterAddresses()
 	for i := range maxStorage { // where storage servers are, if there are any
 		storage = append(storage, address(31+i))
 	}
@@ -210,6 +221,9 @@ func (c *Cluster) Start(ctx context.Context) error {
 	if c.server != nil {
 		starts = append(starts, func() error { return c.StartStorage(ctx) })
 	}
+	if c.gluster != nil {
+		starts = append(starts, func() error { return c.StartGluster(ctx) })
+	}
 	for _, h := range c.hosts {
 		starts = append(starts, func() error {
 			if err := h.StartDocker(ctx); err != nil {
@@ -225,7 +239,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 }
 
 // Machines are all machines: first the switch, then the Consul servers, the
-// hosts and the storage servers.
+// hosts, the storage servers and the GlusterFS nodes.
 func (c *Cluster) Machines() []*Machine {
 	var all []*Machine
 	if c.network != nil {
@@ -237,7 +251,13 @@ func (c *Cluster) Machines() []*Machine {
 	for _, h := range c.hosts {
 		all = append(all, h.Machine)
 	}
-	return append(all, c.storage...)
+	all = append(all, c.storage...)
+	if c.gluster != nil {
+		for _, n := range c.gluster.nodes {
+			all = append(all, n.Machine)
+		}
+	}
+	return all
 }
 
 // AddStorage boots one more machine, f1, f2… at 10.99.0.31 and on, for a storage

@@ -243,6 +243,56 @@ func TestCommandWithStorage(t *testing.T) {
 	c.wantGone(groups)
 }
 
+func TestCommandWithGluster(t *testing.T) {
+	t.Parallel()
+	c := newCommand(t)
+	c.run("up", "--hosts", "2", "--servers", "1", "--consul", consultest.Binary(t), "--gluster", "--dvold", buildDvold(t))
+	groups := c.groups()
+	c.run("exec", "h1", "docker", "volume", "create", "-d", "dvol", "-o", "pool=gluster", "data")
+	sh := func(host, script string) string {
+		t.Helper()
+		return c.run("exec", host, "docker", "run", "--rm", "--network", "none", "-v", "data:/data", lab.BusyBox, "sh", "-c", script)
+	}
+	sh("h1", "echo hello >/data/file")
+	if out := sh("h2", "cat /data/file"); out != "hello\n" {
+		t.Errorf("h2 reads %q", out)
+	}
+	wantDaemons := func(name string, want ...string) {
+		t.Helper()
+		for _, m := range c.status().Machines {
+			if m.Name == name && !slices.Equal(m.Daemons, want) {
+				t.Errorf("on %s run %q, want %q", name, m.Daemons, want)
+			}
+		}
+	}
+	wantDaemons("g3", "glusterd", "sshd", "brick")
+	for _, step := range []struct {
+		order []string
+		want  []string
+	}{
+		{[]string{"gluster", "kill", "g3"}, []string{"sshd"}},
+		{[]string{"gluster", "kill", "g3"}, []string{"sshd"}},
+		{[]string{"gluster", "start", "g3"}, []string{"glusterd", "sshd", "brick"}},
+		{[]string{"gluster", "start", "g3"}, []string{"glusterd", "sshd", "brick"}},
+		{[]string{"freeze", "g3", "glusterd"}, []string{"glusterd", "sshd", "brick"}},
+		{[]string{"gluster", "kill", "g3"}, []string{"sshd"}},
+		{[]string{"kill", "g3"}, nil},
+		{[]string{"reboot", "g3"}, []string{"glusterd", "sshd", "brick"}},
+	} {
+		c.run(step.order...)
+		wantDaemons("g3", step.want...)
+		sh("h1", "echo "+strings.Join(step.order, "-")+" >>/data/file")
+	}
+	for _, order := range [][]string{{"gluster", "kill", "h1"}, {"gluster", "start", "g4"}, {"gluster", "stop", "g1"}, {"gluster", "kill"}} {
+		if out, err := c.try(order...); err == nil {
+			t.Errorf("%q: %s", order, out)
+		}
+	}
+	c.run("exec", "h1", "docker", "run", "-d", "--network", "none", "-v", "data:/data", lab.BusyBox, "sleep", "1000") // with a client
+	c.run("down")
+	c.wantGone(groups)
+}
+
 func TestDownWithoutSupervisor(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)

@@ -45,6 +45,9 @@ fi
 if [[ -e $dir/etc/lab/ssh_config ]]; then
 	made+=(/dfs) # for the storage
 fi
+if [[ -e $dir/mounts ]]; then
+	mapfile -t -O "${#mounts[@]}" mounts <"$dir/mounts"
+fi
 mounts+=("$dir/boot_id /proc/sys/kernel/random/boot_id none bind")
 # What is written there would reach the kernel that all machines share. Without
 # it reboot(2) ends the machine, for it is of a PID namespace.

@@ -1,17 +1,13 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 )
 
 //go:embed storage-session.bash
@@ -53,21 +49,7 @@ func MissingStorage() string {
 
 // newStorage describes the storage server of hosts.
 func newStorage(m *Machine) *StorageServer {
-	s := &StorageServer{Machine: m}
-	argv := func(args []string) []string {
-		path, err := exec.LookPath("sshd") // which starts itself again, by this path
-		if err != nil {
-			path = "sshd"
-		}
-		return append([]string{path, "-D", "-e", "-f", "/etc/ssh/sshd_config"}, args...)
-	}
-	s.Sshd = &Daemon{name: "sshd", m: m, argv: argv, answers: s.greets, patience: 30 * time.Second}
-	s.Sshd.prepare = func(*exec.Cmd) error {
-		if err := os.MkdirAll(s.Path("run/sshd"), 0o755); err != nil { // it has to be there
-			return err
-		}
-		return patient(m)
-	}
+	s := &StorageServer{Machine: m, Sshd: newSshd(m)}
 	m.daemons = []*Daemon{s.Sshd}
 	return s
 }
@@ -85,20 +67,6 @@ func (c *Cluster) addServer() {
 	}
 }
 
-// greets returns nil if sshd says who it is.
-func (s *StorageServer) greets(ctx context.Context) error {
-	conn, err := s.Dial(ctx, "tcp", net.JoinHostPort(s.Address().String(), "22"))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	_, err = conn.Read(make([]byte, 1))
-	return err
-}
-
 // Data is where a file of the storage lies on the server's disk: what the hosts
 // see as /dfs is Data(".").
 func (s *StorageServer) Data(name string) string { return s.Path(filepath.Join("dfs", name)) }
@@ -110,63 +78,32 @@ func (s *StorageServer) Fenced(host string) bool {
 }
 
 // prepareStorage puts onto the disks of the server and of the hosts what they
-// need. It is sshd's own world that the server has: nothing of this machine's
-// configuration, users or keys counts.
+// need.
 func (c *Cluster) prepareStorage() error {
 	s := c.server
-	for _, dir := range []string{"dfs", "etc/ssh", "etc/ssh/keys", "etc/ssh/fenced", "etc/ssh/numbers"} {
+	keys := []string{"admin"}
+	for _, h := range c.hosts {
+		keys = append(keys, h.name)
+	}
+	hostKey, err := s.prepareSshd(keys)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{"dfs", "etc/ssh/fenced", "etc/ssh/numbers"} {
 		if err := os.Mkdir(s.Path(dir), 0o755); err != nil {
 			return err
 		}
 	}
-	keyFiles := "/etc/ssh/keys/admin"
-	for _, h := range c.hosts {
-		keyFiles += " /etc/ssh/keys/" + h.name
-	}
-	for _, f := range []struct {
-		name, text string
-		mode       os.FileMode
-	}{
-		{"etc/passwd", "root:x:0:0::/:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n", 0o644},
-		{"etc/shadow", "root:*:1::::::\nsshd:*:1::::::\n", 0o600},
-		{"etc/ssh/session", sessionScript, 0o755},
-		{"etc/ssh/admin", adminScript, 0o755},
-		{"etc/ssh/sshd_config", fmt.Sprintf(sshdConfig, s.Address(), keyFiles), 0o644},
-	} {
-		if err := os.WriteFile(s.Path(f.name), []byte(f.text), f.mode); err != nil {
+	for name, script := range map[string]string{"session": sessionScript, "admin": adminScript} {
+		if err := os.WriteFile(s.Path("etc/ssh/"+name), []byte(script), 0o755); err != nil {
 			return err
 		}
 	}
-	hostKey, err := newKey(s.Path("etc/ssh/host_key"))
-	if err != nil {
-		return err
-	}
-	if err := c.authorise("admin", s.Path("etc/ssh/admin_key"), "/etc/ssh/admin"); err != nil {
+	if err := s.authorise("admin", s.Path("etc/ssh/admin_key"), "/etc/ssh/admin"); err != nil {
 		return err
 	}
 	return each(c.hosts, func(h *Host) error { return c.prepareClient(h, hostKey) })
 }
-
-// sshdConfig is sshd's, with its address and the files of keys. Nobody is asked
-// whether he is still there: a client that is cut off is served on when it is
-// back.
-const sshdConfig = `ListenAddress %v
-AuthorizedKeysFile %s
-HostKey /etc/ssh/host_key
-PidFile /run/sshd.pid
-PermitRootLogin forced-commands-only
-StrictModes no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-UseDNS no
-PrintMotd no
-PrintLastLog no
-TCPKeepAlive no
-ClientAliveInterval 0
-MaxStartups 100
-Subsystem sftp internal-sftp
-`
 
 // sshConfig is that of the hosts, with the server's address. A mount asks each
 // second whether the server still knows it, and doesn't mind to hear nothing: it
@@ -214,27 +151,7 @@ func (c *Cluster) prepareClient(h *Host, hostKey string) error {
 			return err
 		}
 	}
-	return c.authorise(h.name, h.Path("etc/lab/key"), "exec /etc/ssh/session "+h.name)
-}
-
-// authorise makes a key which may run nothing but the command on the server.
-func (c *Cluster) authorise(name, file, command string) error {
-	public, err := newKey(file)
-	if err != nil {
-		return err
-	}
-	line := fmt.Sprintf("restrict,command=%q %s", command, public)
-	return os.WriteFile(c.server.Path("etc/ssh/keys/"+name), []byte(line), 0o644)
-}
-
-// newKey makes a key in a file, and returns the public one.
-func newKey(file string) (public string, err error) {
-	out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", file).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("make key: %w: %s", err, bytes.TrimSpace(out))
-	}
-	text, err := os.ReadFile(file + ".pub")
-	return strings.TrimSpace(string(text)) + "\n", err
+	return c.server.authorise(h.name, h.Path("etc/lab/key"), "exec /etc/ssh/session "+h.name)
 }
 
 // StartStorage starts the storage server and mounts its files at /dfs on every

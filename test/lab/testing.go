@@ -71,6 +71,9 @@ func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 	if o.Storage {
 		need(t, MissingStorage())
 	}
+	if o.Gluster {
+		need(t, MissingGluster())
+	}
 	if o.Servers > 0 && o.Consul == "" {
 		o.Consul = consultest.Binary(t)
 	}

@@ -28,6 +28,24 @@ func waitFor(ctx context.Context, p *process, check func() error) error {
 	}
 }
 
+// poll calls check until it returns nil. It gives up, with the last error of
+// check, when ctx ends.
+func poll(ctx context.Context, check func() error) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
 // ask sends a request to a unix socket and returns nil if the answer is OK.
 func ask(ctx context.Context, socket, method, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

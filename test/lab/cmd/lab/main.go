@@ -24,6 +24,7 @@ Consul agent, on a network of their own:
     h1 h2 h3    10.99.0.11 and on: Docker hosts
     s1 s2 s3    10.99.0.21 and on: Consul servers
     f1          10.99.0.31: a storage server, with "up --storage"
+    g1 g2 g3    10.99.0.41 and on: GlusterFS nodes, with "up --gluster"
     /shared     one directory in all of them, as if a file system were mounted
     /dfs        the files of f1, mounted by sshfs on each host
 
@@ -34,6 +35,14 @@ can those in "dfs". A host that is cut off from the storage waits for it;
     hack/lab exec h2 env DVOL_ACTION=fence DVOL_HOST=h1 /etc/lab/fence
     hack/lab exec h2 env DVOL_ACTION=unfence DVOL_HOST=h1 /etc/lab/fence
     hack/lab remount h1
+
+The pool "gluster" lies in gv0, a replica on all three nodes. Clients go on while
+two bricks are there; one that falls silent they notice within 10 s:
+
+    hack/lab exec h1 docker run --rm --volume-driver dvol -v more:/data lab/busybox sh
+    hack/lab gluster kill g3
+    hack/lab gluster start g3
+    hack/lab exec g1 gluster volume heal gv0 info
 
 With "up --guard" each host runs dvold's guard. Where it has a host reboot, the
 host goes down and stays so until "reboot".
@@ -83,6 +92,7 @@ func rootCommand() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(upCommand(&dir), superviseCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), cutCommand(&dir),
+		glusterCommand(&dir),
 		daemonCommand(&dir, "freeze", "Stop all processes of a machine, containers included, or one of its daemons"),
 		daemonCommand(&dir, "thaw", "Let a frozen machine, or a frozen daemon, go on"))
 	for _, act := range []struct{ name, short string }{
@@ -102,7 +112,7 @@ func rootCommand() *cobra.Command {
 // daemonCommand is a command for a machine or one of its daemons.
 func daemonCommand(dir *string, act, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:   act + " MACHINE [dvold|guard|dockerd|consul|sshfs|sshd|all]",
+		Use:   act + " MACHINE [dvold|guard|dockerd|consul|sshfs|sshd|glusterd|all]",
 		Short: short,
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -114,7 +124,7 @@ func daemonCommand(dir *string, act, short string) *cobra.Command {
 func cutCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cut MACHINE [consul|storage|all]",
-		Short: "Drop all packets between a machine and the Consul servers, the storage servers or everybody (the default)",
+		Short: "Drop all packets between a machine and the Consul servers, the storage and GlusterFS servers or everybody (the default)",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return order(c, *dir, append([]string{"cut"}, append(args, string(lab.All))[:2]...)...)

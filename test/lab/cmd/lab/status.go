@@ -37,6 +37,15 @@ func (s *supervisor) status(ctx context.Context) status {
 	if storage := s.cluster.Storage(); storage != nil {
 		now.Machines = append(now.Machines, describe(storage.Machine))
 	}
+	if gluster := s.cluster.Gluster(); gluster != nil {
+		for _, n := range gluster.Nodes() {
+			m := describe(n.Machine)
+			if pid, err := n.BrickPID(); err == nil && pid != 0 {
+				m.Daemons = append(m.Daemons, "brick")
+			}
+			now.Machines = append(now.Machines, m)
+		}
+	}
 	return now
 }
 

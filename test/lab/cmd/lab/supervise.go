@@ -103,6 +103,9 @@ pools:
 	if o.Storage {
 		c += "  dfs: {type: local, path: /dfs, shared: true, require_mount: true, exclusive: {fence_command: [" + lab.FenceCommand + "], fence_covers: pool}}\n"
 	}
+	if o.Gluster {
+		c += glusterPool(o.Guard)
+	}
 	return c
 }
 
@@ -155,6 +158,9 @@ func (s *supervisor) act(r *http.Request) (string, error) {
 	act, what := r.PathValue("act"), r.PathValue("what")
 	if (act == "freeze" || act == "thaw") && what != "" && what != "all" {
 		return actOnDaemon(m, act, what)
+	}
+	if act == "gluster" {
+		return s.actOnGluster(ctx, name, what)
 	}
 	switch act {
 	case "cut":
@@ -224,6 +230,9 @@ func (s *supervisor) find(ctx context.Context, name string) (*lab.Machine, func(
 	}
 	if storage := s.cluster.Storage(); storage != nil && storage.Name() == name {
 		return storage.Machine, func() error { return s.cluster.StartStorage(ctx) }
+	}
+	if n := s.glusterNode(name); n != nil {
+		return n.Machine, func() error { return s.cluster.Gluster().Start(ctx, n) }
 	}
 	return nil, nil
 }

@@ -24,6 +24,7 @@ func clusterFlags(c *cobra.Command, o *lab.ClusterOptions) {
 	c.Flags().IntVar(&o.Servers, "servers", 3, "`number` of Consul servers: 1, 3, or 0 for hosts that know nothing of each other")
 	c.Flags().BoolVar(&o.Guard, "guard", false, "run dvold's guard on each host")
 	c.Flags().BoolVar(&o.Storage, "storage", false, "have a storage server, f1, whose files are mounted at /dfs on each host")
+	c.Flags().BoolVar(&o.Gluster, "gluster", false, "have three GlusterFS nodes, g1 to g3, and a pool in a replica on them")
 	c.Flags().StringVar(&o.Dvold, "dvold", "", "the dvold `binary`")
 	c.Flags().StringVar(&o.Consul, "consul", "", "the consul `binary`")
 	for _, ours := range []string{"dvold", "consul"} { // hack/lab sets them
@@ -50,6 +51,9 @@ func up(ctx context.Context, w io.Writer, dir string, o lab.ClusterOptions) erro
 	if missing := lab.MissingStorage(); o.Storage && missing != "" {
 		return fmt.Errorf("the lab can't have storage here: %s", missing)
 	}
+	if missing := lab.MissingGluster(); o.Gluster && missing != "" {
+		return fmt.Errorf("the lab can't have GlusterFS here: %s", missing)
+	}
 	if _, err := call(ctx, dir, "status"); err == nil {
 		_, err := fmt.Fprintf(w, "the lab in %s is up\n", dir)
 		return err
@@ -75,7 +79,7 @@ func up(ctx context.Context, w io.Writer, dir string, o lab.ClusterOptions) erro
 	defer said.Close()
 	supervisor := exec.Command("/proc/self/exe", "supervise", "--dir", dir, "--hosts", fmt.Sprint(o.Hosts),
 		"--servers", fmt.Sprint(o.Servers), "--dvold", o.Dvold, "--consul", o.Consul,
-		fmt.Sprintf("--guard=%t", o.Guard), fmt.Sprintf("--storage=%t", o.Storage))
+		fmt.Sprintf("--guard=%t", o.Guard), fmt.Sprintf("--storage=%t", o.Storage), fmt.Sprintf("--gluster=%t", o.Gluster))
 	supervisor.Dir = "/" // or else it keeps ours in use
 	supervisor.Stdout, supervisor.Stderr = said, said
 	supervisor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

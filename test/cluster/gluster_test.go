@@ -1,0 +1,275 @@
+package cluster_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/test/lab"
+)
+
+// glusterConfiguration has a pool on GlusterFS, and one on a directory that
+// nothing cuts off.
+const glusterConfiguration = `coordination: {type: consul, lease_ttl: %v}
+guard: {reboot_command: ` + lab.RebootCommand + `}
+default_pool: gluster
+pools:
+  gluster:
+    {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, management: [` + lab.GlusterManagement + `], mount_timeout: %v}
+  shared:
+    {type: local, path: /shared/shared, shared: true}
+`
+
+// mountTimeout is that of the pool gluster.
+const mountTimeout = 5 * time.Second
+
+// TestGluster has hosts share volumes on GlusterFS.
+func TestGluster(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	var servers []string
+	for _, a := range lab.GlusterAddresses() {
+		servers = append(servers, a.String())
+	}
+	text := fmt.Sprintf(glusterConfiguration, lease, strings.Join(servers, ", "), mountTimeout)
+	c := lab.ClusterForTest(t, lab.ClusterOptions{
+		Hosts: 2, Servers: 1, Dvold: dvold, Beat: beatCommand, Guard: true, Gluster: true,
+		Configure: func(string) string { return text },
+	})
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
+	for _, test := range []struct {
+		name string
+		run  func(*cluster)
+	}{
+		{"write here, read there", testGlusterWriteHereReadThere},
+		{"write on both", testGlusterWriteOnBoth},
+		{"hand over", testGlusterHandOver},
+		{"a server ends", testGlusterServerEnds},
+		{"all servers end", testGlusterAllServersEnd},
+		{"no way to the servers", testGlusterCutOff},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
+	}
+}
+
+// brickFile is where a file of a volume lies on a node.
+func (c *cluster) brickFile(n *lab.GlusterNode, volume, name string) (string, error) {
+	files, err := filepath.Glob(n.Brick(filepath.Join("volumes", volume+".*", name)))
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("%s has %v for %s of %s, want one file", n.Name(), files, name, volume)
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+func testGlusterWriteHereReadThere(c *cluster) {
+	c.h(1).sh("datastore", "echo hello >/data/file")
+	want(c.t, "what h2 reads", c.h(2).sh("datastore", "cat /data/file"), "hello")
+	for _, n := range c.Gluster().Nodes() {
+		c.h(1).eventually("the brick of "+n.Name(), func() error {
+			file, err := c.brickFile(n, "datastore", "file")
+			if err != nil {
+				return err
+			}
+			if text, err := os.ReadFile(file); err != nil || string(text) != "hello\n" {
+				return fmt.Errorf("it has %q (%v)", text, err)
+			}
+			return nil
+		})
+	}
+	if !c.h(2).listed("datastore") {
+		c.t.Error("docker volume ls on h2 doesn't show the volume")
+	}
+	// Each sees what the other does while both have it.
+	for _, h := range c.hosts {
+		h.start("box", idle, "-v", "datastore:/data")
+	}
+	for i, h := range c.hosts {
+		other, text := c.hosts[1-i], "from "+h.Name()
+		h.docker("exec", "box", "sh", "-c", "echo "+text+" >/data/new && mv /data/new /data/file")
+		other.eventually("what was replaced", func() error {
+			got, err := other.Docker(other.ctx, "exec", "box", "cat", "/data/file")
+			if err == nil && got != text {
+				err = fmt.Errorf("it reads %q", got)
+			}
+			return err
+		})
+	}
+}
+
+// Containers on both hosts count in one file, one at a time: a directory that
+// only one of them can make is their lock. What another host has written is seen
+// a second later at the latest, for that is how long clients believe what they
+// know.
+func testGlusterWriteOnBoth(c *cluster) {
+	const each = 3
+	script := fmt.Sprintf(`cd /data
+		for i in $(seq %d); do
+			until mkdir lock 2>/dev/null; do sleep 0.05; done
+			sleep 1.2
+			n=$(cat counter)
+			echo $((n+1)) | dd of=counter conv=fsync 2>/dev/null
+			echo $(hostname) >>log
+			rmdir lock
+			sleep 0.3 # the other's turn
+		done`, each)
+	c.h(1).sh("counted", "echo 0 >/data/counter")
+	count := func(h *host) func() error {
+		return func() error {
+			_, err := h.Docker(h.ctx, "run", "--rm", "--hostname", h.Name(), "--network", "none", "-v", "counted:/data", lab.BusyBox, "sh", "-euc", script)
+			return err
+		}
+	}
+	c.atOnce(count(c.h(1)), count(c.h(2)))
+	sum := fmt.Sprint(2 * each)
+	for _, h := range c.hosts {
+		h.eventually("the sum", func() error {
+			if got := h.sh("counted", "cat /data/counter"); got != sum {
+				return fmt.Errorf("it is %s, want %s", got, sum)
+			}
+			return nil
+		})
+	}
+	log := strings.Fields(c.h(1).sh("counted", "cat /data/log"))
+	turns := 1
+	for i := range log[1:] {
+		if log[i] != log[i+1] {
+			turns++
+		}
+	}
+	c.t.Logf("%d turns", turns)
+	if len(log) != 2*each || turns < 3 {
+		c.t.Errorf("they did not take turns: %v", log)
+	}
+}
+
+// An exclusive volume goes from a host to another once its container has ended,
+// and not before.
+func testGlusterHandOver(c *cluster) {
+	h1, h2 := c.h(1), c.h(2)
+	h1.createExclusive("gluster", "mine", "-o", "mount_wait=1s")
+	h1.start("owner", idle, "-v", "mine:/data")
+	h1.docker("exec", "owner", "sh", "-c", "echo precious >/data/file; seq 100000 >/data/big")
+	_, err := h2.trySh("mine", "true")
+	h2.fails("mount of what h1 has", err, `owned by host "h1"`)
+	h1.wantOwner("mine", "h1", 1)
+	h1.docker("rm", "-f", "owner")
+	began := time.Now()
+	want(c.t, "what h2 reads", h2.sh("mine", "cat /data/file; seq 100000 | cmp - /data/big && echo more >>/data/file"), "precious")
+	c.t.Logf("handed over and read in %v", time.Since(began).Round(time.Millisecond))
+	want(c.t, "what h1 reads", h1.sh("mine", "cat /data/file"), "precious\nmore")
+}
+
+// A container writes on while a brick is away, and then a whole server. What they
+// missed is healed, and all bricks are alike.
+func testGlusterServerEnds(c *cluster) {
+	h, g := c.h(1), c.Gluster()
+	g2, g3 := g.Node(2), g.Node(3)
+	h.beat("writer", "written")
+	for _, part := range []struct {
+		what         string
+		end, restart func() error
+	}{
+		{"brick", func() error { return g3.KillBrick(h.ctx) }, func() error { return g.Start(h.ctx, g3) }},
+		{"server", g2.Kill, func() error { return errors.Join(g2.Boot(h.ctx), g.Start(h.ctx, g2)) }},
+	} {
+		h.must(part.end())
+		ended := lab.SinceBoot()
+		h.eventually("beats without a "+part.what, func() error {
+			beats, err := c.glusterBeats(g.Node(1), "written")
+			if err == nil && (len(beats) == 0 || beats[len(beats)-1].At < ended+time.Second) {
+				err = errors.New("there are none")
+			}
+			return err
+		})
+		c.t.Logf("without a %s it writes on after %v", part.what, (lab.SinceBoot() - ended - time.Second).Round(time.Millisecond))
+		h.must(part.restart())
+		began := time.Now()
+		c.wantHealed()
+		c.t.Logf("the %s was healed in %v", part.what, time.Since(began).Round(time.Millisecond))
+	}
+	h.docker("rm", "-f", "writer")
+	c.wantHealed()
+	first := c.brickContents(g.Node(1))
+	if len(first) < 3 { // volumes, the volume's directory, the file
+		c.t.Errorf("a brick has %d files", len(first))
+	}
+	for _, n := range g.Nodes() {
+		if _, err := c.glusterBeats(n, "written"); err != nil {
+			c.t.Errorf("beats on %s: %v", n.Name(), err)
+		}
+		other := c.brickContents(n)
+		for name, text := range first {
+			if other[name] != text {
+				c.t.Errorf("%s has other contents of %s than g1", n.Name(), name)
+			}
+		}
+		want(c.t, "number of files of "+n.Name(), len(other), len(first))
+	}
+}
+
+// glusterBeats are the beats that have reached a node.
+func (c *cluster) glusterBeats(n *lab.GlusterNode, volume string) ([]lab.Beat, error) {
+	file, err := c.brickFile(n, volume, "beats")
+	if err != nil {
+		return nil, err
+	}
+	return lab.Beats(file)
+}
+
+// wantHealed waits until no brick lacks anything.
+func (c *cluster) wantHealed() {
+	c.t.Helper()
+	c.h(1).eventually("heal", func() error {
+		info, err := c.Gluster().Exec(c.t.Context(), "volume", "heal", lab.GlusterVolume, "info")
+		if err == nil && strings.Count(info+"\n", "Number of entries: 0\n") != len(c.Gluster().Nodes()) {
+			err = errors.New(info)
+		}
+		return err
+	})
+}
+
+// brickContents are the files of a brick, with their modes and contents.
+func (c *cluster) brickContents(n *lab.GlusterNode) map[string]string {
+	c.t.Helper()
+	all := make(map[string]string)
+	root := n.Brick(".")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(name, ".glusterfs") { // its own books
+			return filepath.SkipDir
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text := []byte(nil)
+		if d.Type().IsRegular() {
+			if text, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		all[name] = fmt.Sprint(info.Mode(), string(text))
+		return nil
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return all
+}
