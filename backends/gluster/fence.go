@@ -42,7 +42,7 @@ const (
 const domainPrefix = "gluster/"
 
 // Identity is the address from which this host's client of the volume will reach
-// the bricks, and the Gluster volume. It makes sure that glusterd takes orders.
+// the bricks, and the Gluster volume. It makes sure, once, that glusterd takes orders.
 func (p FencingPool) Identity(ctx context.Context, handle string) (backends.Identity, error) {
 	none := backends.Identity{}
 	volume := p.config.Volume
@@ -60,8 +60,11 @@ func (p FencingPool) Identity(ctx context.Context, handle string) (backends.Iden
 	if err != nil {
 		return none, err
 	}
-	if err := p.manage.checkWrites(ctx, volume); err != nil {
-		return none, err
+	if _, known := p.takesOrders.Load(info.ID); !known {
+		if err := p.manage.checkWrites(ctx, volume); err != nil {
+			return none, err
+		}
+		p.takesOrders.Store(info.ID, nil)
 	}
 	return backends.Identity{
 		Domain: domainPrefix + info.ID + "/" + source.String(),
@@ -151,7 +154,8 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 	if err := p.awaitGone(ctx, t, info); err != nil {
 		return err
 	}
-	if err := p.manage.drain(ctx, t.volume); err != nil {
+	before, err := p.manage.pending(ctx, t.volume)
+	if err != nil {
 		return err
 	}
 	// Again: a brick that had not heard yet may have let it in anew, or somebody has
@@ -162,7 +166,10 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 	if !slices.Contains(info.rejected(), t.address.String()) {
 		return fmt.Errorf("%s of Gluster volume %s has been changed by somebody else meanwhile: it is %q", rejectOption, t.volume, info.option(rejectOption))
 	}
-	return p.awaitGone(ctx, t, info)
+	if err := p.awaitGone(ctx, t, info); err != nil {
+		return err
+	}
+	return p.manage.drain(ctx, t.volume, before)
 }
 
 // rejectable reads the Gluster volume, and returns an error if it is not the one

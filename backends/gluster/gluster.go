@@ -34,6 +34,8 @@ type Pool struct {
 	log    *slog.Logger
 	manage management
 
+	takesOrders sync.Map // IDs of Gluster volumes whose options management can change
+
 	tending sync.WaitGroup
 	end     context.CancelFunc
 

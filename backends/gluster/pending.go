@@ -14,13 +14,9 @@ import (
 // pendingPause is how often bricks are asked what they are at.
 const pendingPause = 100 * time.Millisecond
 
-// drain waits until the bricks have done all that they are at now: what they had
-// read of a client before that was cut off, they carry out.
-func (m management) drain(ctx context.Context, volume string) error {
-	before, err := m.pending(ctx, volume)
-	if err != nil {
-		return err
-	}
+// drain waits until the bricks have done all that they were at before: what they
+// had read of a client before that was cut off, they carry out.
+func (m management) drain(ctx context.Context, volume string, before map[string]bool) error {
 	for {
 		now, err := m.pending(ctx, volume)
 		if err != nil {

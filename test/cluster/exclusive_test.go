@@ -109,8 +109,15 @@ func (h *host) wantOwner(volume, owner string, epoch uint64) {
 
 // beatsOf are the beats that have reached a volume, wherever it lies.
 func (c *cluster) beatsOf(pool, volume string) ([]lab.Beat, error) {
+	if c.Gluster() != nil && pool == "gluster" {
+		return c.glusterBeats(c.Gluster().Node(1), volume)
+	}
 	var files []string
-	for _, dir := range []string{c.Path(filepath.Join("shared", pool)), c.Storage().Data(pool)} {
+	dirs := []string{c.Path(filepath.Join("shared", pool))}
+	if c.Storage() != nil {
+		dirs = append(dirs, c.Storage().Data(pool))
+	}
+	for _, dir := range dirs {
 		found, err := filepath.Glob(filepath.Join(dir, "volumes", volume+".*", "beats"))
 		if err != nil {
 			return nil, err

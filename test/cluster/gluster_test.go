@@ -31,6 +31,25 @@ const mountTimeout = 5 * time.Second
 // TestGluster has hosts share volumes on GlusterFS.
 func TestGluster(t *testing.T) {
 	t.Parallel()
+	c := startGluster(t)
+	for _, test := range []struct {
+		name string
+		run  func(*cluster)
+	}{
+		{"write here, read there", testGlusterWriteHereReadThere},
+		{"write on both", testGlusterWriteOnBoth},
+		{"hand over", testGlusterHandOver},
+		{"a server ends", testGlusterServerEnds},
+		{"all servers end", testGlusterAllServersEnd},
+		{"no way to the servers", testGlusterCutOff},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
+	}
+}
+
+// startGluster starts two hosts with such pools.
+func startGluster(t *testing.T) *lab.Cluster {
+	t.Helper()
 	began := time.Now()
 	var servers []string
 	for _, a := range lab.GlusterAddresses() {
@@ -45,19 +64,7 @@ func TestGluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
-	for _, test := range []struct {
-		name string
-		run  func(*cluster)
-	}{
-		{"write here, read there", testGlusterWriteHereReadThere},
-		{"write on both", testGlusterWriteOnBoth},
-		{"hand over", testGlusterHandOver},
-		{"a server ends", testGlusterServerEnds},
-		{"all servers end", testGlusterAllServersEnd},
-		{"no way to the servers", testGlusterCutOff},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
-	}
+	return c
 }
 
 // brickFile is where a file of a volume lies on a node.

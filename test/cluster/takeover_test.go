@@ -109,7 +109,7 @@ func (h *host) gets(c *cluster, p place, from, limit time.Duration) error {
 // and not frozen, and all its daemons run. It returns once the host is clean:
 // nobody has a proof against it, and it has the storage.
 func (h *host) back(c *cluster) error {
-	fenced := c.Storage().Fenced(h.Name())
+	fenced := c.storageFenced(h)
 	err := h.Heal(h.ctx)
 	switch {
 	case err != nil:
@@ -144,6 +144,12 @@ func (h *host) back(c *cluster) error {
 	return nil
 }
 
+// storageFenced tells whether the storage server, if there is one, has the host cut
+// off.
+func (c *cluster) storageFenced(h *host) bool {
+	return c.Storage() != nil && c.Storage().Fenced(h.Name())
+}
+
 // clean waits until a host is not fenced, and nobody has a proof against it.
 func (h *host) clean(c *cluster) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
@@ -151,7 +157,7 @@ func (h *host) clean(c *cluster) error {
 		if err == nil && len(proofs) > 0 {
 			err = fmt.Errorf("there is a proof against it: %v", proofs)
 		}
-		if err == nil && c.Storage().Fenced(h.Name()) {
+		if err == nil && c.storageFenced(h) {
 			err = errors.New("it is fenced")
 		}
 		if err == nil {

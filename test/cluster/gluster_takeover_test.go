@@ -1,0 +1,167 @@
+package cluster_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/test/lab"
+)
+
+// TestGlusterTakeover has a host take exclusive volumes on GlusterFS over from one
+// that is silent, which the servers reject by then.
+func TestGlusterTakeover(t *testing.T) {
+	t.Parallel()
+	c := startGluster(t)
+	for _, test := range []struct {
+		name string
+		run  func(*cluster)
+	}{
+		{"frozen", testGlusterFrozenHost},
+		{"killed", testGlusterKilledHost},
+		{"killed with a server", testGlusterKilledWithServer},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
+	}
+}
+
+// Hazards 2 to 5: of a host that was frozen while it wrote not one write lands
+// once another has written, when it goes on and after it was let in again; its
+// shared volumes come back then.
+func testGlusterFrozenHost(c *cluster) {
+	h1, h2 := c.h(1), c.h(2)
+	p := place{"gluster", "frozen"}
+	h1.createExclusive(p.pool, p.name)
+	h1.beat("writer", p.name)
+	h1.start("sharer", idle, "-v", "spoken:/data")
+	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
+	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
+	want(c.t, "what a mount on h2 would do", would(h2, p.name), "wait for host")
+
+	since := lab.SinceBoot()
+	h1.must(h1.Freeze())
+	took := h2.takeOver("writer", p.name, since, 2*lease+15*time.Second)
+	c.t.Logf("taken over %v after the freeze", took.Round(time.Millisecond))
+	c.atOnce(func() error { return c.beatsOn(p, h2, since) })
+	if got := c.rejected(); !strings.Contains(got, h1.Address().String()) {
+		c.t.Errorf("rejected are %q, without %s", got, h1.Address())
+	}
+	thawed := lab.SinceBoot()
+	h1.must(h1.Thaw())
+	c.atOnce(func() error { return h1.back(c) })
+	h1.stopped("writer")
+	c.atOnce(func() error { return c.beatsOn(p, h2, thawed+2*time.Second) })
+	for _, n := range c.Gluster().Nodes() {
+		beats, err := c.glusterBeats(n, p.name)
+		if err != nil {
+			c.t.Error(err)
+		}
+		if pause, err := oneWriter(beats, []string{"h1", "h2"}); err != nil {
+			c.t.Errorf("%s: %v", n.Name(), err)
+		} else {
+			c.t.Logf("%s: %v from the last write of h1 to the first of h2", n.Name(), pause)
+		}
+	}
+	h2.wantOwner(p.name, "h2", 2)
+	if got := c.rejected(); got != "" {
+		c.t.Errorf("rejected are %q, though h1 is clean", got)
+	}
+	h1.eventually("its shared volume", func() error {
+		_, err := h1.Docker(h1.ctx, "exec", "sharer", "sh", "-c", "cat /data/file && echo again >/data/file")
+		return err
+	})
+	h1.wantReboots(0)
+	c.removeAll()
+	now := lab.SinceBoot()
+	h1.beat("writer", p.name)
+	c.atOnce(func() error { return c.beatsOn(p, h1, now) })
+	c.removeAll()
+}
+
+// A host dies while it writes, another goes on, and the other way round. What the
+// container had been told was on the storage is there.
+func testGlusterKilledHost(c *cluster) {
+	p := place{"gluster", "killed"}
+	from, to := c.h(1), c.h(2)
+	from.createExclusive(p.pool, p.name)
+	from.beat("run1", p.name)
+	var pauses []time.Duration
+	for run := 1; run <= 2; run++ {
+		c.atOnce(func() error { return c.beatsOn(p, from, lab.SinceBoot()+time.Second) })
+		killed := lab.SinceBoot()
+		from.must(from.Kill())
+		to.takeOver(fmt.Sprint("run", run+1), p.name, killed, 2*lease+15*time.Second)
+		c.atOnce(func() error { return c.beatsOn(p, to, killed) })
+		beats, err := c.beatsOf(p.pool, p.name)
+		from.must(err)
+		landed := make(map[lab.Beat]bool)
+		first := time.Duration(0)
+		for _, b := range beats {
+			landed[b] = true
+			if b.Host == to.Name() && b.At > killed && first == 0 {
+				first = b.At
+			}
+		}
+		pauses = append(pauses, (first - killed).Round(time.Millisecond))
+		for _, b := range from.said(c.t) {
+			if !landed[b] {
+				c.t.Errorf("run %d: %s was told that %+v was written, but it is lost", run, from.Name(), b)
+			}
+		}
+		c.atOnce(func() error { return from.back(c) })
+		from.removeContainers()
+		from, to = to, from
+	}
+	c.t.Logf("from kill to first write: %v", pauses)
+	c.removeAll()
+}
+
+// A host and a server die at once: two bricks of three can be asked, and one alone
+// would not do for a write.
+func testGlusterKilledWithServer(c *cluster) {
+	h1, h2, g3 := c.h(1), c.h(2), c.Gluster().Node(3)
+	p := place{"gluster", "both"}
+	h1.createExclusive(p.pool, p.name)
+	h1.beat("writer", p.name)
+	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
+	killed := lab.SinceBoot()
+	h1.must(errors.Join(h1.Kill(), c.Gluster().Kill(g3)))
+	took := h2.takeOver("writer", p.name, killed, 2*lease+30*time.Second)
+	c.atOnce(func() error { return c.beatsOn(p, h2, killed) })
+	c.t.Logf("taken over %v after both were killed", took.Round(time.Millisecond))
+	h1.must(c.Gluster().Start(h1.ctx, g3))
+	c.atOnce(func() error { return h1.back(c) })
+	c.removeAll()
+	c.wantHealed()
+	c.t.Logf("from last to first write: %v", c.wantOneWriter(p.pool, p.name, "h1", "h2"))
+}
+
+// rejected are the addresses that the Gluster volume rejects.
+func (c *cluster) rejected() string {
+	c.t.Helper()
+	text, err := c.Gluster().Exec(c.t.Context(), "volume", "info", lab.GlusterVolume)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		if list, ok := strings.CutPrefix(line, "auth.reject: "); ok {
+			return strings.TrimSpace(list)
+		}
+	}
+	return ""
+}
+
+// removeAll removes the containers of all hosts.
+func (c *cluster) removeAll() {
+	for _, h := range c.hosts {
+		h.removeContainers()
+	}
+}
+
+// would is the beginning of what a mount would do, as a host says.
+func would(h *host, volume string) string {
+	h.t.Helper()
+	return strings.Join(strings.Fields(h.owner(volume).Would)[:3], " ")
+}
