@@ -77,18 +77,6 @@ func recordedSource(id *backends.Identity, volume string) (source netip.Addr, fe
 	return source, true, nil
 }
 
-// isLocal tells whether this host has the address.
-func isLocal(a netip.Addr) (bool, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(all, func(n net.Addr) bool {
-		prefix, err := netip.ParsePrefix(n.String())
-		return err == nil && prefix.Addr().Unmap() == a
-	}), nil
-}
-
 // checkSeen returns nil once the bricks see all connections of a client of this
 // host just as this host does, and from its source: else what is rejected may be
 // somebody else.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // FencingPool is a Pool whose servers can be told to reject a host: by the option
@@ -182,7 +183,7 @@ func (p FencingPool) rejectable(ctx context.Context, t target) (volumeInfo, erro
 	if info.ID != t.id {
 		return info, fmt.Errorf("it is another one, %s, than the host wrote to, %s", info.ID, t.id)
 	}
-	local, err := isLocal(t.address)
+	local, err := host.IsLocal(t.address)
 	if err != nil {
 		return info, err
 	}

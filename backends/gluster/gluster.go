@@ -44,8 +44,9 @@ type Pool struct {
 }
 
 var (
-	_ backends.Backend = (*Pool)(nil)
-	_ backends.Stamper = (*Pool)(nil)
+	_ backends.Backend   = (*Pool)(nil)
+	_ backends.Stamper   = (*Pool)(nil)
+	_ backends.Networked = (*Pool)(nil)
 )
 
 // tendInterval is how soon a client that has ended is replaced.

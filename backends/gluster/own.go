@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,6 +165,27 @@ func (p *Pool) unmountOwn(ctx context.Context, target string) error {
 		return err
 	}
 	return p.awaitOwn(ctx, p.ownPoint(target))
+}
+
+// Servers are those that the client of the volume at target is connected to.
+func (p *Pool) Servers(_ context.Context, _, target string) ([]netip.Addr, error) {
+	processes, err := clientsAt(p.ownPoint(target))
+	if err != nil {
+		return nil, err
+	}
+	var servers []netip.Addr
+	for _, c := range processes {
+		all, err := c.Connections()
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all {
+			if a := c.Remote.Addr(); !slices.Contains(servers, a) {
+				servers = append(servers, a)
+			}
+		}
+	}
+	return servers, nil
 }
 
 // checkOwn returns an error unless a mount shows the directory path of a file

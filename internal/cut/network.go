@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // networkPatience is how long a change of the packet filter may take.
@@ -32,7 +35,11 @@ func filters() []filter {
 // be used the cut goes on without; what it then rests on is that no socket has
 // anything left to send.
 func (r *run) block(ctx context.Context) error {
-	if len(r.v.Servers) == 0 || r.filter.name != "" {
+	if r.filter.name != "" {
+		return nil
+	}
+	r.addServers(ctx)
+	if len(r.v.Servers) == 0 {
 		return nil
 	}
 	var failures []error
@@ -49,9 +56,46 @@ func (r *run) block(ctx context.Context) error {
 	return fmt.Errorf("the network to the storage is not blocked: %w", errors.Join(failures...))
 }
 
+// addServers adds to the servers of the storage those that a process is connected
+// to which serves a FUSE file system that is the volume's alone: there may be more
+// of them by now than when it was mounted. Before Linux 6.16 it is not known
+// who that is.
+func (r *run) addServers(ctx context.Context) {
+	ctx, cancel := quickly(ctx)
+	defer cancel()
+	for _, t := range r.targets {
+		if !t.sole || !isFUSE(t.kind) || t.major != 0 {
+			continue
+		}
+		serving, err := servers(ctx, t.minor)
+		if err != nil {
+			r.log.Warn("it is not known where a file system has its storage", "volume", r.v.ID, "err", err)
+		}
+		for _, s := range serving {
+			if s.sure {
+				r.addServersOf(s.Process)
+			}
+		}
+	}
+}
+
+func (r *run) addServersOf(p host.Process) {
+	all, err := p.Connections()
+	if err != nil {
+		r.log.Warn("it is not known where a process has its storage", "volume", r.v.ID, "process", p.PID, "err", err)
+	}
+	for _, c := range all {
+		a := c.Remote.Addr()
+		local, err := host.IsLocal(a)
+		if server := netip.PrefixFrom(a, a.BitLen()); err == nil && !local && !slices.Contains(r.v.Servers, server) {
+			r.v.Servers = append(slices.Clone(r.v.Servers), server)
+		}
+	}
+}
+
 // unblock undoes block, also that of an earlier cut which was not verified.
 func (r *run) unblock(ctx context.Context) {
-	if len(r.v.Servers) == 0 {
+	if len(r.v.Servers) == 0 && !r.v.Sole { // or an earlier cut has found some
 		return
 	}
 	used := filters()[:1]

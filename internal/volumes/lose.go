@@ -161,9 +161,13 @@ func (m *Manager) order(e entry) error {
 	if p := m.pools[e.Pool]; p != nil {
 		order.Servers = p.Exclusive.Servers
 	}
+	if e.Mount != nil {
+		order.Servers = union(order.Servers, e.Mount.Servers)
+	}
 	for _, old := range m.guard.Orders() {
 		if old.ID == e.ID { // what it knows stays true, also when dvold does not know it any more
 			order.Device, order.Root, order.Type, order.Source = old.Device, old.Root, old.Type, old.Source
+			order.Servers = union(order.Servers, old.Servers)
 			if !ok {
 				order.Deadline, order.CutTime, order.Incarnation = old.Deadline, old.CutTime, old.Incarnation
 			}

@@ -135,6 +135,7 @@ func (m *Manager) confirm(e entry) (entry, error) {
 		if err != nil {
 			return e, err
 		}
+		mount.Servers = m.serversOf(e)
 		e.Mount = &mount
 		m.remember(e)
 		if err := m.order(e); err != nil {
