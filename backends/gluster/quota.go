@@ -188,6 +188,9 @@ func (q quota) patiently(ctx context.Context, command func() error) error {
 		}
 		select {
 		case <-limit.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w: %w", err, ctx.Err())
+			}
 			return unavailable(err)
 		case <-time.After(pause/2 + rand.N(pause)): // not all at once again
 		}
