@@ -3,6 +3,7 @@ package gluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ func (m management) patiently(ctx context.Context, command func() error) error {
 		}
 		select {
 		case <-limit.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w: %w", err, ctx.Err())
+			}
 			return unavailable(err)
 		case <-time.After(pause/2 + rand.N(pause)): // not all at once again
 		}
