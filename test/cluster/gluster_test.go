@@ -117,10 +117,12 @@ func testGlusterWriteHereReadThere(c *cluster) {
 // Containers on both hosts count in one file, one at a time: a directory that
 // only one of them can make is their lock. What another host has written is seen
 // a second later at the latest, for that is how long clients believe what they
-// know.
+// know: of the counter, and of the lock.
 func testGlusterWriteOnBoth(c *cluster) {
 	const each = 3
 	script := fmt.Sprintf(`cd /data
+		touch ready.$(hostname)
+		until [ -e ready.h1 ] && [ -e ready.h2 ]; do sleep 0.05; done
 		for i in $(seq %d); do
 			until mkdir lock 2>/dev/null; do sleep 0.05; done
 			sleep 1.2
@@ -128,7 +130,7 @@ func testGlusterWriteOnBoth(c *cluster) {
 			echo $((n+1)) | dd of=counter conv=fsync 2>/dev/null
 			echo $(hostname) >>log
 			rmdir lock
-			sleep 0.3 # the other's turn
+			sleep 2 # the other's turn
 		done`, each)
 	c.h(1).sh("counted", "echo 0 >/data/counter")
 	count := func(h *host) func() error {

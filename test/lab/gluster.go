@@ -23,19 +23,22 @@ const GlusterManagement = "/etc/lab/gluster"
 // are the hosts' own business.
 //
 // Clients notice a node that is frozen, cut off or killed as by a power cut after
-// 5 to 10 s, and wait meanwhile; with GlusterFS's own network.ping-timeout, of
-// 42 s, it would be up to 84 s. What Gluster.Kill has ended they notice at once.
+// 5 to 10 s, and wait meanwhile; with GlusterFS's own timeouts, of 42 s, it would
+// be up to 84 s. What Gluster.Kill has ended they notice at once.
 type Gluster struct {
 	nodes []*GlusterNode
 	made  bool // the volume is there
 }
 
-// glusterNodes is how many nodes there are, and pingTimeout the volume's
-// network.ping-timeout, in seconds.
-const (
-	glusterNodes = 3
-	pingTimeout  = "5"
-)
+// glusterNodes is how many nodes there are.
+const glusterNodes = 3
+
+// glusterOptions are the volume's. A client that goes on sending does not count
+// the time that no ping is answered: there the kernel does, unless the node is
+// frozen.
+func glusterOptions() []string {
+	return []string{"network.ping-timeout", "5", "client.tcp-user-timeout", "10"}
+}
 
 // Nodes are all nodes: g1, g2 and g3.
 func (g *Gluster) Nodes() []*GlusterNode { return g.nodes }
@@ -161,7 +164,7 @@ func (g *Gluster) make(ctx context.Context) error {
 	if err := g.awaitPeers(ctx); err != nil {
 		return err
 	}
-	for _, args := range [][]string{append(volume, "force"), {"volume", "set", GlusterVolume, "network.ping-timeout", pingTimeout}} {
+	for _, args := range [][]string{append(volume, "force"), append([]string{"volume", "set", GlusterVolume}, glusterOptions()...)} {
 		if _, err := g.Exec(ctx, args...); err != nil {
 			return err
 		}
