@@ -109,7 +109,7 @@ func (h *host) wantOwner(volume, owner string, epoch uint64) {
 
 // beatsOf are the beats that have reached a volume, wherever it lies.
 func (c *cluster) beatsOf(pool, volume string) ([]lab.Beat, error) {
-	if c.Gluster() != nil && pool == "gluster" {
+	if c.Gluster() != nil && (pool == "gluster" || pool == "leased") {
 		return c.glusterBeats(c.Gluster().Node(1), volume)
 	}
 	var files []string

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func TestGlusterTakeover(t *testing.T) {
 		{"frozen", testGlusterFrozenHost},
 		{"killed", testGlusterKilledHost},
 		{"killed with a server", testGlusterKilledWithServer},
+		{"cut off from all", testGlusterCutOffFromAll},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
 	}
@@ -136,6 +138,49 @@ func testGlusterKilledWithServer(c *cluster) {
 	c.removeAll()
 	c.wantHealed()
 	c.t.Logf("from last to first write: %v", c.wantOneWriter(p.pool, p.name, "h1", "h2"))
+}
+
+// Hazard 2, on Gluster, and where nobody can fence: a host that is cut off from
+// the cluster and the storage ends its client, and what that still had to send does
+// not arrive when the network is back.
+func testGlusterCutOffFromAll(c *cluster) {
+	h1, h2 := c.h(1), c.h(2)
+	p := place{"leased", "alone"}
+	h1.createExclusive(p.pool, p.name)
+	h1.beat("writer", p.name)
+	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
+	since := lab.SinceBoot()
+	h1.must(h1.Cut(h1.ctx, lab.All))
+	c.atOnce(func() error { return h2.gets(c, p, since, leaseTakeover+machineTime) })
+	h1.stopped("writer")
+	log, err := os.ReadFile(h1.Path("guard.log"))
+	h1.must(err)
+	blocked := ""
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "network to the storage was blocked") && strings.Contains(line, p.name+".") {
+			blocked = line
+		}
+	}
+	for _, a := range lab.GlusterAddresses() {
+		if !strings.Contains(blocked, a.String()) {
+			c.t.Errorf("the guard has not blocked %s, but said: %s", a, blocked)
+		}
+	}
+	healed := lab.SinceBoot()
+	c.atOnce(func() error { return h1.back(c) })
+	c.atOnce(func() error { return c.beatsOn(p, h2, healed+2*time.Second) })
+	c.wantWriterStopped(p, h1, since)
+	for _, n := range c.Gluster().Nodes() {
+		beats, err := c.glusterBeats(n, p.name)
+		if err == nil {
+			_, err = oneWriter(beats, []string{"h1", "h2"})
+		}
+		if err != nil {
+			c.t.Errorf("%s: %v", n.Name(), err)
+		}
+	}
+	h1.wantReboots(0)
+	c.removeAll()
 }
 
 // rejected are the addresses that the Gluster volume rejects.

@@ -13,14 +13,21 @@ import (
 	"github.com/dvol/dvold/test/lab"
 )
 
-// glusterConfiguration has a pool on GlusterFS, and one on a directory that
-// nothing cuts off.
+// glusterConfiguration has a pool on GlusterFS that fences, another that can't, and
+// one on a directory that nothing cuts off.
 const glusterConfiguration = `coordination: {type: consul, lease_ttl: %v}
 guard: {reboot_command: ` + lab.RebootCommand + `}
 default_pool: gluster
 pools:
   gluster:
     {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, management: [` + lab.GlusterManagement + `], mount_timeout: %v}
+  leased:
+    type: gluster
+    servers: [%[2]s]
+    volume: ` + lab.GlusterVolume + `
+    subdir: leased
+    mount_timeout: %[3]v
+    exclusive: {takeover: auto, on_session_loss: cut, accept_lease: true}
   shared:
     {type: local, path: /shared/shared, shared: true}
 `
@@ -63,13 +70,22 @@ func startGluster(t *testing.T) *lab.Cluster {
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	const script = `d=$(mktemp -d) && glusterfs --volfile-server=127.0.0.1 --volfile-id="$0" "$d" && mkdir "$d/leased" && umount "$d" && rmdir "$d"`
+	if _, err := c.Gluster().Node(1).Exec(t.Context(), "sh", "-c", script, lab.GlusterVolume); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
 	return c
 }
 
 // brickFile is where a file of a volume lies on a node.
 func (c *cluster) brickFile(n *lab.GlusterNode, volume, name string) (string, error) {
-	files, err := filepath.Glob(n.Brick(filepath.Join("volumes", volume+".*", name)))
+	var files []string
+	var err error
+	for _, pool := range []string{"", "leased"} {
+		found, globbing := filepath.Glob(n.Brick(filepath.Join(pool, "volumes", volume+".*", name)))
+		files, err = append(files, found...), errors.Join(err, globbing)
+	}
 	if err == nil && len(files) != 1 {
 		err = fmt.Errorf("%s has %v for %s of %s, want one file", n.Name(), files, name, volume)
 	}
