@@ -44,7 +44,7 @@ func testResize(t *testing.T, s *suite) {
 		t.Errorf("without a limit: got size %d, %v", info.Size, err)
 	}
 	target := s.mount(t, v.Handle)
-	if _, err := fill(filepath.Join(target, "big"), 2*size); err != nil {
+	if _, err := s.fill(filepath.Join(target, "big"), 2*size); err != nil {
 		t.Errorf("write without a limit: %v", err)
 	}
 	s.unmount(t, v.Handle, target)
@@ -67,7 +67,7 @@ func testResizeFull(t *testing.T, s *suite) {
 	r := s.resizer(t)
 	v := s.createSized(t)
 	target := s.mount(t, v.Handle)
-	_, err := fill(filepath.Join(target, "first"), s.tooMuch())
+	_, err := s.fill(filepath.Join(target, "first"), s.tooMuch())
 	expect(t, "write of too much", err, unix.ENOSPC, unix.EDQUOT)
 	s.expectUsed(t, v.Handle, size-overhead)
 	expectForUser(t, "resize below what it holds", r.Resize(t.Context(), v.Handle, size/2), backends.ErrInvalid)
@@ -76,11 +76,11 @@ func testResizeFull(t *testing.T, s *suite) {
 	resize(t, r, v.Handle, 4*size)
 	written, err := int64(0), error(unix.EDQUOT)
 	for end := time.Now().Add(s.fixture.Lags); err != nil; { // until that is noticed
-		if written, err = fill(filepath.Join(target, "second"), size); err != nil && time.Now().After(end) {
+		if written, err = s.fill(filepath.Join(target, "second"), size); err != nil && time.Now().After(end) {
 			t.Fatalf("write after it was resized: %d bytes, %v", written, err)
 		}
 	}
-	_, err = fill(filepath.Join(target, "third"), 2*s.tooMuch())
+	_, err = s.fill(filepath.Join(target, "third"), 2*s.tooMuch())
 	expect(t, "write of too much again", err, unix.ENOSPC, unix.EDQUOT)
 	s.unmount(t, v.Handle, target)
 }
