@@ -15,16 +15,16 @@ import (
 func (p *Pool) Plan(ctx context.Context, r backends.Request) (v backends.Volume, err error) {
 	if _, whole := r.Options[OptionVolume]; whole {
 		v, err = p.planWhole(ctx, r)
-	} else if err = backends.CheckOptions(r.Options, OptionVolume); err == nil {
-		err = p.with(ctx, func(d *local.Pool) (err error) {
-			v, err = d.Plan(ctx, r)
-			return err
-		})
+		return v, wrap("plan", r.ID, err)
 	}
-	if err != nil {
-		return backends.Volume{}, fmt.Errorf("plan volume %s: %w", r.ID, classify(err))
+	if err := backends.CheckOptions(r.Options, OptionVolume); err != nil {
+		return v, wrap("plan", r.ID, err)
 	}
-	return v, nil
+	err = p.with(ctx, func(d *local.Pool) (err error) {
+		v, err = d.Plan(ctx, r)
+		return err
+	})
+	return v, wrap("", r.ID, err)
 }
 
 // Create makes a planned volume.
