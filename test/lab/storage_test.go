@@ -242,7 +242,7 @@ func TestCloseWithHungStorage(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("freezing a host that hangs took %v", took)
 	}
-	if len(mountTables(c, h1)) == 0 {
+	if len(mountTables(c, h1.Machine)) == 0 {
 		t.Error("nobody has its mounts while it is up")
 	}
 	began = time.Now()
@@ -251,15 +251,15 @@ func TestCloseWithHungStorage(t *testing.T) {
 		t.Errorf("closing took %v", took)
 	}
 	left := append(processes(namespace), processes(server)...)
-	if left = append(left, mountTables(c, h1)...); len(left) > 0 {
+	if left = append(left, mountTables(c, h1.Machine)...); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }
 
-// mountTables are those of processes that have mounts from a host's disk. A
+// mountTables are those of processes that have mounts from a machine's disk. A
 // namespace's number would not do: it may be another's by now.
-func mountTables(c *lab.Cluster, h *lab.Host) (found []string) {
-	disk := filepath.Base(c.Path(".")) + "/" + h.Name() + "/"
+func mountTables(c *lab.Cluster, m *lab.Machine) (found []string) {
+	disk := filepath.Base(c.Path(".")) + "/" + m.Name() + "/"
 	tables, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
 	for _, table := range tables {
 		if text, err := os.ReadFile(table); err == nil && strings.Contains(string(text), disk) {
