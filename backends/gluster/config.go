@@ -33,6 +33,12 @@ type Config struct {
 	// /var/lib/glusterd/secure-access exists. Whether bricks do is up to the
 	// Gluster volume.
 	TLS bool `yaml:"tls"`
+	// Caching lets clients believe for a second what they know of files and
+	// directories, and write late what was closed, also where other hosts may write:
+	// faster, and right if no two hosts use a volume at once. Exclusive volumes have
+	// it in any case, but for late writes.
+	Caching bool `yaml:"caching"`
+
 	// LogDir is where clients write their logs, and LogLevel what.
 	LogDir   string `yaml:"log_dir"`
 	LogLevel string `yaml:"log_level"`

@@ -104,6 +104,17 @@ const (
 	wholeKey  = "whole-"
 )
 
+// coherentOptions are those of a client of volumes that other hosts may write to
+// at the same time: what one has closed the others read, as with close-to-open
+// consistency of NFS. By default a client believes for a second what it knows, so
+// that most reads right after another host's close were stale (37 of 40), and a
+// counter under a lock lost some counts.
+var coherentOptions = [...]string{
+	"--attribute-timeout=0", "--entry-timeout=0",
+	"--xlator-option=*md-cache.md-cache-timeout=0", "--xlator-option=*quick-read.cache-timeout=0",
+	"--xlator-option=*write-behind.flush-behind=off",
+}
+
 // sharedOf returns the client of a Gluster volume, which may have to be started.
 func (p *Pool) sharedOf(volume string) *shared {
 	p.mu.Lock()
@@ -114,7 +125,11 @@ func (p *Pool) sharedOf(volume string) *shared {
 	}
 	s := p.clients[key]
 	if s == nil {
-		s = newShared(p.specOf(volume, subdir), p.dir, key, p.config.MountTimeout, p.log)
+		spec := p.specOf(volume, subdir)
+		if !p.config.Caching {
+			spec.options = append(spec.options, coherentOptions[:]...)
+		}
+		s = newShared(spec, p.dir, key, p.config.MountTimeout, p.log)
 		p.clients[key] = s
 	}
 	return s

@@ -37,6 +37,7 @@ type shared struct {
 	now   *client    // nil if none is known
 	calls int        // that use it at the moment
 	used  time.Time  // when it was last seen in use
+	asked *question  // that is not answered yet
 }
 
 func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *shared {
@@ -44,7 +45,8 @@ func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *s
 }
 
 // enter returns where the client has the Gluster volume mounted, after it was
-// started if need be. It stays there until leave is called.
+// started if need be, and its servers have just answered. It stays there until
+// leave is called.
 func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), err error) {
 	s.mu.Lock()
 	s.calls++
@@ -55,6 +57,9 @@ func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), er
 		defer s.mu.Unlock()
 		s.calls--
 		s.used = time.Now()
+	}
+	if now != nil {
+		err = s.ask(ctx, now)
 	}
 	if now == nil || !now.healthy() {
 		now, err = s.bringUp(ctx)

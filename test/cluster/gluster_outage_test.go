@@ -35,9 +35,7 @@ func (c *cluster) testGlusterOutage(begin, end func() error) {
 	h.create("other", "-o", "pool=shared")
 	h.must(begin())
 
-	// A client that runs notices silence after one to two times 5 s (lab.Gluster),
-	// a new one gives up after mountTimeout.
-	const bound = max(mountTimeout, 2*5*time.Second) + 5*time.Second
+	const bound = mountTimeout + 3*time.Second
 	type result struct {
 		what string
 		took time.Duration
