@@ -214,8 +214,9 @@ func resetReject(t *testing.T, volume string) {
 	})
 }
 
-func within10(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+// patiently is for calls that take some seconds, and more on a machine with much to do.
+func patiently(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -235,7 +236,7 @@ func TestFence(t *testing.T) {
 				v.signal(unix.SIGSTOP)
 			}
 			began := time.Now()
-			if err := p.Fence(within10(t), v.fence(3)); err != nil {
+			if err := p.Fence(patiently(t), v.fence(3)); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("it took %v", time.Since(began))
@@ -253,10 +254,10 @@ func TestFence(t *testing.T) {
 			if v.mount() {
 				t.Error("it can mount the volume anew")
 			}
-			if err := p.Fence(within10(t), v.fence(3)); err != nil { // again
+			if err := p.Fence(patiently(t), v.fence(3)); err != nil { // again
 				t.Error(err)
 			}
-			if err := p.Unfence(within10(t), v.fence(3)); err != nil {
+			if err := p.Unfence(patiently(t), v.fence(3)); err != nil {
 				t.Fatal(err)
 			}
 			v.mustMount()
@@ -272,7 +273,7 @@ func TestUnfence(t *testing.T) {
 	gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.99")
 	v1, v2 := newVictim(t, "v1", "gv0"), newVictim(t, "v2", "gv0")
 	for _, f := range []backends.Fence{v1.fence(3), v2.fence(1)} {
-		if err := p.Fence(within10(t), f); err != nil {
+		if err := p.Fence(patiently(t), f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,7 +287,7 @@ func TestUnfence(t *testing.T) {
 	unfence := func(f backends.Fence) {
 		t.Helper()
 		for range 2 { // and again
-			if err := p.Unfence(within10(t), f); err != nil {
+			if err := p.Unfence(patiently(t), f); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -304,13 +305,13 @@ func TestUnfence(t *testing.T) {
 	v2.mustMount()
 
 	gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.51")
-	if err := p.Fence(within10(t), v1.fence(4)); err != nil {
+	if err := p.Fence(patiently(t), v1.fence(4)); err != nil {
 		t.Fatal(err)
 	}
 	unfence(v1.fence(4))
 	want("10.98.0.51")
 	gluster1(t, "volume", "reset", "gv0", "auth.reject")
-	if err := p.Fence(within10(t), v1.fence(5)); err != nil {
+	if err := p.Fence(patiently(t), v1.fence(5)); err != nil {
 		t.Fatal(err)
 	}
 	unfence(v1.fence(5))
@@ -331,7 +332,7 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 	resetReject(t, "gv0")
 	dist, repl := newVictim(t, "v1", "dist"), newVictim(t, "v2", "gv0")
 	killGlusterd(t, "g3")
-	err := d.Fence(within10(t), dist.fence(1))
+	err := d.Fence(patiently(t), dist.fence(1))
 	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "10.98.0.43:") {
 		t.Errorf("distribute: got %v", err)
 	}
@@ -347,7 +348,7 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 	file := filepath.Base(repl.dir)
 	repl.write(file)
 	time.Sleep(500 * time.Millisecond)
-	if err := p.Fence(within10(t), repl.fence(1)); err != nil {
+	if err := p.Fence(patiently(t), repl.fence(1)); err != nil {
 		t.Fatalf("replica: %v", err)
 	}
 	before := onBricks(t, "gv0", file, "g1", "g2", "g3")
@@ -357,7 +358,7 @@ func TestFenceWithGlusterdDown(t *testing.T) {
 	}
 	startGlusterd(t, "g3")
 	for range 20 { // it finds its bricks again in some seconds
-		if err = d.Fence(within10(t), dist.fence(1)); err == nil {
+		if err = d.Fence(patiently(t), dist.fence(1)); err == nil {
 			break
 		}
 	}
@@ -373,7 +374,7 @@ func TestFenceRefused(t *testing.T) {
 	v := &victim{t: t, name: "v1", volume: "gv0"}
 	for address, want := range map[string]string{"10.98.0.1": "this host's own"} {
 		v.address = address
-		if err := p.Fence(within10(t), v.fence(1)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := p.Fence(patiently(t), v.fence(1)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", address, err)
 		}
 	}
@@ -381,12 +382,12 @@ func TestFenceRefused(t *testing.T) {
 	f := v.fence(1)
 	f.Identity.Facts["gluster_volume_id"] = "another"
 	f.Identity.Domain = "gluster/another/10.98.0.51"
-	if err := p.Fence(within10(t), f); err == nil || !strings.Contains(err.Error(), "another one") {
+	if err := p.Fence(patiently(t), f); err == nil || !strings.Contains(err.Error(), "another one") {
 		t.Errorf("another Gluster volume: got %v", err)
 	}
 	f = v.fence(1)
 	f.Identity.Domain = "host"
-	if err := p.Fence(within10(t), f); err == nil {
+	if err := p.Fence(patiently(t), f); err == nil {
 		t.Error("another domain: got no error")
 	}
 	if got := rejected(t, "gv0"); got != "" {
@@ -397,7 +398,7 @@ func TestFenceRefused(t *testing.T) {
 // HAZARDS 5 and 6: a host says only what is true of how it could be cut off.
 func TestIdentity(t *testing.T) {
 	p := newFencingPool(t, nil)
-	id, err := p.Fencing().Identity(within10(t), p.create("data"))
+	id, err := p.Fencing().Identity(patiently(t), p.create("data"))
 	if err != nil || id.Domain != "gluster/"+volumeID(t, "gv0")+"/10.98.0.1" || id.Facts["address"] != "10.98.0.1" {
 		t.Errorf("got %+v, %v", id, err)
 	}
@@ -411,7 +412,7 @@ func TestIdentity(t *testing.T) {
 		"no glusterd":        {func(c *gluster.Config) { c.Management = management(t, "v1") }, backends.ErrUnavailable, "gluster --xml volume info"},
 		"unknown volume":     {func(c *gluster.Config) { c.Volume = "nope" }, nil, "does not exist"},
 	} {
-		id, err := newFencingPool(t, test.change).Fencing().Identity(within10(t), "volumes/x")
+		id, err := newFencingPool(t, test.change).Fencing().Identity(patiently(t), "volumes/x")
 		if err == nil || test.kind != nil && !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %+v, %v", name, id, err)
 		}
@@ -436,7 +437,7 @@ func TestClientAddress(t *testing.T) {
 	}
 	p := newFencingPool(t, func(c *gluster.Config) { c.ClientAddress = "10.98.0.2" })
 	handle := p.create("data")
-	id, err := p.Fencing().Identity(within10(t), handle)
+	id, err := p.Fencing().Identity(patiently(t), handle)
 	if err != nil {
 		t.Fatal(err)
 	}
