@@ -172,23 +172,35 @@ func resident(t *testing.T, pid int) int {
 	return 0
 }
 
-// A dvold that was killed or upgraded restarts no client.
+// A dvold that was killed or upgraded restarts no client, however many volumes they
+// serve.
 func TestClientsOutliveDvold(t *testing.T) {
 	p := newPool(t, func(c *gluster.Config) { c.ClientGrace = 0 })
-	shared := p.mount(p.create("shared"), backends.MountOptions{})
-	p.write(shared, "before")
+	var shared []string
+	for i := range 20 {
+		shared = append(shared, p.mount(p.create(fmt.Sprint("shared", i)), backends.MountOptions{}))
+		p.write(shared[i], shared[i])
+	}
 	alone := p.create("alone")
 	own := p.mount(alone, backends.MountOptions{Alone: true})
 	before := p.wantClients(2)
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := &pool{t: t, run: p.run, Pool: open(t, p.run, nil)}
-	again.want(shared, "before")
+	again := &pool{t: t, run: p.run, Pool: open(t, p.run, func(c *gluster.Config) { c.Subdir, c.ClientGrace = p.subdir, 0 })}
+	for i, target := range shared {
+		again.want(target, target)
+		if err := again.Mount(t.Context(), fmt.Sprintf("volumes/shared%d.0123456789ab", i), target, backends.MountOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := again.Mount(t.Context(), alone, own, backends.MountOptions{Alone: true}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * gluster.TendInterval)
+	for _, target := range shared {
+		again.write(target, "after")
+	}
 	if after := again.clients(); !slices.Equal(before, after) {
 		t.Errorf("clients were %v, and are %v", before, after)
 	}
@@ -379,7 +391,7 @@ func TestNodeKilled(t *testing.T) {
 		}
 	}
 	write(20)
-	for _, pid := range append(brickProcesses(t, "g3"), nodeProcess(t, "g3")) {
+	for _, pid := range append(brickProcesses(t, "g3", "gv0"), nodeProcess(t, "g3")) {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -400,12 +412,12 @@ func TestNodeKilled(t *testing.T) {
 	}
 }
 
-// brickProcesses are those that serve the bricks of gv0 on a node.
-func brickProcesses(t *testing.T, node string) (all []int) {
+// brickProcesses are those that serve the bricks of a Gluster volume on a node.
+func brickProcesses(t *testing.T, node, volume string) (all []int) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(nodeDir(node), "run/gluster/vols/gv0/*.pid"))
+	files, err := filepath.Glob(filepath.Join(nodeDir(node), "run/gluster/vols", volume, "*.pid"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no brick of gv0 on %s: %v", node, err)
+		t.Fatalf("no brick of %s on %s: %v", volume, node, err)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -16,3 +16,6 @@ func SharedPoint(p *Pool) string {
 	defer s.mu.Unlock()
 	return s.now.mountpoint
 }
+
+// AskInterval is how often storage is asked whether it answers.
+const AskInterval = askInterval

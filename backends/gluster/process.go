@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,13 @@ import (
 // clientProgram is the client; see glusterfs(8).
 const clientProgram = "glusterfs"
 
+// inScope runs a client in a scope of its own; see systemd-run(1). A shutdown ends
+// it after the engine, whose containers have its volumes, and before the network.
+var inScope = [...]string{
+	"systemd-run", "--scope", "--quiet", "--collect", "--slice=dvol-clients.slice",
+	"--property=Before=docker.service", "--property=After=network.target", "--",
+}
+
 // process is a client that this process has started.
 type process struct {
 	host.Process
@@ -30,11 +38,12 @@ type process struct {
 // spawn starts a client. It is no child of a control group that ends with dvold:
 // under systemd it gets a scope of its own, as what KillMode leaves alone would
 // still end with "systemctl kill", or with a group that runs out of memory.
-// Elsewhere it is a session of its own.
+// Elsewhere it is a session of its own. systemd-run becomes the client, so that the
+// process is the same from the beginning.
 func spawn(args []string) (*process, error) {
 	argv := append([]string{clientProgram}, args...)
 	if underSystemd() {
-		argv = append([]string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=dvol-clients.slice", "--"}, argv...)
+		argv = slices.Concat(inScope[:], argv)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	said, err := os.CreateTemp("", "dvol-client")

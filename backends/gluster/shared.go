@@ -31,6 +31,8 @@ type shared struct {
 	wait time.Duration // for a client to answer
 	slog *slog.Logger
 
+	health health
+
 	turn chan struct{} // held by who looks for, starts, heals or stops the client
 
 	mu    sync.Mutex // guards the fields below
@@ -41,7 +43,8 @@ type shared struct {
 }
 
 func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *shared {
-	return &shared{spec: s, dir: dir, key: key, wait: wait, slog: log.With("gluster_volume", s.volume), turn: make(chan struct{}, 1), used: time.Now()}
+	log = log.With("gluster_volume", s.volume)
+	return &shared{spec: s, dir: dir, key: key, wait: wait, slog: log, health: health{log: log}, turn: make(chan struct{}, 1), used: time.Now()}
 }
 
 // enter returns where the client has the Gluster volume mounted, after it was
@@ -174,25 +177,29 @@ func (s *shared) points() ([]string, error) {
 }
 
 // tend heals what a client that has ended has left, and stops one that nothing
-// has been mounted of for as long as grace. It asks nothing of the storage,
+// has been mounted of for as long as grace. It waits for no answer of the storage,
 // unless there is something to heal.
 func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 	s.mu.Lock()
 	now, calls, used := s.now, s.calls, s.used
 	s.mu.Unlock()
-	switch {
-	case now == nil || !now.healthy():
+	if now == nil || !now.healthy() {
 		points, err := s.points()
 		if err != nil || len(points) == 0 {
+			s.health.forget()
 			return err
 		}
 		now, dead, err := s.lookAlone()
 		if err != nil || now == nil && len(dead) == 0 {
 			return err
 		}
-		_, err = s.bringUp(ctx)
+		if _, err = s.bringUp(ctx); err != nil {
+			s.health.failed()
+		}
 		return err
-	case calls > 0 || time.Since(used) < grace:
+	}
+	s.health.watch(now)
+	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
 		return nil
 	}
 	bound, err := s.bound(now)
@@ -249,6 +256,7 @@ func (s *shared) stop(ctx context.Context, c *client, grace time.Duration) error
 	}
 	s.now = nil // who enters now waits for its turn
 	s.mu.Unlock()
+	s.health.forget()
 	if err := host.Unmount(c.mountpoint); err != nil {
 		return err
 	}

@@ -21,9 +21,9 @@ func poolList(c *cobra.Command, d *adminapi.Client, _ []string) error {
 		return err
 	}
 	return print(c, all, func(row func(...any)) {
-		row("NAME", "TYPE", "DEFAULT", "TRASH TTL", "HOSTS", "LOCATION")
+		row("NAME", "TYPE", "DEFAULT", "TRASH TTL", "SILENT", "HOSTS", "LOCATION")
 		for _, p := range all {
-			row(p.Name, p.Type, mark(p.Default, "yes"), or(p.TrashTTL, "-"), strings.Join(p.Hosts, ","), p.Location)
+			row(p.Name, p.Type, mark(p.Default, "yes"), or(p.TrashTTL, "-"), or(p.Silent, "-"), strings.Join(p.Hosts, ","), p.Location)
 		}
 	})
 }

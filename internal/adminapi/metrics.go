@@ -26,6 +26,8 @@ func newMetrics(v *volumes.Manager, version string) *prometheus.Registry {
 			func(s volumes.Stats) map[string]int { return s.Mounted }),
 		several("dvol_uses", "Mounts that Docker has asked for and not undone.", "pool",
 			func(s volumes.Stats) map[string]int { return s.Uses }),
+		several("dvol_pool_silent_seconds", "How long the pool's storage has not answered.", "pool",
+			func(s volumes.Stats) map[string]int { return s.Silent }),
 		several("dvol_exclusive_volumes", "Exclusive volumes that this host owns, or has mounted all the same.", "phase",
 			func(s volumes.Stats) map[string]int { return s.Exclusive }),
 		one(counter, "dvol_takeovers_total", "Exclusive volumes that this host took over from a silent one.",

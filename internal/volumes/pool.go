@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dvol/dvold/backends"
 )
@@ -19,6 +20,15 @@ type pool struct {
 }
 
 func newPool(p Pool) *pool { return &pool{Pool: p, slots: make(chan struct{}, poolSlots)} }
+
+// silent is for how long the pool's storage is known not to have answered this
+// host. It asks nothing of it.
+func (p Pool) silent() time.Duration {
+	if w, ok := p.Backend.(backends.Watched); ok {
+		return w.Silent()
+	}
+	return 0
+}
 
 // enter waits for a slot. Each call to the backend holds one.
 func (p *pool) enter(ctx context.Context) (leave func(), err error) {

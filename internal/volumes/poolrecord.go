@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -31,6 +32,7 @@ type PoolInfo struct {
 	Default  bool     `json:"default"`             // here
 	Hosts    []string `json:"hosts"`               // that have it, whether live or not
 	TrashTTL string   `json:"trash_ttl,omitempty"` // here; a duration
+	Silent   string   `json:"silent,omitempty"`    // here; a duration: so long has its storage not answered; empty if it does or nothing is known
 }
 
 // ClusterPools lists the pools that any host has, by name. While the
@@ -41,6 +43,9 @@ func (m *Manager) ClusterPools(ctx context.Context) ([]PoolInfo, error) {
 		all[p.Name] = &PoolInfo{
 			Name: p.Name, Type: p.Type, Location: p.Location, Shared: p.Shared, ThisHost: true,
 			Default: p.Name == m.cfg.DefaultPool, TrashTTL: p.TrashTTL.String(), Hosts: []string{m.cfg.Host},
+		}
+		if silent := p.silent(); silent > 0 {
+			all[p.Name].Silent = silent.Round(time.Second).String()
 		}
 	}
 	stored, err := ask(ctx, m, func(ctx context.Context) ([]coordination.Record, error) {

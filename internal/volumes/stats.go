@@ -21,6 +21,7 @@ func phases() []standing.Phase {
 type Stats struct {
 	Mounted map[string]int // volumes that this host has mounted, by pool; has every configured pool
 	Uses    map[string]int // mounts of them that Docker made and has not undone, likewise
+	Silent  map[string]int // for how many seconds a pool's storage has not answered, likewise; 0 if it does or nothing is known
 
 	Exclusive map[string]int // volumes that this host owns, or has mounted all the same, by phase; has every phase
 	Takeovers int64          // since dvold started
@@ -37,12 +38,13 @@ type Stats struct {
 // Stats counts. It asks neither the coordinator nor the storage.
 func (m *Manager) Stats() Stats {
 	s := Stats{
-		Mounted: make(map[string]int), Uses: make(map[string]int), Exclusive: make(map[string]int),
+		Mounted: make(map[string]int), Uses: make(map[string]int), Silent: make(map[string]int), Exclusive: make(map[string]int),
 		Takeovers: m.counters.Takeovers.Load(), Losses: m.counters.Losses.Load(),
 		Guarded: m.guard.Guarded(), Fenced: m.fenced.Load(),
 	}
 	for _, p := range m.cfg.Pools {
 		s.Mounted[p.Name], s.Uses[p.Name] = 0, 0
+		s.Silent[p.Name] = int(p.silent().Seconds())
 	}
 	for _, p := range phases() {
 		s.Exclusive[string(p)] = 0
