@@ -1,8 +1,12 @@
 package gluster
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,21 +22,29 @@ import (
 type health struct {
 	log *slog.Logger
 
-	mu     sync.Mutex // guards the fields below
-	asked  *question  // that is under way, or nil
-	next   time.Time  // when to ask again
-	silent time.Time  // since when nothing was answered; zero while all was
-	told   bool       // and the log says so
+	mu       sync.Mutex // guards the fields below
+	asked    *question  // that is under way, or nil
+	next     time.Time  // when to ask again
+	answered time.Time  // when it answered last
+	silent   time.Time  // since when nothing was answered; zero while all was
+	told     bool       // and the log says so
 }
 
 // question is one that a client was asked.
-type question struct{ client host.Process }
+type question struct {
+	client host.Process
+	done   chan struct{} // closed with the answer
+	err    error         // set before that
+}
 
 const (
 	// askInterval is how often a client is asked.
 	askInterval = 5 * time.Second
 	// silentAfter is how long the storage may take until it counts as silent.
 	silentAfter = 10 * time.Second
+	// answerHolds is how long an answer is believed by those who are about to use the
+	// storage.
+	answerHolds = time.Second
 )
 
 // watch asks the client, if it is time to, and tells the log what is new. It does
@@ -41,10 +53,34 @@ func (h *health) watch(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	if waiting := h.asked != nil && h.asked.client == c.Process; !waiting && !now.Before(h.next) {
+	if !now.Before(h.next) {
 		h.ask(c, now)
 	}
 	h.tell(now)
+}
+
+// await returns nil if the storage has answered just now, or does within a time.
+// What is called while it is silent waits for as long as the Gluster volume gives it
+// (network.ping-timeout), and can't be called off.
+func (h *health) await(ctx context.Context, c *client, wait time.Duration) error {
+	h.mu.Lock()
+	now := time.Now()
+	if now.Sub(h.answered) < answerHolds {
+		h.mu.Unlock()
+		return nil
+	}
+	q := h.ask(c, now)
+	h.mu.Unlock()
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	select {
+	case <-q.done:
+		return q.err
+	case <-ctx.Done():
+		return fmt.Errorf("the servers of the Gluster volume don't answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+	case <-limit.C:
+		return fmt.Errorf("the servers of the Gluster volume don't answer (mount_timeout, %v): %w", wait, backends.ErrUnavailable)
+	}
 }
 
 // waiting tells whether the client is being asked: then its file system is in use.
@@ -54,40 +90,50 @@ func (h *health) waiting() bool {
 	return h.asked != nil
 }
 
-// ask begins to. h.mu is held.
-func (h *health) ask(c *client, now time.Time) {
+// ask begins to, unless the client is being asked. h.mu is held.
+func (h *health) ask(c *client, now time.Time) *question {
+	if h.asked != nil && h.asked.client == c.Process {
+		return h.asked
+	}
+	q := &question{client: c.Process, done: make(chan struct{})}
+	var said bytes.Buffer
 	cmd := exec.Command("stat", "--file-system", c.mountpoint)
-	cmd.Dir = "/"
+	cmd.Dir, cmd.Env, cmd.Stderr = "/", []string{"LC_ALL=C"}, &said
 	h.next = now.Add(askInterval)
 	if err := cmd.Start(); err != nil {
-		h.log.Debug("the storage can't be asked whether it answers", "err", err)
-		return
+		q.err = fmt.Errorf("ask the storage: %w", err)
+		close(q.done)
+		return q
 	}
-	q := &question{c.Process}
 	h.asked = q
 	if h.silent.IsZero() {
 		h.silent = now
 	}
 	go func() {
-		err := cmd.Wait()
+		defer close(q.done)
+		if err := cmd.Wait(); err != nil {
+			text := strings.TrimSpace(said.String())
+			q.err = fmt.Errorf("the bricks do not answer, too few of them for a quorum, or refuse this host: %s: %w", text, backends.ErrUnavailable)
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.asked != q { // another client has taken its place
 			return
 		}
 		h.asked = nil
-		if err == nil {
-			h.answered()
+		if q.err == nil {
+			h.answers()
 		}
 	}()
+	return q
 }
 
-// answered says that all is well. h.mu is held.
-func (h *health) answered() {
+// answers says that all is well. h.mu is held.
+func (h *health) answers() {
 	if h.told {
 		h.log.Info("the storage answers again", "after", time.Since(h.silent).Round(time.Second))
 	}
-	h.silent, h.told = time.Time{}, false
+	h.answered, h.silent, h.told = time.Now(), time.Time{}, false
 }
 
 // tell tells the log once that the storage is silent. h.mu is held.
@@ -114,7 +160,7 @@ func (h *health) failed() {
 func (h *health) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asked, h.silent, h.told = nil, time.Time{}, false
+	h.asked, h.answered, h.silent, h.told = nil, time.Time{}, time.Time{}, false
 }
 
 // lasts is for how long the storage is silent, or 0.

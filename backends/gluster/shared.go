@@ -39,7 +39,6 @@ type shared struct {
 	now   *client    // nil if none is known
 	calls int        // that use it at the moment
 	used  time.Time  // when it was last seen in use
-	asked *question  // that is not answered yet
 }
 
 func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *shared {
@@ -62,7 +61,7 @@ func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), er
 		s.used = time.Now()
 	}
 	if now != nil {
-		err = s.ask(ctx, now)
+		err = s.health.await(ctx, now, s.wait)
 	}
 	if now == nil || !now.healthy() {
 		now, err = s.bringUp(ctx)
