@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dvol/dvold/backends"
 )
 
@@ -35,6 +37,7 @@ func (s spec) answering(ctx context.Context) ([]string, error) {
 		go func() { answers <- answer{server, s.probe(ctx, server)} }()
 	}
 	var unknown *net.DNSError
+	var speech error
 	names := 0
 	for range s.servers {
 		a := <-answers
@@ -45,6 +48,12 @@ func (s spec) answering(ctx context.Context) ([]string, error) {
 		if errors.As(a.err, &unknown) {
 			names++
 		}
+		if errors.Is(a.err, errOnlyTLS) || errors.Is(a.err, errNoTLS) {
+			speech = fmt.Errorf("server %s %w: %w", a.server, a.err, backends.ErrUnavailable)
+		}
+	}
+	if speech != nil {
+		return nil, speech
 	}
 	problem := "answers"
 	if names == len(s.servers) {
@@ -55,16 +64,14 @@ func (s spec) answering(ctx context.Context) ([]string, error) {
 
 // probe makes a call that does nothing: procedure 0 of the program by which
 // clients shake hands with glusterd (RFC 5531; GLUSTER_HNDSK_PROGRAM in
-// GlusterFS's protocol-common.h). With TLS that it takes the connection must do.
+// GlusterFS's protocol-common.h). A server that speaks TLS hangs up on that, or
+// sends an alert, which is an answer, too.
 func (s spec) probe(ctx context.Context, server string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(server, glusterdPort))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if s.tls {
-		return nil
-	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	const call, version, program, programVersion, null, lastFragment = 0, 2, 14398633, 2, 0, 1 << 31
@@ -76,6 +83,27 @@ func (s spec) probe(ctx context.Context, server string) error {
 	if _, err := conn.Write(message); err != nil {
 		return err
 	}
-	_, err = io.ReadFull(conn, make([]byte, 4))
-	return err
+	reply := make([]byte, 4)
+	_, err = io.ReadFull(conn, reply)
+	hungUp := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET)
+	switch {
+	case err != nil && !hungUp:
+		return err
+	case hungUp || reply[0] == tlsAlert:
+		if !s.tls {
+			return errOnlyTLS
+		}
+	case s.tls:
+		return errNoTLS
+	}
+	return nil
 }
+
+// tlsAlert begins an alert (RFC 8446, section 5.1), and no record mark.
+const tlsAlert = 21
+
+// What is wrong with a server that answers.
+var (
+	errOnlyTLS = errors.New("hangs up, as one does that speaks nothing but TLS: then set the pool's tls")
+	errNoTLS   = errors.New("speaks no TLS: don't set the pool's tls, or have glusterd speak it (/var/lib/glusterd/secure-access)")
+)

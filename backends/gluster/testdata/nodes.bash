@@ -4,7 +4,8 @@
 # be run by hack/world, with which all of it ends.
 #
 # usage: nodes.bash COMMAND [ARGUMENT]...
-#        nodes.bash start NODE       starts the glusterd of a node, and it the bricks, in the same world
+#        nodes.bash boot NODE ADDRESS   makes another node, in the same world
+#        nodes.bash start NODE          starts the glusterd of a node, and it the bricks, likewise
 set -euo pipefail
 
 nodes=$WORLD/nodes
@@ -56,10 +57,12 @@ start() {
 
 connected() { [ "$(on g1 gluster pool list | grep -c Connected)" = 3 ]; }
 
-if [ "$1" = start ]; then
-    start "$2"
+case $1 in
+boot | start)
+    "$@"
     exit
-fi
+    ;;
+esac
 
 mkdir -p /var/lib/glusterd /var/log/glusterfs
 mount -t tmpfs tmpfs /var/log/glusterfs
