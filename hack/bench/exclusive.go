@@ -35,16 +35,13 @@ pools:
     {type: local, path: /shared/leased, shared: true, exclusive: {takeover: auto, accept_lease: true}}
 `
 
-// atOnce is how many clusters there are at a time, in each of which a host is
-// killed: most of the time they wait.
-const atOnce = 4
-
 // scene is what clusters of two hosts have beside those and Consul: pools of
 // the names fenced and leased, and the storage of these.
 type scene struct {
 	name   string             // of the part
 	lab    lab.ClusterOptions // what there is of storage
 	config string             // of dvold
+	atOnce int                // how many clusters there are at a time in which a host is killed
 	start  func(context.Context, *lab.Cluster) error
 	data   func(c *lab.Cluster, pool string) string // the directory that a pool is, seen from outside
 }
@@ -55,6 +52,7 @@ func plainScene() scene {
 		name:   "exclusive",
 		lab:    lab.ClusterOptions{Storage: true},
 		config: fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime),
+		atOnce: 4, // most of the time they wait
 		start:  func(ctx context.Context, c *lab.Cluster) error { return c.StartStorage(ctx) },
 		data: func(c *lab.Cluster, pool string) string {
 			if pool == fenced {
@@ -89,12 +87,12 @@ func exclusive(ctx context.Context, o options) (r results, err error) {
 	if err != nil {
 		return r, err
 	}
+	on := plainScene()
 	r.Facts = []string{
 		"2 hosts, each with a Consul agent and a guard, 3 Consul servers and a storage server, on the same machine",
 		"raft_multiplier 1", fmt.Sprintf("lease_ttl %v", exclusiveTTL), fmt.Sprintf("cut_time %v", cutTime),
-		killFact(o), "load at the start " + load,
+		on.killFact(o), "load at the start " + load,
 	}
-	on := plainScene()
 	s, err := on.measure(ctx, o, "mounts and hand-over", func(b *exclusiveBench) error {
 		if err := b.mounts(); err != nil {
 			return err

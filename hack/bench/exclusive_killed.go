@@ -35,8 +35,8 @@ type victim struct{ pool, name, taken string }
 // own.
 func (on scene) kills(ctx context.Context, o options) (series, error) {
 	s := series{}
-	for done := 0; done < o.kills; done += atOnce {
-		some := make([]series, min(atOnce, o.kills-done))
+	for done := 0; done < o.kills; done += on.atOnce {
+		some := make([]series, min(on.atOnce, o.kills-done))
 		if err := all(len(some), func(i int) (err error) {
 			some[i], err = on.measure(ctx, o, fmt.Sprintf("kill %d of %d", done+i+1, o.kills), (*exclusiveBench).killed)
 			return err
@@ -53,8 +53,8 @@ func (on scene) kills(ctx context.Context, o options) (series, error) {
 }
 
 // killFact says what kills does.
-func killFact(o options) string {
-	return fmt.Sprintf("%d kills, each in a cluster of its own, %d of them at once", o.kills, min(atOnce, o.kills))
+func (on scene) killFact(o options) string {
+	return fmt.Sprintf("%d kills, each in a cluster of its own, %d of them at once", o.kills, min(on.atOnce, o.kills))
 }
 
 // killed kills h1 while it writes to a volume in either pool. Containers for them

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -29,13 +30,14 @@ func glusterFS(ctx context.Context, o options) (r results, err error) {
 	if r, err = glusterHost(ctx, o); err != nil {
 		return r, err
 	}
-	s, err := glusterScene().kills(ctx, o)
+	on := glusterScene()
+	s, err := on.kills(ctx, o)
 	if err != nil {
 		return r, err
 	}
 	r.Rows = append(r.Rows, killedRows(s)...)
 	load, err := loadAverage()
-	r.Facts = append(r.Facts, killFact(o), fmt.Sprintf("lease_ttl %v", exclusiveTTL), fmt.Sprintf("cut_time %v", cutTime), "load at the end "+load)
+	r.Facts = append(r.Facts, on.killFact(o), fmt.Sprintf("lease_ttl %v", exclusiveTTL), fmt.Sprintf("cut_time %v", cutTime), "load at the end "+load)
 	return r, err
 }
 
@@ -88,11 +90,12 @@ func glusterServers() string {
 
 // glusterBench measures volumes on GlusterFS, inside a host.
 type glusterBench struct {
-	ctx   context.Context
-	dvol  plugin
-	dir   string // for what is no business of dvold's
-	plain []*plainClient
-	s     series
+	ctx    context.Context
+	dvol   plugin
+	consul agent
+	dir    string // for what is no business of dvold's
+	plain  []*plainClient
+	s      series
 	results
 }
 
@@ -102,7 +105,12 @@ func glusterStage(ctx context.Context) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
-	b := &glusterBench{ctx: ctx, dvol: plugin{newClient(pluginSocket)}, dir: dir, s: series{}}
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:8500")
+	}
+	b := &glusterBench{
+		ctx: ctx, dvol: plugin{newClient(pluginSocket)}, consul: agent{newClientOver(dial)}, dir: dir, s: series{},
+	}
 	for _, step := range []struct {
 		what string
 		do   func() error

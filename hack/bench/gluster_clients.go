@@ -10,9 +10,10 @@ import (
 // What is measured of mounts. The baseline is a client for each volume.
 const (
 	plainStart   = "start of a glusterfs client until its root answers"
-	firstMount   = "Mount of the first shared volume, which starts the client"
+	firstUse     = "Create + Mount of the first shared volume, which starts the client"
 	anotherMount = "Mount of another shared volume, up to the 20th"
 	manyMounts   = "Mount of another shared volume, up to the 200th"
+	kvOne        = "one KV transaction, same agent"
 )
 
 // How many volumes are mounted: for the comparison with a client for each, and
@@ -41,6 +42,10 @@ func (b *glusterBench) clients() error {
 				return err
 			}
 		}
+		key := fmt.Sprintf("bench/mounts/%d", n)
+		if err := b.s.time(kvOne, func() error { return b.consul.transact(b.ctx, change{"set", key, someValue}) }); err != nil {
+			return err
+		}
 		if err := b.mountShared(n); err != nil {
 			return err
 		}
@@ -64,7 +69,7 @@ func (b *glusterBench) clients() error {
 	}
 	another := b.s.row(anotherMount, plainStart)
 	another.Within = mountWithin
-	b.Rows = append(b.Rows, b.s.row(firstMount, plainStart), another, b.s.row(manyMounts, plainStart))
+	b.Rows = append(b.Rows, b.s.row(firstUse, plainStart), another, b.s.row(manyMounts, plainStart), b.s.row(manyMounts, kvOne))
 	compare := func(what string, value int, baseline string, base int, within float64) {
 		b.Figures = append(b.Figures, figure{
 			What: what, Value: float64(value) / 1024, Unit: "MiB", Baseline: baseline, Base: float64(base) / 1024, Within: within,
@@ -91,22 +96,34 @@ func (b *glusterBench) mountPlain(n int) error {
 
 // mountShared makes and mounts one shared volume more.
 func (b *glusterBench) mountShared(n int) error {
-	what := manyMounts
-	switch {
-	case n == 0:
-		what = firstMount
-	case n < asManyClients:
-		what = anotherMount
+	name, at := volumeName(n), ""
+	create := func() error {
+		return b.dvol.createAs(b.ctx, name, map[string]string{"pool": glusterPool, "access": "shared"})
 	}
-	name := volumeName(n)
-	if err := b.dvol.createAs(b.ctx, name, map[string]string{"pool": glusterPool, "access": "shared"}); err != nil {
-		return err
-	}
-	var at string
-	if err := b.s.time(what, func() (err error) {
+	mount := func() (err error) {
 		at, err = b.dvol.mountpoint(b.ctx, name, mountID(n))
 		return err
-	}); err != nil {
+	}
+	both := func() error {
+		if err := create(); err != nil {
+			return err
+		}
+		return mount()
+	}
+	var err error
+	switch {
+	case n == 0:
+		err = b.s.time(firstUse, both)
+	case n < asManyClients:
+		if err = create(); err == nil {
+			err = b.s.time(anotherMount, mount)
+		}
+	default:
+		if err = create(); err == nil {
+			err = b.s.time(manyMounts, mount)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return writeLittle(at)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"time"
 )
@@ -26,13 +27,19 @@ const (
 // mount.
 const ioWithin = 1.03
 
-// How often the sides take turns, and what each does in one.
-const (
-	wholeRounds = 20 // of one write and one read of it all
-	someRounds  = 30
-	someWrites  = 40
-	someReads   = 200
-)
+// What is done how often. Sides take turns after each time, in an order that
+// changes at random, so that a busy machine slows all alike.
+var ioSteps = []struct {
+	what  string
+	of    func(*side) error
+	times int
+	anew  int // after how many times files are opened anew
+}{
+	{writeAll, (*side).writeAll, 20, 1},
+	{readAll, (*side).readAll, 40, 1},
+	{writeSome, (*side).writeSome, 1000, 100},
+	{readSome, (*side).readSome, 5000, 500},
+}
 
 // inputOutput reads and writes through a shared volume, an exclusive one, and two
 // direct mounts of the same Gluster volume: how far those two differ is how far
@@ -47,42 +54,24 @@ func (b *glusterBench) inputOutput() error {
 			side.close()
 		}
 	}()
-	for i := range wholeRounds {
-		for _, do := range []struct {
-			what string
-			of   func(*side) error
-		}{{writeAll, (*side).writeAll}, {readAll, (*side).readAll}} {
-			for _, side := range inTurn(i, sides...) {
-				if err := side.forget(); err != nil {
-					return err
-				}
-				if err := b.s.time(do.what+side.name, func() error { return do.of(side) }); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	for i := range someRounds {
-		for _, do := range []struct {
-			what  string
-			times int
-			of    func(*side) error
-		}{{writeSome, someWrites, (*side).writeSome}, {readSome, someReads, (*side).readSome}} {
-			for _, side := range inTurn(i, sides...) {
-				if err := side.forget(); err != nil {
-					return err
-				}
-				for range do.times {
-					if err := b.s.time(do.what+side.name, func() error { return do.of(side) }); err != nil {
+	for _, do := range ioSteps {
+		for i := range do.times {
+			if i%do.anew == 0 {
+				for _, side := range sides {
+					if err := side.forget(); err != nil {
 						return err
 					}
 				}
 			}
+			for _, n := range rand.Perm(len(sides)) {
+				side := sides[n]
+				if err := b.s.time(do.what+side.name, func() error { return do.of(side) }); err != nil {
+					return fmt.Errorf("%s%s: %w", do.what, side.name, err)
+				}
+			}
 		}
-	}
-	for _, what := range []string{writeAll, readAll, writeSome, readSome} {
 		for _, name := range []string{viaShared, viaExclusive, directToo} {
-			r := b.s.row(what+name, what+direct)
+			r := b.s.row(do.what+name, do.what+direct)
 			if name == viaShared {
 				r.Within = ioWithin
 			}
@@ -119,7 +108,7 @@ func (b *glusterBench) sides() ([]*side, error) {
 	}
 	var sides []*side
 	for n, w := range where {
-		side, err := newSide(w.name, filepath.Join(w.dir, fmt.Sprintf("file-%d", n)))
+		side, err := newSide(w.name, w.dir, n)
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ func glusterScene() scene {
 		name:   "gluster",
 		lab:    lab.ClusterOptions{Gluster: true},
 		config: fmt.Sprintf(glusterKilledConfiguration, exclusiveTTL, cutTime, glusterServers()),
+		atOnce: 1, // a fence is several commands of gluster(8), which take processors
 		start:  startGlusterPools,
 		data: func(c *lab.Cluster, pool string) string {
 			if pool == leased {

@@ -36,6 +36,7 @@ func (b *glusterBench) startPlain() error {
 		args = append(args, "--volfile-server="+server.String())
 	}
 	c.cmd = exec.Command("glusterfs", append(args, "--log-level=WARNING", c.dir)...)
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as dvold's: the scheduler treats sessions apart
 	if err := c.cmd.Start(); err != nil {
 		return err
 	}

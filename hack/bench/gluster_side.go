@@ -2,66 +2,89 @@ package main
 
 import (
 	crand "crypto/rand"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// Sizes of a side's file.
+// Sizes of a side's files.
 const (
 	wholeSize = 64 << 20
 	wholeStep = 1 << 20
 	someStep  = 4 << 10
 )
 
-// side is one way to a file.
+// side is one way to a directory. It writes to a file there that is its own, for
+// two clients would wait for each other's locks; what it reads is the same for
+// all sides that have the directory, for which brick is read depends on the file.
 type side struct {
 	name   string
-	path   string
-	file   *os.File
+	own    string // the file that it writes to
+	common string // the file that it reads
+	write  *os.File
+	read   *os.File
 	places *rand.Rand // alike on all sides
 	block  []byte
-	turn   []int // blocks that were not read since the last forget
+	turn   []int // blocks that were not used since the last forget
 }
 
-// newSide makes the file.
-func newSide(name, path string) (*side, error) {
-	s := &side{name: name, path: path, places: rand.New(rand.NewPCG(1, 2)), block: make([]byte, wholeStep)}
+// newSide makes the side's own file, and the common one unless it is there.
+func newSide(name, dir string, number int) (*side, error) {
+	s := &side{
+		name: name, own: filepath.Join(dir, fmt.Sprintf("own-%d", number)), common: filepath.Join(dir, "common"),
+		places: rand.New(rand.NewPCG(1, 2)), block: make([]byte, wholeStep),
+	}
 	crand.Read(s.block)
+	if _, err := os.Stat(s.common); err != nil {
+		if err := s.writeWhole(s.common); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.writeAll(); err != nil {
 		return nil, err
 	}
 	return s, s.forget()
 }
 
-// forget has the kernel drop what it keeps of the file, and opens it anew, as
+// forget has the kernel drop what it keeps of the files, and opens them anew, as
 // whoever comes first; it also reads nothing ahead for readSome.
-func (s *side) forget() error {
+func (s *side) forget() (err error) {
 	s.close()
-	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
-	if err != nil {
+	if s.write, err = os.OpenFile(s.own, os.O_RDWR, 0); err != nil {
 		return err
 	}
-	s.file = f
-	s.turn = s.places.Perm(wholeSize / someStep)
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return os.NewSyscallError("fadvise", err)
+	if s.read, err = os.Open(s.common); err != nil {
+		return err
 	}
-	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM))
+	s.turn = s.places.Perm(wholeSize / someStep)
+	for _, f := range []*os.File{s.write, s.read} {
+		for _, advice := range []int{unix.FADV_DONTNEED, unix.FADV_RANDOM} {
+			if err := unix.Fadvise(int(f.Fd()), 0, 0, advice); err != nil {
+				return os.NewSyscallError("fadvise", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *side) close() {
-	if s.file != nil {
-		s.file.Close() // nothing is left to be written
-		s.file = nil
+	for _, f := range []*os.File{s.write, s.read} {
+		if f != nil {
+			f.Close() // nothing is left to be written
+		}
 	}
+	s.write, s.read = nil, nil
 }
 
-// writeAll writes the file anew.
-func (s *side) writeAll() error {
-	f, err := os.Create(s.path)
+// writeAll writes its own file anew.
+func (s *side) writeAll() error { return s.writeWhole(s.own) }
+
+func (s *side) writeWhole(path string) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -77,9 +100,9 @@ func (s *side) writeAll() error {
 	return f.Close()
 }
 
-// readAll reads the file from its beginning to its end.
+// readAll reads the common file from its beginning to its end.
 func (s *side) readAll() error {
-	f, err := os.Open(s.path)
+	f, err := os.Open(s.common)
 	if err != nil {
 		return err
 	}
@@ -93,19 +116,19 @@ func (s *side) readAll() error {
 	return nil
 }
 
-// writeSome overwrites a block somewhere in the file, and waits until it is on the
+// writeSome overwrites a block somewhere in its own file, and waits until it is on the
 // storage.
 func (s *side) writeSome() error {
 	s.block[0]++
-	if _, err := s.file.WriteAt(s.block[:someStep], s.somewhere()); err != nil {
+	if _, err := s.write.WriteAt(s.block[:someStep], s.somewhere()); err != nil {
 		return err
 	}
-	return s.file.Sync()
+	return s.write.Sync()
 }
 
-// readSome reads a block that was not read before.
+// readSome reads a block of the common file that was not read before.
 func (s *side) readSome() error {
-	_, err := s.file.ReadAt(s.block[:someStep], s.somewhere())
+	_, err := s.read.ReadAt(s.block[:someStep], s.somewhere())
 	return err
 }
 
