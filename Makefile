@@ -29,8 +29,8 @@ lab: ## three Docker hosts and three Consul servers on this machine, to play wit
 test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
 	@hack/test
 
-bench: ## speed and memory beside named baselines (WRITE=1 puts the tables into docs/benchmarks.md)
-	@hack/setup test && go run ./hack/bench $(if $(WRITE),-write docs/benchmarks.md)
+bench: ## speed and memory beside named baselines (WRITE=1 puts the tables into docs/benchmarks.md, ONLY=part takes one alone)
+	@hack/setup test && go run ./hack/bench $(if $(ONLY),-only $(ONLY)) $(if $(WRITE),-write docs/benchmarks.md)
 
 lint: ## gofmt, go vet, staticcheck, shellcheck, systemd units
 	@hack/lint

@@ -18,6 +18,7 @@ type options struct {
 	beat   string // the same of the lab's command beat
 	dir    string // the directory that the hosts' own are made in
 	only   string // the part to measure; empty means all
+	kills  int    // how many hosts are killed with exclusive volumes, of each kind of storage
 }
 
 // build makes the binaries that are needed and missing. Call clean in the end.
@@ -47,7 +48,7 @@ func (o options) build(ctx context.Context) (_ options, clean func(), err error)
 		}
 		o.consul = strings.TrimSpace(string(path))
 	}
-	if o.only == "" || o.only == "exclusive" {
+	if o.only == "" || o.only == "exclusive" || o.only == "gluster" {
 		if o.beat, err = lab.BuildBeat(dir); err != nil {
 			return o, nil, err
 		}

@@ -35,12 +35,33 @@ pools:
     {type: local, path: /shared/leased, shared: true, exclusive: {takeover: auto, accept_lease: true}}
 `
 
-// Hosts are killed once each, in clusters of their own, some at a time: most of
-// the time they wait.
-const (
-	kills  = 20
-	atOnce = 4
-)
+// scene is what clusters of two hosts have beside those and Consul: pools of
+// the names fenced and leased, and the storage of these.
+type scene struct {
+	name   string             // of the part
+	lab    lab.ClusterOptions // what there is of storage
+	config string             // of dvold
+	atOnce int                // how many clusters there are at a time in which a host is killed
+	start  func(context.Context, *lab.Cluster) error
+	data   func(c *lab.Cluster, pool string) string // the directory that a pool is, seen from outside
+}
+
+// plainScene has a directory that all hosts have, and a server that fences.
+func plainScene() scene {
+	return scene{
+		name:   "exclusive",
+		lab:    lab.ClusterOptions{Storage: true},
+		config: fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime),
+		atOnce: 4, // most of the time they wait
+		start:  func(ctx context.Context, c *lab.Cluster) error { return c.StartStorage(ctx) },
+		data: func(c *lab.Cluster, pool string) string {
+			if pool == fenced {
+				return c.Storage().Data(pool)
+			}
+			return c.Path("shared/" + pool)
+		},
+	}
+}
 
 // writer is a host with exclusive volumes, called from outside.
 type writer struct {
@@ -51,6 +72,7 @@ type writer struct {
 // exclusiveBench measures one cluster of two hosts.
 type exclusiveBench struct {
 	ctx   context.Context
+	scene scene
 	lab   *lab.Cluster
 	hosts []writer
 	s     series
@@ -65,12 +87,13 @@ func exclusive(ctx context.Context, o options) (r results, err error) {
 	if err != nil {
 		return r, err
 	}
+	on := plainScene()
 	r.Facts = []string{
 		"2 hosts, each with a Consul agent and a guard, 3 Consul servers and a storage server, on the same machine",
 		"raft_multiplier 1", fmt.Sprintf("lease_ttl %v", exclusiveTTL), fmt.Sprintf("cut_time %v", cutTime),
-		fmt.Sprintf("%d kills, each in a cluster of its own, %d of them at once", kills, atOnce), "load at the start " + load,
+		on.killFact(o), "load at the start " + load,
 	}
-	s, err := onTwoHosts(ctx, o, "mounts and hand-over", func(b *exclusiveBench) error {
+	s, err := on.measure(ctx, o, "mounts and hand-over", func(b *exclusiveBench) error {
 		if err := b.mounts(); err != nil {
 			return err
 		}
@@ -79,42 +102,33 @@ func exclusive(ctx context.Context, o options) (r results, err error) {
 	if err != nil {
 		return r, err
 	}
-	for n := 0; n < kills; n += atOnce {
-		var some [atOnce]series
-		if err := all(atOnce, func(i int) (err error) {
-			some[i], err = onTwoHosts(ctx, o, fmt.Sprintf("kill %d of %d", n+i+1, kills), (*exclusiveBench).killed)
-			return err
-		}); err != nil {
-			return r, err
-		}
-		for _, one := range some {
-			for what, took := range one {
-				s[what] = append(s[what], took...)
-			}
-		}
+	killed, err := on.kills(ctx, o)
+	if err != nil {
+		return r, err
 	}
-	r.Rows = append(handOverRows(s), killedRows(s)...)
+	r.Rows = append(handOverRows(s), killedRows(killed)...)
 	load, err = loadAverage()
 	r.Facts = append(r.Facts, "load at the end "+load)
 	return r, err
 }
 
-// onTwoHosts takes measures in a new cluster.
-func onTwoHosts(ctx context.Context, o options, what string, measure func(*exclusiveBench) error) (s series, err error) {
-	fmt.Fprintln(os.Stderr, "measuring: exclusive:", what)
+// measure takes measures in a new cluster.
+func (on scene) measure(ctx context.Context, o options, what string, measure func(*exclusiveBench) error) (s series, err error) {
+	fmt.Fprintf(os.Stderr, "measuring: %s: %s\n", on.name, what)
 	began := time.Now()
 	dir, err := os.MkdirTemp(o.dir, "lab")
 	if err != nil {
 		return nil, err
 	}
-	c, err := lab.NewCluster(ctx, lab.ClusterOptions{
-		Hosts: 2, Servers: 3, Dvold: o.dvold, Consul: o.consul, Beat: o.beat, Guard: true, Storage: true, Dir: dir,
-		Configure: func(string) string { return fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime) },
-	})
+	wanted := on.lab
+	wanted.Hosts, wanted.Servers, wanted.Guard, wanted.Dir = 2, 3, true, dir
+	wanted.Dvold, wanted.Consul, wanted.Beat = o.dvold, o.consul, o.beat
+	wanted.Configure = func(string) string { return on.config }
+	c, err := lab.NewCluster(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	b := &exclusiveBench{ctx: ctx, lab: c, s: series{}}
+	b := &exclusiveBench{ctx: ctx, scene: on, lab: c, s: series{}}
 	defer func() { err = errors.Join(lastLogs(err, c), c.Close()) }()
 	err = b.start()
 	if err == nil {
@@ -137,8 +151,11 @@ func (b *exclusiveBench) start() error {
 			engine{newClient(h.Path(engineSocket))},
 		})
 	}
-	shared := []func(context.Context) error{b.lab.StartConsul, b.lab.StartStorage}
-	if err := all(len(shared), func(i int) error { return shared[i](b.ctx) }); err != nil {
+	shared := []func() error{
+		func() error { return b.lab.StartConsul(b.ctx) },
+		func() error { return b.scene.start(b.ctx, b.lab) },
+	}
+	if err := all(len(shared), func(i int) error { return shared[i]() }); err != nil {
 		return err
 	}
 	return all(len(b.hosts), func(i int) error { return b.startHost(b.hosts[i].Host) })

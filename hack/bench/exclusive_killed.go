@@ -31,6 +31,32 @@ const (
 // writes to it.
 type victim struct{ pool, name, taken string }
 
+// kills kills as many hosts as the options have it, each in a cluster of its
+// own.
+func (on scene) kills(ctx context.Context, o options) (series, error) {
+	s := series{}
+	for done := 0; done < o.kills; done += on.atOnce {
+		some := make([]series, min(on.atOnce, o.kills-done))
+		if err := all(len(some), func(i int) (err error) {
+			some[i], err = on.measure(ctx, o, fmt.Sprintf("kill %d of %d", done+i+1, o.kills), (*exclusiveBench).killed)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		for _, one := range some {
+			for what, took := range one {
+				s[what] = append(s[what], took...)
+			}
+		}
+	}
+	return s, nil
+}
+
+// killFact says what kills does.
+func (on scene) killFact(o options) string {
+	return fmt.Sprintf("%d kills, each in a cluster of its own, %d of them at once", o.kills, min(on.atOnce, o.kills))
+}
+
 // killed kills h1 while it writes to a volume in either pool. Containers for them
 // are started on h2 at the same moment.
 func (b *exclusiveBench) killed() error {
@@ -137,11 +163,7 @@ func (b *exclusiveBench) durable(v victim, h writer) (time.Duration, error) {
 
 // beats are those that have reached a volume, where that lies.
 func (b *exclusiveBench) beats(v victim) ([]lab.Beat, error) {
-	dir := b.lab.Path("shared/leased")
-	if v.pool == fenced {
-		dir = b.lab.Storage().Data(fenced)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "volumes", v.name+".*", "beats"))
+	files, err := filepath.Glob(filepath.Join(b.scene.data(b.lab, v.pool), "volumes", v.name+".*", "beats"))
 	if err != nil || len(files) != 1 {
 		return nil, fmt.Errorf("%s has %d files of beats", v.name, len(files))
 	}

@@ -12,8 +12,9 @@ import (
 
 // The stages that run inside a host.
 const (
-	stageSocket = "socket"
-	stageEngine = "engine"
+	stageSocket  = "socket"
+	stageEngine  = "engine"
+	stageGluster = "gluster"
 )
 
 // hosts takes the measures of a host that is alone, on two of them: one for dvold alone, one for dvold

@@ -3,9 +3,10 @@
 // the same loop, so that a slow or busy machine slows both.
 //
 // With -write it also puts the tables into a file, between the two lines that
-// mark their place there.
+// mark their place there. A part that is measured alone leaves the others there
+// as they are.
 //
-//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive] [-write FILE]
+//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive|gluster] [-n KILLS] [-write FILE]
 //
 // It needs what test/lab needs, and to be run from the top of the checkout if a
 // binary is to be built. What it measures on one host runs inside that, where
@@ -41,7 +42,8 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.dvold, "dvold", "", "the `binary` to measure; otherwise it is built")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the hosts use")
 	flag.StringVar(&o.consul, "consul", "", "the consul `binary`; otherwise it is built, or taken from the cache")
-	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster or exclusive")
+	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster, exclusive or gluster")
+	flag.IntVar(&o.kills, "n", 20, "how many hosts to kill that have exclusive volumes, of each kind of storage")
 	write := flag.String("write", "", "the `file` to put the table into")
 	stage := flag.String("stage", "", "what to measure inside a host (for bench itself)")
 	stateDir := flag.String("state-dir", "", "dvold's state directory (for bench itself)")
@@ -53,6 +55,8 @@ func run(ctx context.Context) error {
 		return report(socketStage(ctx, newDaemon(flag.Args(), *stateDir), *stateDir))
 	case stageEngine:
 		return report(engineStage(ctx))
+	case stageGluster:
+		return report(glusterStage(ctx))
 	}
 	return fmt.Errorf("there is no stage %q", *stage)
 }
@@ -65,12 +69,13 @@ var parts = []struct {
 	{"host", "One host", hosts},
 	{"cluster", "Three hosts", cluster},
 	{"exclusive", "Exclusive volumes", exclusive},
+	{"gluster", "GlusterFS", glusterFS},
 }
 
 // measure takes all measures and shows them.
 func measure(ctx context.Context, o options, file string) error {
-	if o.only != "" && file != "" {
-		return errors.New("a part of the results does not go into a file: leave out -only or -write")
+	if o.kills < 1 {
+		return errors.New("there is nothing to measure of no kills: -n is 1 at least")
 	}
 	if missing := lab.Missing(); missing != "" {
 		return fmt.Errorf("test hosts can't run here: %s", missing)
@@ -81,22 +86,27 @@ func measure(ctx context.Context, o options, file string) error {
 	}
 	defer clean()
 	var text strings.Builder
+	title := ""
 	for _, part := range parts {
 		if o.only != "" && o.only != part.name {
 			continue
 		}
+		title = part.title
 		r, err := part.measure(ctx, o)
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", part.name, err)
 		}
-		fmt.Fprintf(&text, "### %s\n\n%s\n", part.title, r.markdown())
+		fmt.Fprintf(&text, "%s%s\n\n%s\n", partBegin, part.title, r.markdown())
 	}
 	if text.Len() == 0 {
 		return fmt.Errorf("there is no part %q", o.only)
 	}
 	fmt.Print(text.String())
-	if file == "" {
+	switch {
+	case file == "":
 		return nil
+	case o.only != "":
+		return replacePart(file, title, strings.TrimSuffix(text.String(), "\n"))
 	}
 	return replaceTable(file, strings.TrimSuffix(text.String(), "\n"))
 }

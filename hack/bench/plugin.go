@@ -63,6 +63,19 @@ func (p plugin) mount(ctx context.Context, name, id string) error {
 	return p.do(ctx, http.MethodPost, "/VolumeDriver.Mount", volume.MountRequest{Name: name, ID: id})
 }
 
+// mountpoint mounts a volume and returns where that is, inside the host.
+func (p plugin) mountpoint(ctx context.Context, name, id string) (string, error) {
+	var mounted volume.MountResponse
+	status, text, err := p.ask(ctx, http.MethodPost, "/VolumeDriver.Mount", volume.MountRequest{Name: name, ID: id})
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("a mount is answered with %d: %.200s", status, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &mounted)
+	}
+	return mounted.Mountpoint, err
+}
+
 func (p plugin) unmount(ctx context.Context, name, id string) error {
 	return p.do(ctx, http.MethodPost, "/VolumeDriver.Unmount", volume.UnmountRequest{Name: name, ID: id})
 }

@@ -58,7 +58,11 @@ type figure struct {
 	Unit     string
 	Baseline string // empty if there is none
 	Base     float64
+	Within   float64 // the target for the ratio to the baseline; 0 if there is none
 }
+
+// ratio is how many times the baseline it is.
+func (f figure) ratio() float64 { return f.Value / f.Base }
 
 // percentile is the smallest sample that p per cent of all don't exceed.
 func percentile(samples []time.Duration, p int) time.Duration {

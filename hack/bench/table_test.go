@@ -27,7 +27,16 @@ func TestMarkdown(t *testing.T) {
 		},
 	}
 	got := r.markdown()
+	targets := results{Figures: []figure{
+		{What: "lean", Value: 21, Unit: "MiB", Baseline: "few", Base: 20, Within: 1.1},
+		{What: "fat", Value: 23, Unit: "MiB", Baseline: "few", Base: 20, Within: 1.1},
+		{What: "any", Value: 23, Unit: "MiB", Baseline: "few", Base: 20},
+	}}
+	got += targets.markdown()
 	for _, want := range []string{
+		"| lean | 21.0 MiB | few | 20.0 MiB | 1.05 | ratio at most 1.1 | yes |\n",
+		"| fat | 23.0 MiB | few | 20.0 MiB | 1.15 | ratio at most 1.1 | **no** |\n",
+		"| any | 23.0 MiB | few | 20.0 MiB | 1.15 |  |  |\n",
 		"2 cores; a disk.\n\n| what |",
 		"| plain | 1 | 1.50 ms | 1.50 ms |  |  |  |  |  |\n",
 		"| beside | 1 | 300 ms | 300 ms | bare | 0.100 ms | 3000.0 | ratio at most 3 | **no** |\n",
@@ -72,6 +81,33 @@ func TestReplaceTable(t *testing.T) {
 		}
 		if got, _ := os.ReadFile(file); string(got) != text {
 			t.Errorf("page = %q, want it as it was, %q", got, text)
+		}
+	}
+}
+
+// A part that is put into the page leaves the others alone.
+func TestReplacePart(t *testing.T) {
+	const begin, end = "before\n" + tableBegin, tableEnd + "after\n"
+	const one, two, three = "### One\n\nfirst\n\n", "### Two\n\nsecond\n\n", "### Three\n\nthird\n\n"
+	for _, tt := range []struct{ name, old, title, text, want string }{
+		{"first", "\n" + one + two, "One", "### One\n\nnew\n", "\n### One\n\nnew\n\n" + two},
+		{"middle", "\n" + one + two + three, "Two", "### Two\n\nnew\n", "\n" + one + "### Two\n\nnew\n\n" + three},
+		{"last", "\n" + one + two, "Two", "### Two\n\nnew\n", "\n" + one + "### Two\n\nnew\n\n"},
+		{"missing", "\n" + one, "Two", "### Two\n\nsecond\n", "\n" + one + two},
+	} {
+		file := filepath.Join(t.TempDir(), "page.md")
+		if err := os.WriteFile(file, []byte(begin+tt.old+end), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := replacePart(file, tt.title, tt.text); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := begin + tt.want + end; string(got) != want {
+			t.Errorf("%s: page = %q, want %q", tt.name, got, want)
 		}
 	}
 }
