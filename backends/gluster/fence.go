@@ -53,7 +53,7 @@ func (p FencingPool) Identity(ctx context.Context, handle string) (backends.Iden
 			return none, err
 		}
 	}
-	info, err := p.manage.info(ctx, volume)
+	info, err := p.recentInfo(ctx, volume)
 	if err != nil {
 		return none, err
 	}
@@ -160,17 +160,23 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 		return err
 	}
 	// Again: a brick that had not heard yet may have let it in anew, or somebody has
-	// changed the list.
-	if info, err = p.manage.info(ctx, t.volume); err != nil {
-		return err
+	// changed the list, which glusterd reads beside all that.
+	listed := make(chan error, 1)
+	go func() { listed <- p.checkRejected(ctx, t) }()
+	err = p.awaitGone(ctx, t, info)
+	if err == nil {
+		err = p.manage.drain(ctx, t.volume, before)
 	}
-	if !slices.Contains(info.rejected(), t.address.String()) {
-		return fmt.Errorf("%s of Gluster volume %s has been changed by somebody else meanwhile: it is %q", rejectOption, t.volume, info.option(rejectOption))
+	return errors.Join(err, <-listed)
+}
+
+// checkRejected returns an error unless glusterd says that the address is rejected.
+func (p FencingPool) checkRejected(ctx context.Context, t target) error {
+	info, err := p.manage.info(ctx, t.volume)
+	if err == nil && !slices.Contains(info.rejected(), t.address.String()) {
+		err = fmt.Errorf("%s of Gluster volume %s has been changed by somebody else meanwhile: it is %q", rejectOption, t.volume, info.option(rejectOption))
 	}
-	if err := p.awaitGone(ctx, t, info); err != nil {
-		return err
-	}
-	return p.manage.drain(ctx, t.volume, before)
+	return err
 }
 
 // rejectable reads the Gluster volume, and returns an error if it is not the one
@@ -180,6 +186,7 @@ func (p FencingPool) rejectable(ctx context.Context, t target) (volumeInfo, erro
 	if err != nil {
 		return info, err
 	}
+	p.keepInfo(info)
 	if info.ID != t.id {
 		return info, fmt.Errorf("it is another one, %s, than the host wrote to, %s", info.ID, t.id)
 	}

@@ -35,6 +35,7 @@ type Pool struct {
 	manage management
 
 	takesOrders sync.Map // IDs of Gluster volumes whose options management can change
+	recent      sync.Map // what glusterd said of a Gluster volume, by its name
 
 	tending sync.WaitGroup
 	end     context.CancelFunc

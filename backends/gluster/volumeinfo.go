@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/dvol/dvold/backends"
 )
@@ -37,6 +38,28 @@ func (m management) info(ctx context.Context, volume string) (volumeInfo, error)
 		return volumeInfo{}, fmt.Errorf("glusterd does not describe Gluster volume %s: %w", volume, backends.ErrUnavailable)
 	}
 	return answer.Volumes[0], nil
+}
+
+// infoHolds is how long it is believed which Gluster volume has a name, and on which
+// servers, by a host that has just fenced another from it, and takes its place.
+const infoHolds = 20 * time.Second
+
+// recent is what glusterd said, and when.
+type recent struct {
+	volumeInfo
+	at time.Time
+}
+
+func (p *Pool) keepInfo(v volumeInfo) { p.recent.Store(v.Name, recent{v, time.Now()}) }
+
+// recentInfo is info, perhaps of a moment ago. Options may have changed since.
+func (p *Pool) recentInfo(ctx context.Context, volume string) (volumeInfo, error) {
+	if known, ok := p.recent.Load(volume); ok {
+		if r := known.(recent); time.Since(r.at) < infoHolds {
+			return r.volumeInfo, nil
+		}
+	}
+	return p.manage.info(ctx, volume)
 }
 
 // option is what an option was set to, or "".
