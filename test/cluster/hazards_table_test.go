@@ -10,7 +10,7 @@ import (
 )
 
 // named is a test, or a script of tests, as docs/hazards.md names it.
-var named = regexp.MustCompile("`([a-z]+/[^` ]+)(?: (Test[A-Za-z0-9]+)(?:/([A-Za-z0-9]+))?)?`")
+var named = regexp.MustCompile("`([a-z]+/[^` ]+)(?: (Test[A-Za-z0-9]+)(?:/([A-Za-z0-9_]+))?)?`")
 
 // Each hazard, and each bug of others, is in docs/hazards.md, and each test that is
 // named there exists.
