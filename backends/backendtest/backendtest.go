@@ -55,13 +55,15 @@ func (f Fixture) rounds() int {
 	return 15
 }
 
+// test is one of the suite.
+type test struct {
+	name string
+	run  func(*testing.T, *suite)
+}
+
 // Run runs the suite. It calls prepare once for each test. It needs root.
 func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
-	hosttest.Root(t)
-	tests := []struct {
-		name string
-		run  func(*testing.T, *suite)
-	}{
+	tests := []test{
 		{"Plan", testPlan},
 		{"PlanUnknownOption", testPlanUnknownOption},
 		{"Create", testCreate},
@@ -83,13 +85,6 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"PlantedSymlinks", testPlantedSymlinks},
 		{"Adopt", testAdopt},
 		{"AdoptMissing", testAdoptMissing},
-		{"Size", testSize},
-		{"SizeAgain", testSizeAgain},
-		{"SizeAdopt", testSizeAdopt},
-		{"SizeRefused", testSizeRefused},
-		{"Resize", testResize},
-		{"ResizeFull", testResizeFull},
-		{"ResizeRefused", testResizeRefused},
 		{"Describe", testDescribe},
 		{"DescribeRefused", testDescribeRefused},
 		{"DescribeHidden", testDescribeHidden},
@@ -107,6 +102,27 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"Cancelled", testCancelled},
 		{"CutShort", testCutShort},
 	}
+	runAll(t, append(tests, sizeTests()...), prepare)
+}
+
+// RunSizes runs what of the suite is about sizes, for a backend that has them only
+// in some of its pools.
+func RunSizes(t *testing.T, prepare func(t *testing.T) Fixture) { runAll(t, sizeTests(), prepare) }
+
+func sizeTests() []test {
+	return []test{
+		{"Size", testSize},
+		{"SizeAgain", testSizeAgain},
+		{"SizeAdopt", testSizeAdopt},
+		{"SizeRefused", testSizeRefused},
+		{"Resize", testResize},
+		{"ResizeFull", testResizeFull},
+		{"ResizeRefused", testResizeRefused},
+	}
+}
+
+func runAll(t *testing.T, tests []test, prepare func(t *testing.T) Fixture) {
+	hosttest.Root(t)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			f := prepare(t)

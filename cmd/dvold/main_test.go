@@ -89,7 +89,7 @@ func TestOperatorsDay(t *testing.T) {
 	w.want(`"holders": []`, "volume", "inspect", "data", "--output", "json")
 	w.want("this host", "host", "ls")
 	w.want(`"live": true`, "host", "ls", "--output", "json")
-	w.want("local  local  yes      24h0m0s    h1     "+w.path("state/pools/local"), "pool", "ls")
+	w.want("local  local  yes      24h0m0s    -       h1     "+w.path("state/pools/local"), "pool", "ls")
 	w.want("Undo with: dvold trash restore data.", "volume", "rm", "data")
 	w.wantError(`volume "data": no such volume`, "volume", "rm", "data")
 	w.want("never", "trash", "ls")
