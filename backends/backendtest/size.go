@@ -204,7 +204,7 @@ func writeFile(name string, careful bool, n int64) (written int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	block := make([]byte, 64<<10)
+	block := make([]byte, 128<<10) // as much as a FUSE client is given at once
 	for written < n && err == nil {
 		var count int
 		count, err = f.Write(block)
