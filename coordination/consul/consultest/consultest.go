@@ -146,7 +146,8 @@ func (c *Cluster) Leader() int {
 	return leader
 }
 
-// WaitReady waits until each server that runs can write.
+// WaitReady waits until each server that runs can write, and has ACLs if it is to:
+// a new leader begins with those of the old kind.
 func (c *Cluster) WaitReady() {
 	c.t.Helper()
 	c.Leader()
@@ -154,14 +155,21 @@ func (c *Cluster) WaitReady() {
 		if !s.running {
 			continue
 		}
-		c.eventually("write", func() error {
-			status, err := c.ask(s.address(), http.MethodPut, "/v1/kv/consultest/ready", nil, nil)
-			if err == nil && status != http.StatusOK {
-				err = fmt.Errorf("status %d", status)
-			}
-			return err
-		})
+		c.eventually("write", func() error { return c.accepts(s, http.MethodPut, "/v1/kv/consultest/ready") })
+		if c.o.ACL {
+			c.eventually("list its policies", func() error { return c.accepts(s, http.MethodGet, "/v1/acl/policies") })
+		}
 	}
+}
+
+// accepts returns an error unless a server's answer to a request without a body is
+// 200.
+func (c *Cluster) accepts(s *server, method, path string) error {
+	status, err := c.ask(s.address(), method, path, nil, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d", status)
+	}
+	return err
 }
 
 func (c *Cluster) eventually(what string, try func() error) {
