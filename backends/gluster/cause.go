@@ -65,6 +65,9 @@ func (s spec) cause(from int64) error {
 	if line := lastError(text); line != "" {
 		return fmt.Errorf("%s: %w", line, backends.ErrUnavailable)
 	}
+	if s.tls { // it may have ended before it could say that it was hung up on
+		return fmt.Errorf(hungUp+": %[2]w", s.volume, backends.ErrUnavailable)
+	}
 	return nil
 }
 
