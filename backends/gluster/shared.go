@@ -198,6 +198,9 @@ func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 		return err
 	}
 	s.health.watch(now)
+	if s.health.isRefused() {
+		return s.replace(ctx, now)
+	}
 	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
 		return nil
 	}
