@@ -17,97 +17,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/internal/host"
-	"github.com/dvol/dvold/internal/host/hosttest"
 )
-
-// pool is one on a directory of its own, with what tests do with it.
-type pool struct {
-	*gluster.Pool
-	t      *testing.T
-	run    string
-	subdir string // of gv0
-}
-
-func newPool(t *testing.T, change func(*gluster.Config)) *pool {
-	need(t)
-	run, subdir := hosttest.Dir(t), newSubdir(t)
-	return &pool{t: t, run: run, subdir: subdir, Pool: open(t, run, func(c *gluster.Config) {
-		c.Subdir = subdir
-		if change != nil {
-			change(c)
-		}
-	})}
-}
-
-// create makes a volume and returns its handle.
-func (p *pool) create(name string) string {
-	p.t.Helper()
-	v, err := p.Plan(p.t.Context(), backends.Request{ID: name + ".0123456789ab"})
-	if err == nil {
-		err = p.Create(p.t.Context(), v)
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return v.Handle
-}
-
-// mount mounts a volume and returns where.
-func (p *pool) mount(handle string, o backends.MountOptions) string {
-	p.t.Helper()
-	target := hosttest.Subdir(p.t, p.run, "mnt-"+filepath.Base(handle))
-	if err := p.Mount(p.t.Context(), handle, target, o); err != nil {
-		p.t.Fatal(err)
-	}
-	return target
-}
-
-func (p *pool) write(target, text string) {
-	p.t.Helper()
-	if err := os.WriteFile(filepath.Join(target, "file"), []byte(text), 0o644); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func (p *pool) want(target, text string) {
-	p.t.Helper()
-	if got, err := os.ReadFile(filepath.Join(target, "file")); err != nil || string(got) != text {
-		p.t.Fatalf("%s: got %q, %v, want %q", target, got, err, text)
-	}
-}
-
-// clients are those of the pool that run.
-func (p *pool) clients() []host.Process {
-	p.t.Helper()
-	running, err := gluster.ClientsBelow(filepath.Join(p.run, "gluster", "pool"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	var all []host.Process
-	for _, processes := range running {
-		all = append(all, processes...)
-	}
-	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
-	return all
-}
-
-func (p *pool) wantClients(n int) []host.Process {
-	p.t.Helper()
-	all := p.clients()
-	if len(all) != n {
-		p.t.Fatalf("there are %d clients, want %d", len(all), n)
-	}
-	return all
-}
-
-func (p *pool) eventually(what string, ok func() bool) {
-	p.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(limit) {
-			p.t.Fatalf("not in time: %s", what)
-		}
-	}
-}
 
 // One client serves all volumes that are not exclusive, and one each of the others.
 func TestClients(t *testing.T) {
@@ -412,27 +322,6 @@ func TestNodeKilled(t *testing.T) {
 	}
 }
 
-// brickProcesses are those that serve the bricks of a Gluster volume on a node.
-func brickProcesses(t *testing.T, node, volume string) (all []int) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(nodeDir(node), "run/gluster/vols", volume, "*.pid"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no brick of %s on %s: %v", volume, node, err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, pid)
-	}
-	return all
-}
-
 // Whole Gluster volumes are volumes where the configuration says so.
 func TestWholeVolume(t *testing.T) {
 	need(t)
@@ -478,59 +367,4 @@ func TestWholeVolume(t *testing.T) {
 			t.Errorf("stat %s: %+v, %v", h, info, err)
 		}
 	}
-}
-
-// nodeDir is where a node of testdata/nodes.bash keeps its files.
-func nodeDir(node string) string { return filepath.Join(os.Getenv("WORLD"), "nodes", node) }
-
-// nodePID is the first process of a node, or of another host of the world.
-func nodePID(t *testing.T, node string) int {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(nodeDir(node), "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
-}
-
-// gluster1 runs the gluster command on the first node, and returns its output.
-func gluster1(t *testing.T, args ...string) string {
-	t.Helper()
-	argv := append([]string{"--target", strconv.Itoa(nodePID(t, "g1")), "--mount", "--net", "gluster", "--mode=script"}, args...)
-	out, err := exec.Command("nsenter", argv...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("gluster %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// nodeProcess is the glusterd of a node.
-func nodeProcess(t *testing.T, node string) int {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(nodeDir(node), "run/glusterd.pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
-}
-
-// freeze stops a process until the test has ended.
-func freeze(t *testing.T, pid int) {
-	t.Helper()
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
-			t.Error(err)
-		}
-	})
 }

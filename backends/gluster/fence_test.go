@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,20 +15,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/internal/host"
-	"github.com/dvol/dvold/internal/host/hosttest"
 )
-
-// management writes a program that runs gluster(8) on a node.
-func management(t *testing.T, node string, arguments ...string) []string {
-	t.Helper()
-	need(t)
-	path := filepath.Join(hosttest.Dir(t), "gluster")
-	text := fmt.Sprintf("#!/bin/sh\nexec nsenter --target %d --mount --net gluster \"$@\"\n", nodePID(t, node))
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return append([]string{path}, arguments...)
-}
 
 // newFencingPool is one with management by g1.
 func newFencingPool(t *testing.T, change func(*gluster.Config)) *pool {
@@ -43,128 +26,6 @@ func newFencingPool(t *testing.T, change func(*gluster.Config)) *pool {
 			change(c)
 		}
 	})
-}
-
-// victim is another host, with a client of a Gluster volume and a process that
-// writes to it.
-type victim struct {
-	t       *testing.T
-	name    string // v1 or v2
-	address string
-	volume  string
-	dir     string // where the volume is mounted
-	client  int
-	writer  *exec.Cmd
-}
-
-// onNode runs a command on a node, or another host of the world.
-func onNode(t *testing.T, name string, argv ...string) *exec.Cmd {
-	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(nodePID(t, name)), "--mount", "--net"}, argv...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd
-}
-
-// newVictim has a host mount a Gluster volume, as an exclusive volume is mounted.
-func newVictim(t *testing.T, name, volume string) *victim {
-	t.Helper()
-	need(t)
-	v := &victim{t: t, name: name, address: map[string]string{"v1": "10.98.0.51", "v2": "10.98.0.52"}[name], volume: volume, dir: hosttest.Dir(t)}
-	t.Cleanup(func() {
-		v.stop()
-		v.end()
-	})
-	v.mustMount()
-	return v
-}
-
-func (v *victim) args() []string {
-	args := []string{"glusterfs", "--process-name=fuse", "--volfile-id=" + v.volume, "--log-file=" + v.dir + ".log", "--pid-file=" + v.dir + ".pid",
-		"--xlator-option=*.transport.socket.source-addr=" + v.address, "--xlator-option=*write-behind.flush-behind=off"}
-	for _, s := range servers() {
-		args = append(args, "--volfile-server="+s)
-	}
-	return append(args, v.dir)
-}
-
-// mount tells whether the volume can be mounted, and written to.
-func (v *victim) mount() bool {
-	v.end()
-	if err := onNode(v.t, v.name, v.args()...).Run(); err != nil {
-		return false
-	}
-	pid, err := os.ReadFile(v.dir + ".pid")
-	if err != nil {
-		return false
-	}
-	if v.client, err = strconv.Atoi(strings.TrimSpace(string(pid))); err != nil {
-		v.t.Fatal(err)
-	}
-	return onNode(v.t, v.name, "sh", "-c", `mountpoint -q "$0" && : >"$0/probe" && mountpoint -q "$0"`, v.dir).Run() == nil
-}
-
-func (v *victim) mustMount() {
-	v.t.Helper()
-	for range 20 {
-		if v.mount() {
-			return
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	v.t.Fatalf("%s can't mount %s", v.name, v.volume)
-}
-
-// end ends the client.
-func (v *victim) end() {
-	if v.client == 0 {
-		return
-	}
-	_ = unix.Kill(v.client, unix.SIGKILL)
-	v.client = 0
-	for onNode(v.t, v.name, "umount", "--lazy", v.dir).Run() == nil {
-	}
-}
-
-// write starts a process that overwrites a record of a file, each time with the
-// next number, and syncs it.
-func (v *victim) write(file string) {
-	v.t.Helper()
-	script := `i=0; while :; do i=$((i+1)); printf '%09d\n' $i | dd of="$0" conv=notrunc,fsync status=none || exit 1; done`
-	v.writer = onNode(v.t, v.name, "sh", "-c", script, filepath.Join(v.dir, file))
-	if err := v.writer.Start(); err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-func (v *victim) stop() {
-	if v.writer != nil {
-		_ = unix.Kill(-v.writer.Process.Pid, unix.SIGKILL)
-		_ = v.writer.Wait()
-		v.writer = nil
-	}
-}
-
-// signal goes to the client and the writer.
-func (v *victim) signal(s unix.Signal) {
-	v.t.Helper()
-	if err := unix.Kill(-v.writer.Process.Pid, s); err != nil {
-		v.t.Fatal(err)
-	}
-	if err := unix.Kill(v.client, s); err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-// fence is what its host would have left in the records.
-func (v *victim) fence(incarnation uint64) backends.Fence {
-	v.t.Helper()
-	id := volumeID(v.t, v.volume)
-	return backends.Fence{
-		Host: v.name, Incarnation: incarnation, Pool: "pool", Volume: "db", Epoch: 1,
-		Identity: backends.Identity{
-			Domain: "gluster/" + id + "/" + v.address,
-			Facts:  map[string]string{"address": v.address, "gluster_volume": v.volume, "gluster_volume_id": id},
-		},
-	}
 }
 
 func volumeID(t *testing.T, volume string) string {
@@ -187,19 +48,6 @@ func rejected(t *testing.T, volume string) string {
 		}
 	}
 	return ""
-}
-
-// onBricks is what a file contains, on each brick of a Gluster volume.
-func onBricks(t *testing.T, volume, file string, nodes ...string) (all []string) {
-	t.Helper()
-	for _, node := range nodes {
-		text, err := os.ReadFile(filepath.Join(nodeDir(node), "brick", volume, file))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		all = append(all, string(text))
-	}
-	return all
 }
 
 // resetReject has nobody rejected once the test has ended.
@@ -509,35 +357,4 @@ func ownClient(p *pool) host.Process {
 	}
 	p.t.Fatal("there is none")
 	return host.Process{}
-}
-
-// killGlusterd kills that of a node, whose bricks go on.
-func killGlusterd(t *testing.T, node string) {
-	t.Helper()
-	if err := unix.Kill(nodeProcess(t, node), unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { startGlusterd(t, node) })
-	for { // the others notice
-		if strings.Contains(gluster1(t, "pool", "list"), "Disconnected") {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-}
-
-// startGlusterd starts that of a node, and what bricks it lacks, unless it runs.
-func startGlusterd(t *testing.T, node string) {
-	t.Helper()
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(map[string]string{"g1": "10.98.0.41", "g2": "10.98.0.42", "g3": "10.98.0.43"}[node], "24007"), time.Second)
-	if err == nil {
-		conn.Close()
-		return
-	}
-	if out, err := exec.Command("testdata/nodes.bash", "start", node).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-	for strings.Contains(gluster1(t, "pool", "list"), "Disconnected") {
-		time.Sleep(100 * time.Millisecond)
-	}
 }
