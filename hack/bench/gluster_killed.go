@@ -47,7 +47,5 @@ func startGlusterPools(ctx context.Context, c *lab.Cluster) error {
 	if err := c.StartGluster(ctx); err != nil {
 		return err
 	}
-	const script = `d=$(mktemp -d) && glusterfs --volfile-server=127.0.0.1 --volfile-id="$0" "$d" && mkdir "$d/$1" && umount "$d" && rmdir "$d"`
-	_, err := c.Gluster().Node(1).Exec(ctx, "sh", "-c", script, lab.GlusterVolume, leased)
-	return err
+	return c.Gluster().MakeDir(ctx, leased)
 }

@@ -30,27 +30,10 @@ func TestHostIsKilledUnderWriter(t *testing.T) {
 		to.takeOver(fmt.Sprint("run", run+1), p.name, killed, 3*lease)
 		c.atOnce(func() error { return c.beatsOn(p, to, killed) })
 
-		beats, err := c.beatsOf(p.pool, p.name)
-		if err != nil {
-			t.Error(err)
-		}
-		landed := make(map[lab.Beat]bool)
-		first := time.Duration(0)
-		for _, b := range beats {
-			landed[b] = true
-			if b.Host == to.Name() && b.At > killed && first == 0 {
-				first = b.At
-			}
-		}
-		pauses = append(pauses, (first - killed).Round(time.Millisecond))
-		said := from.said(t)
-		for _, b := range said {
-			if !landed[b] {
-				t.Errorf("run %d: %s was told that %+v was written, but it is lost", run, from.Name(), b)
-			}
-		}
-		if len(said) < 10 {
-			t.Errorf("run %d: %s was told of %d beats", run, from.Name(), len(said))
+		pause, told := c.tookOver(p, from, to, killed)
+		pauses = append(pauses, pause)
+		if told < 10 {
+			t.Errorf("run %d: %s was told of %d beats", run, from.Name(), told)
 		}
 		c.atOnce(func() error { return from.back(c) })
 		from.removeContainers()
@@ -65,6 +48,32 @@ func TestHostIsKilledUnderWriter(t *testing.T) {
 		}
 	}
 	want(t, "order of writers", strings.Join(order, " "), "h1 h2 h1 h2")
+}
+
+// tookOver checks that what a host, which was killed, had been told was written has
+// landed, and returns from that moment to the first write of the one that took
+// over, and how much it had been told.
+func (c *cluster) tookOver(p place, from, to *host, killed time.Duration) (pause time.Duration, told int) {
+	c.t.Helper()
+	beats, err := c.beatsOf(p.pool, p.name)
+	if err != nil {
+		c.t.Error(err)
+	}
+	landed := make(map[lab.Beat]bool)
+	first := time.Duration(0)
+	for _, b := range beats {
+		landed[b] = true
+		if b.Host == to.Name() && b.At > killed && first == 0 {
+			first = b.At
+		}
+	}
+	said := from.said(c.t)
+	for _, b := range said {
+		if !landed[b] {
+			c.t.Errorf("%s was told that %+v was written, but it is lost", from.Name(), b)
+		}
+	}
+	return (first - killed).Round(time.Millisecond), len(said)
 }
 
 // said are the beats that the containers of a host, which may be down, have

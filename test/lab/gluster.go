@@ -139,6 +139,13 @@ func (g *Gluster) Exec(ctx context.Context, args ...string) (string, error) {
 	return running[0].gluster(ctx, args...)
 }
 
+// MakeDir makes a directory of the volume.
+func (g *Gluster) MakeDir(ctx context.Context, name string) error {
+	const script = `d=$(mktemp -d) && glusterfs --volfile-server=127.0.0.1 --volfile-id="$0" "$d" && mkdir "$d/$1" && umount "$d" && rmdir "$d"`
+	_, err := g.Node(1).Exec(ctx, "sh", "-c", script, GlusterVolume, name)
+	return err
+}
+
 // running are the nodes whose glusterd runs.
 func (g *Gluster) running() []*GlusterNode {
 	var all []*GlusterNode

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,27 +12,26 @@ import (
 // waitFor calls check until it returns nil, at short intervals. It gives up,
 // with the last error of check, when ctx ends or p does.
 func waitFor(ctx context.Context, p *process, check func() error) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.done:
-			return fmt.Errorf("ended (%v): %s", p.err, tail(p.log))
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-tick.C:
-		}
+	err := try(ctx, 20*time.Millisecond, p.done, check)
+	if errors.Is(err, errEnded) {
+		return fmt.Errorf("%w (%v): %s", errEnded, p.err, tail(p.log))
 	}
+	return err
 }
 
 // poll calls check until it returns nil. It gives up, with the last error of
 // check, when ctx ends.
 func poll(ctx context.Context, check func() error) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+	return try(ctx, 50*time.Millisecond, nil, check)
+}
+
+// errEnded means that what is waited for has ended.
+var errEnded = errors.New("ended")
+
+// try calls check every so often until it returns nil, ctx ends, or ended is
+// closed.
+func try(ctx context.Context, every time.Duration, ended <-chan struct{}, check func() error) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := check()
@@ -39,6 +39,8 @@ func poll(ctx context.Context, check func() error) error {
 			return nil
 		}
 		select {
+		case <-ended:
+			return errEnded
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case <-tick.C:
