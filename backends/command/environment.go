@@ -8,11 +8,8 @@ import (
 	"strings"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/program"
 )
-
-// searchPath is for the programs that a script names; dvold's own may be
-// anything.
-const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // environment is all that the command is told.
 func environment(action string, f backends.Fence) ([]string, error) {
@@ -21,7 +18,7 @@ func environment(action string, f backends.Fence) ([]string, error) {
 		return nil, err
 	}
 	return append([]string{
-		searchPath,
+		program.SearchPath, // for the programs that a script names; dvold's own may be anything
 		"DVOL_ACTION=" + action,
 		"DVOL_HOST=" + f.Host,
 		"DVOL_INCARNATION=" + strconv.FormatUint(f.Incarnation, 10),

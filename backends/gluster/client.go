@@ -174,6 +174,18 @@ func (c *client) healthy() bool {
 	return err == nil && mounted && c.Alive()
 }
 
+// end unmounts the client's file system, with which it ends, unless it is bound
+// elsewhere.
+func (c *client) end(ctx context.Context) error {
+	if err := host.Unmount(c.mountpoint); err != nil {
+		return err
+	}
+	if err := awaitEnd(ctx, c.Process); err != nil { // a container that another engine runs may have a volume
+		return err
+	}
+	return host.RemoveMountpoint(c.mountpoint)
+}
+
 // unmountDead takes away what a client that has ended had mounted. Who still has
 // something open there, such as a call that hung until then, does not keep it:
 // nothing can be read or written through it.

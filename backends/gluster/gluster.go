@@ -113,7 +113,7 @@ const (
 var coherentOptions = [...]string{
 	"--attribute-timeout=0", "--entry-timeout=0",
 	"--xlator-option=*md-cache.md-cache-timeout=0", "--xlator-option=*quick-read.cache-timeout=0",
-	"--xlator-option=*write-behind.flush-behind=off",
+	flushOnClose,
 }
 
 // sharedOf returns the client of a Gluster volume, which may have to be started.

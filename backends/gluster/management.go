@@ -23,7 +23,7 @@ type management struct {
 }
 
 // managementEnv is all that the command finds in its environment.
-var managementEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+var managementEnv = []string{program.SearchPath, "HOME=/root"}
 
 // word is what an argument may be: where the command goes through ssh(1), a shell
 // on the server reads it.

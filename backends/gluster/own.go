@@ -21,7 +21,9 @@ import (
 // ownOptions are those of a client that serves one exclusive volume. What a
 // process has written to a file it closes is with the bricks when close(2)
 // returns, so that a client whose files are all closed has nothing left to send.
-var ownOptions = [...]string{"--xlator-option=*write-behind.flush-behind=off"}
+var ownOptions = [...]string{flushOnClose}
+
+const flushOnClose = "--xlator-option=*write-behind.flush-behind=off"
 
 // ownPrefix begins the name of the mountpoint of a client of one volume, which
 // ends with the name of the directory where the volume is mounted.
@@ -175,15 +177,11 @@ func (p *Pool) Servers(_ context.Context, _, target string) ([]netip.Addr, error
 	}
 	var servers []netip.Addr
 	for _, c := range processes {
-		all, err := c.Connections()
+		all, err := c.Peers()
 		if err != nil {
 			return nil, err
 		}
-		for _, c := range all {
-			if a := c.Remote.Addr(); !slices.Contains(servers, a) {
-				servers = append(servers, a)
-			}
-		}
+		servers = append(servers, all...)
 	}
 	return servers, nil
 }

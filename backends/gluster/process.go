@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/program"
 )
 
 // clientProgram is the client; see glusterfs(8).
@@ -53,7 +54,7 @@ func spawn(args []string) (*process, error) {
 	_ = os.Remove(said.Name()) // else it is one more file in a directory for such
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = []string{program.SearchPath}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		said.Close()

@@ -47,19 +47,12 @@ func (q quota) there(ctx context.Context) error {
 	if !q.manage.there() {
 		return fmt.Errorf("size: it takes the key management in the pool's configuration, a command that runs gluster(8) on a server (docs/gluster.md): %w", backends.ErrInvalid)
 	}
-	var info struct {
-		Options []struct {
-			Name  string `xml:"name"`
-			Value string `xml:"value"`
-		} `xml:"volInfo>volumes>volume>options>option"`
-	}
-	if err := q.manage.run(ctx, &info, "volume", "info", q.volume); err != nil {
+	info, err := q.manage.info(ctx, q.volume)
+	if err != nil {
 		return unavailable(err)
 	}
-	for _, o := range info.Options {
-		if o.Name == "features.quota" && o.Value == "on" {
-			return nil
-		}
+	if info.option("features.quota") == "on" {
+		return nil
 	}
 	return fmt.Errorf(`size: Gluster volume %s has its quota disabled; run "gluster volume quota %s enable" on a server: %w`, q.volume, q.volume, backends.ErrInvalid)
 }

@@ -12,10 +12,7 @@ import (
 func volumeWith(options map[string]string) volumeInfo {
 	v := volumeInfo{Name: "gv0"}
 	for name, value := range options {
-		v.Options = append(v.Options, struct {
-			Name  string `xml:"name"`
-			Value string `xml:"value"`
-		}{name, value})
+		v.Options = append(v.Options, option{name, value})
 	}
 	return v
 }
@@ -133,9 +130,7 @@ func TestWritable(t *testing.T) {
 		v := volumeInfo{Replica: test.replica, Disperse: test.disperse, Redundant: test.redundant}
 		var unchecked []string
 		for i := range test.bricks {
-			v.Bricks = append(v.Bricks, struct {
-				Name string `xml:"name"`
-			}{fmt.Sprint("h:/", i)})
+			v.Bricks = append(v.Bricks, brick{fmt.Sprint("h:/", i)})
 			if strings.Contains(test.unchecked, fmt.Sprint(i)) {
 				unchecked = append(unchecked, fmt.Sprint("h:/", i))
 			}

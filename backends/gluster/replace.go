@@ -2,10 +2,7 @@ package gluster
 
 import (
 	"context"
-	"os/exec"
 	"time"
-
-	"github.com/dvol/dvold/internal/host"
 )
 
 // secondChance is how long a client may take to find its bricks again once another
@@ -29,14 +26,8 @@ func (s *shared) replace(ctx context.Context, old *client) error {
 		return err
 	}
 	pause(ctx, secondChance)
-	if ctx.Err() != nil || old.answersNow(ctx) {
-		if err := host.Unmount(c.mountpoint); err != nil {
-			return err
-		}
-		if err := awaitEnd(context.WithoutCancel(ctx), c.Process); err != nil {
-			return err
-		}
-		return host.RemoveMountpoint(c.mountpoint)
+	if ctx.Err() != nil || s.health.await(ctx, old, secondChance) == nil {
+		return c.end(context.WithoutCancel(ctx))
 	}
 	s.slog.Warn("client finds no brick, though another does: it is ended", "process", old.PID)
 	if err := kill(old.Process); err != nil {
@@ -44,13 +35,4 @@ func (s *shared) replace(ctx context.Context, old *client) error {
 	}
 	s.health.forget()
 	return awaitEnd(ctx, old.Process)
-}
-
-// answersNow tells whether the bricks answer a client. A process asks: see health.
-func (c *client) answersNow(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, secondChance)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "stat", "--file-system", c.mountpoint)
-	cmd.Dir, cmd.WaitDelay = "/", time.Second
-	return cmd.Run() == nil
 }

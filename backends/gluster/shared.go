@@ -259,13 +259,7 @@ func (s *shared) stop(ctx context.Context, c *client, grace time.Duration) error
 	s.now = nil // who enters now waits for its turn
 	s.mu.Unlock()
 	s.health.forget()
-	if err := host.Unmount(c.mountpoint); err != nil {
-		return err
-	}
-	err := awaitEnd(ctx, c.Process) // a container that another engine runs may have a volume
-	if err == nil {
-		err = host.RemoveMountpoint(c.mountpoint)
-	}
+	err := c.end(ctx)
 	if err == nil {
 		s.slog.Info("client ended, for nothing is mounted of it", "process", c.PID)
 	}

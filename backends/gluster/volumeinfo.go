@@ -12,18 +12,22 @@ import (
 
 // volumeInfo is what glusterd says of a Gluster volume.
 type volumeInfo struct {
-	Name      string `xml:"name"`
-	ID        string `xml:"id"`
-	Replica   int    `xml:"replicaCount"`    // 1 if there is none
-	Disperse  int    `xml:"disperseCount"`   // 0 if there is none,
-	Redundant int    `xml:"redundancyCount"` // of which so many may be missing
-	Bricks    []struct {
-		Name string `xml:"name"` // HOST:PATH
-	} `xml:"bricks>brick"`
-	Options []struct {
-		Name  string `xml:"name"`
-		Value string `xml:"value"`
-	} `xml:"options>option"`
+	Name      string   `xml:"name"`
+	ID        string   `xml:"id"`
+	Replica   int      `xml:"replicaCount"`    // 1 if there is none
+	Disperse  int      `xml:"disperseCount"`   // 0 if there is none,
+	Redundant int      `xml:"redundancyCount"` // of which so many may be missing
+	Bricks    []brick  `xml:"bricks>brick"`
+	Options   []option `xml:"options>option"`
+}
+
+type brick struct {
+	Name string `xml:"name"` // HOST:PATH
+}
+
+type option struct {
+	Name  string `xml:"name"`
+	Value string `xml:"value"`
 }
 
 // info asks for it.

@@ -64,33 +64,31 @@ func (r *run) addServers(ctx context.Context) {
 	ctx, cancel := quickly(ctx)
 	defer cancel()
 	for _, t := range r.targets {
-		if !t.sole || !isFUSE(t.kind) || t.major != 0 {
+		if !t.sole || !isFUSE(t.kind) || t.major != 0 || r.located[t.device()] {
 			continue
 		}
 		serving, err := servers(ctx, t.minor)
-		if err != nil {
-			r.log.Warn("it is not known where a file system has its storage", "volume", r.v.ID, "err", err)
-		}
 		for _, s := range serving {
 			if s.sure {
-				r.addServersOf(s.Process)
+				err = errors.Join(err, r.addServersOf(s.Process))
 			}
 		}
+		if err != nil {
+			r.log.Warn("it is not known where a file system has its storage", "volume", r.v.ID, "err", err)
+			continue // and ask again in the next round
+		}
+		r.located[t.device()] = true
 	}
 }
 
-func (r *run) addServersOf(p host.Process) {
-	all, err := p.Connections()
-	if err != nil {
-		r.log.Warn("it is not known where a process has its storage", "volume", r.v.ID, "process", p.PID, "err", err)
-	}
-	for _, c := range all {
-		a := c.Remote.Addr()
-		local, err := host.IsLocal(a)
-		if server := netip.PrefixFrom(a, a.BitLen()); err == nil && !local && !slices.Contains(r.v.Servers, server) {
+func (r *run) addServersOf(p host.Process) error {
+	peers, err := p.Peers()
+	for _, a := range peers {
+		if server := netip.PrefixFrom(a, a.BitLen()); !slices.Contains(r.v.Servers, server) {
 			r.v.Servers = append(slices.Clone(r.v.Servers), server)
 		}
 	}
+	return err
 }
 
 // unblock undoes block, also that of an earlier cut which was not verified.

@@ -12,12 +12,20 @@ func IsLocal(a netip.Addr) (bool, error) {
 	if a.IsLoopback() {
 		return true, nil
 	}
+	own, err := localAddrs()
+	return slices.Contains(own, a.Unmap()), err
+}
+
+func localAddrs() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return slices.ContainsFunc(all, func(n net.Addr) bool {
-		prefix, err := netip.ParsePrefix(n.String())
-		return err == nil && prefix.Addr().Unmap() == a.Unmap()
-	}), nil
+	var own []netip.Addr
+	for _, n := range all {
+		if prefix, err := netip.ParsePrefix(n.String()); err == nil {
+			own = append(own, prefix.Addr().Unmap())
+		}
+	}
+	return own, nil
 }

@@ -47,6 +47,26 @@ func (p Process) Connections() ([]Connection, error) {
 	return all, nil
 }
 
+// Peers are the addresses of other hosts that the process has connections with,
+// each once.
+func (p Process) Peers() ([]netip.Addr, error) {
+	all, err := p.Connections()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	own, err := localAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var peers []netip.Addr
+	for _, c := range all {
+		if a := c.Remote.Addr(); !a.IsLoopback() && !slices.Contains(own, a) && !slices.Contains(peers, a) {
+			peers = append(peers, a)
+		}
+	}
+	return peers, nil
+}
+
 // sockets are the inodes of the sockets that the process has open.
 func (p Process) sockets() (map[string]bool, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", p.PID)

@@ -21,6 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// SearchPath is where programs look for others, as an entry of an environment.
+const SearchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 const (
 	// pipeTime is how long output is read on after the command has ended, for
 	// what escaped its process group may keep the pipe open for ever.

@@ -6,12 +6,11 @@ import (
 	"slices"
 
 	"github.com/dvol/dvold/backends"
-	"github.com/dvol/dvold/internal/host"
 )
 
 // serversOf are the addresses at which an exclusive volume that was mounted just
-// now has its storage, as far as its backend knows, but for this host's own: their
-// traffic is blocked before the volume is cut off.
+// now has its storage, as far as its backend knows: their traffic is blocked
+// before the volume is cut off.
 func (m *Manager) serversOf(e entry) []netip.Prefix {
 	p := m.pools[e.Pool]
 	if p == nil || !p.Alone {
@@ -30,9 +29,7 @@ func (m *Manager) serversOf(e entry) []netip.Prefix {
 	}
 	var servers []netip.Prefix
 	for _, a := range found {
-		if local, err := host.IsLocal(a); err == nil && !local {
-			servers = append(servers, netip.PrefixFrom(a, a.BitLen()))
-		}
+		servers = append(servers, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return servers
 }
