@@ -174,6 +174,25 @@ func (c *client) healthy() bool {
 	return err == nil && mounted && c.Alive()
 }
 
+// hold mounts the client's file system at its mountpoint once more. A client that
+// ends by itself, as one does that the bricks reject, unmounts the upper of the
+// two: the other tells that there is something to be healed.
+func (c *client) hold() error {
+	root, err := os.OpenFile(c.mountpoint, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	m, err := host.MountedAt(c.mountpoint)
+	if err == nil && m == nil {
+		err = &os.PathError{Op: "hold", Path: c.mountpoint, Err: unix.ENOTCONN}
+	}
+	if err != nil {
+		return err
+	}
+	return host.BindOver(root, nil, m, false)
+}
+
 // end unmounts the client's file system, with which it ends, unless it is bound
 // elsewhere.
 func (c *client) end(ctx context.Context) error {

@@ -27,7 +27,6 @@ type health struct {
 	next     time.Time  // when to ask again
 	answered time.Time  // when it answered last
 	silent   time.Time  // since when nothing was answered; zero while all was
-	refused  time.Time  // since when all answers were errors; zero if the last was none
 	told     bool       // and the log says so
 }
 
@@ -122,11 +121,8 @@ func (h *health) ask(c *client, now time.Time) *question {
 			return
 		}
 		h.asked = nil
-		switch {
-		case q.err == nil:
+		if q.err == nil {
 			h.answers()
-		case h.refused.IsZero():
-			h.refused = time.Now()
 		}
 	}()
 	return q
@@ -137,7 +133,7 @@ func (h *health) answers() {
 	if h.told {
 		h.log.Info("the storage answers again", "after", time.Since(h.silent).Round(time.Second))
 	}
-	h.answered, h.silent, h.refused, h.told = time.Now(), time.Time{}, time.Time{}, false
+	h.answered, h.silent, h.told = time.Now(), time.Time{}, false
 }
 
 // tell tells the log once that the storage is silent. h.mu is held.
@@ -164,14 +160,7 @@ func (h *health) failed() {
 func (h *health) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asked, h.answered, h.silent, h.refused, h.told = nil, time.Time{}, time.Time{}, time.Time{}, false
-}
-
-// isRefused tells whether the client has had nothing but errors for some time.
-func (h *health) isRefused() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return !h.refused.IsZero() && time.Since(h.refused) > silentAfter
+	h.asked, h.answered, h.silent, h.told = nil, time.Time{}, time.Time{}, false
 }
 
 // lasts is for how long the storage is silent, or 0.

@@ -112,6 +112,9 @@ func (s *shared) startNew(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.hold(); err != nil {
+		return nil, errors.Join(err, c.end(ctx))
+	}
 	s.slog.Info("client started", "process", c.PID, "mountpoint", c.mountpoint, "took", time.Since(begin).Round(time.Millisecond))
 	return c, nil
 }
@@ -198,9 +201,6 @@ func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 		return err
 	}
 	s.health.watch(now)
-	if s.health.isRefused() {
-		return s.replace(ctx, now)
-	}
 	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
 		return nil
 	}
