@@ -27,8 +27,15 @@ const maxHanging = 4
 // silent. A call that takes too long is left behind: if it succeeds after all,
 // that is undone.
 type mounter struct {
+	call func(source, point, data string) error // mount(2)
+
 	mu      sync.Mutex               // guards the field below
 	running map[string]chan struct{} // by mountpoint, closed at the end
+}
+
+// mountNFS is mount(2) for NFS.
+func mountNFS(source, point, data string) error {
+	return os.NewSyscallError("mount", unix.Mount(source, point, "nfs", mountFlags, data))
 }
 
 // mount mounts source at point, a directory at which nothing is mounted but what
@@ -41,7 +48,7 @@ func (m *mounter) mount(ctx context.Context, source, point, data string) error {
 	result := make(chan error)
 	go func() {
 		defer m.end(point, ended)
-		err := unix.Mount(source, point, "nfs", mountFlags, data)
+		err := m.call(source, point, data)
 		select {
 		case result <- err:
 		case <-ctx.Done():
@@ -52,7 +59,7 @@ func (m *mounter) mount(ctx context.Context, source, point, data string) error {
 	}()
 	select {
 	case err := <-result:
-		return os.NewSyscallError("mount", err)
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("mount %s: %w: %w", source, backends.ErrUnavailable, context.Cause(ctx))
 	}

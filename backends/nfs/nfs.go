@@ -78,6 +78,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	p := &Pool{config: c, dir: dir, log: log, end: end}
+	p.mounter.call = mountNFS
 	p.shared = newShared(p, filepath.Join(dir, sharedPrefix+c.fingerprint()))
 	p.tending.Go(func() { p.tend(ctx) })
 	return p, nil

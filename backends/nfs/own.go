@@ -40,7 +40,10 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 		return err
 	}
 	if mounted != nil {
-		return p.checkOwn(mounted, handle, o.ReadOnly)
+		if err := p.checkOwn(mounted, handle, o.ReadOnly); err != nil {
+			return err
+		}
+		return remove(p.ownPoint(target)) // which a crash may have left
 	}
 	wait := p.config.MountTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer for %v (mount_timeout)", wait))
