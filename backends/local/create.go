@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -180,10 +181,7 @@ func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name stri
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Chown(or(v.UID, 0), or(v.GID, 0)); err != nil {
-		return err
-	}
-	if err := dir.Chmod(or(v.Mode, defaultMode)); err != nil {
+	if err := own(dir, or(v.UID, 0), or(v.GID, 0), or(v.Mode, defaultMode)); err != nil {
 		return err
 	}
 	if v.Size != 0 {
@@ -195,6 +193,27 @@ func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name stri
 		return err
 	}
 	return move(work, name+unfinished, volumes, name)
+}
+
+// own sets the owner and mode of a directory. It returns ErrInvalid if the file
+// system said that it did, and did not, as one may whose server knows other users.
+func own(dir *os.File, uid, gid int, mode fs.FileMode) error {
+	if err := dir.Chown(uid, gid); err != nil {
+		return err
+	}
+	if err := dir.Chmod(mode); err != nil {
+		return err
+	}
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	got := info.Sys().(*syscall.Stat_t)
+	if int(got.Uid) != uid || int(got.Gid) != gid || info.Mode() != fs.ModeDir|mode {
+		return fmt.Errorf("uid, gid, mode: the file system makes %d, %d and %v of %d, %d and %v: its server squashes users (export it with no_root_squash), or knows others: %w",
+			got.Uid, got.Gid, info.Mode().Perm(), uid, gid, mode, backends.ErrInvalid)
+	}
+	return nil
 }
 
 func or[T any](value *T, otherwise T) T {

@@ -172,8 +172,9 @@ func TestConfigCheck(t *testing.T) {
 	file := w.path("dvold.yaml")
 	for content, want := range map[string]string{
 		"pools: {a: {type: local, path: /x}}":            "",
-		"pools: {a: {type: floppy}}":                     `pool "a": type "floppy" is not one of: gluster, local`,
+		"pools: {a: {type: floppy}}":                     `pool "a": type "floppy" is not one of: gluster, local, nfs`,
 		"pools: {a: {type: gluster}}":                    `pool "a": servers`,
+		"pools: {a: {type: nfs}}":                        `pool "a": server: `,
 		"pools: {a: {type: local, path: x}}":             `pool "a": path`,
 		"pools:\n  a: {type: local}\n  b: {type: local}": "default_pool is not set",
 		"pools: {a: {type: local, paht: /x}}":            "paht",

@@ -12,6 +12,7 @@ import (
 	"github.com/dvol/dvold/backends/command"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/backends/nfs"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/coordination/consul"
 	"github.com/dvol/dvold/coordination/embedded"
@@ -81,8 +82,18 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			return p.Fencing(), nil
 		}
 		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
+	case "nfs":
+		c := nfs.DefaultConfig()
+		if err := p.Decode(&c); err != nil {
+			return opener{}, err
+		}
+		if err := c.Validate(); err != nil {
+			return opener{}, fmt.Errorf("pool %q: %w", name, err)
+		}
+		open := func(log *slog.Logger) (backends.Backend, error) { return nfs.Open(c, name, cfg.RunDir, log) }
+		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
 	}
-	return opener{}, fmt.Errorf("pool %q: type %q is not one of: gluster, local", name, p.Type)
+	return opener{}, fmt.Errorf("pool %q: type %q is not one of: gluster, local, nfs", name, p.Type)
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.

@@ -16,7 +16,11 @@ import (
 // Mounts returns the mount table of this process. Like all that reads it, it
 // touches none of the file systems listed, dead ones included.
 func Mounts() ([]*mountinfo.Info, error) {
-	mounts, err := mountinfo.GetMounts(nil)
+	text, err := readTable(ownTable)
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	mounts, err := text.mounts("")
 	if err != nil {
 		return nil, fmt.Errorf("read mount table: %w", err)
 	}

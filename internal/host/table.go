@@ -50,7 +50,7 @@ func readTableFrom(fd int, path string) (table, error) {
 // mounts parses the lines that contain word, or all if it is empty.
 func (t table) mounts(word string) ([]*mountinfo.Info, error) {
 	if word == "" {
-		return mountinfo.GetMountsFromReader(bytes.NewReader(t), nil)
+		return parse(t)
 	}
 	var lines []byte
 	for rest := []byte(t); len(rest) > 0; {
@@ -66,8 +66,32 @@ func (t table) mounts(word string) ([]*mountinfo.Info, error) {
 		lines = append(lines, rest[begin:end]...)
 		rest = rest[end:]
 	}
-	return mountinfo.GetMountsFromReader(bytes.NewReader(lines), nil)
+	return parse(lines)
 }
+
+// parse parses lines of a mount table, with the roots that mounts really have.
+func parse(lines []byte) ([]*mountinfo.Info, error) {
+	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(lines), nil)
+	for _, m := range mounts {
+		if root, ok := rootOnServer(m); ok {
+			m.Root = root
+		}
+	}
+	return mounts, err
+}
+
+// rootOnServer returns the root of an NFS mount. The table has "/" there for all
+// of them, also for a directory that is bound elsewhere, and says in the source
+// which directory it is: see nfs_show_path and nfs_show_devname in Linux.
+func rootOnServer(m *mountinfo.Info) (root string, ok bool) {
+	if !isNFS(m) || m.Root != "/" {
+		return "", false
+	}
+	_, path, ok := strings.Cut(m.Source, ":/") // the server may be [fd00::1]
+	return "/" + path, ok
+}
+
+func isNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
 
 // at returns the mounts at target.
 func (t table) at(target string) ([]*mountinfo.Info, error) {
@@ -88,6 +112,9 @@ func (t table) at(target string) ([]*mountinfo.Info, error) {
 // it.
 func (t table) showing(source *mountinfo.Info) ([]*mountinfo.Info, error) {
 	root := escape(strings.TrimSuffix(source.Root, "/"))
+	if isNFS(source) { // see rootOnServer
+		root = "/ "
+	}
 	mounts, err := t.mounts(fmt.Sprintf(" %d:%d %s", source.Major, source.Minor, root))
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 #!/bin/sh
 # PID 1 of a User-Mode Linux guest whose root is the machine's own, read-only: runs a test and writes what it says,
-# then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR, after -- the command
+# then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR and DVOLD_GUEST_MODULES (with commas
+# between), after -- the command
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
@@ -9,7 +10,8 @@ mount -t hostfs -o "$DVOLD_GUEST_DIR" none /mnt
 {
     mount -t tmpfs tmpfs /tmp
     mount -t tmpfs tmpfs /run
-    for module in fs/quota/quota_tree fs/quota/quota_v2 drivers/block/loop; do
+    ip link set lo up
+    for module in $(echo "$DVOLD_GUEST_MODULES" | tr , ' '); do
         busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
     done
     cd /tmp && "$@"

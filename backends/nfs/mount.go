@@ -1,0 +1,163 @@
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// mountFlags keep what a volume holds from being more than data.
+const mountFlags = unix.MS_NOSUID | unix.MS_NODEV
+
+// maxHanging is how many calls of mount(2) of a pool may hang at once: each
+// keeps a thread, which nothing can end.
+const maxHanging = 4
+
+// mounter calls mount(2), which waits for the server for as long as that is
+// silent. A call that takes too long is left behind: if it succeeds after all,
+// that is undone.
+type mounter struct {
+	call func(source, point, data string) error // mount(2)
+
+	mu      sync.Mutex               // guards the field below
+	running map[string]chan struct{} // by mountpoint, closed at the end
+}
+
+// mountNFS is mount(2) for NFS.
+func mountNFS(source, point, data string) error {
+	return os.NewSyscallError("mount", unix.Mount(source, point, "nfs", mountFlags, data))
+}
+
+// mount mounts source at point, a directory at which nothing is mounted but what
+// an earlier call may yet do, for which it waits.
+func (m *mounter) mount(ctx context.Context, source, point, data string) error {
+	ended, err := m.begin(ctx, point)
+	if err != nil {
+		return err
+	}
+	result := make(chan error)
+	go func() {
+		defer m.end(point, ended)
+		err := m.call(source, point, data)
+		select {
+		case result <- err:
+		case <-ctx.Done():
+			if err == nil { // nobody waits for it any more
+				_ = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+			}
+		}
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("mount %s: %w: %w", source, backends.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// begin notes a call, when none is under way at point.
+func (m *mounter) begin(ctx context.Context, point string) (ended chan struct{}, err error) {
+	for {
+		m.mu.Lock()
+		before, hanging := m.running[point], len(m.running)
+		if before == nil && hanging < maxHanging {
+			if m.running == nil {
+				m.running = make(map[string]chan struct{})
+			}
+			ended = make(chan struct{})
+			m.running[point] = ended
+			m.mu.Unlock()
+			return ended, nil
+		}
+		m.mu.Unlock()
+		if before == nil {
+			return nil, fmt.Errorf("%d earlier mounts of the pool still wait for its server: %w", hanging, backends.ErrUnavailable)
+		}
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("an earlier mount still waits for the server: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+		}
+	}
+}
+
+func (m *mounter) end(point string, ended chan struct{}) {
+	m.mu.Lock()
+	delete(m.running, point)
+	m.mu.Unlock()
+	close(ended)
+}
+
+// mountPool mounts the pool at point, which it makes, in the best version that
+// the server speaks.
+func (p *Pool) mountPool(ctx context.Context, point string, own bool) error {
+	if err := p.config.checkLocks(ctx); err != nil {
+		return err
+	}
+	w, err := p.config.find(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(point, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	var first error
+	for _, version := range p.config.versions() {
+		err := p.mounter.mount(ctx, p.config.source(), point, mountData(p.config, version, w, own))
+		if err == nil {
+			p.log.Info("export was mounted", "mountpoint", point, "server", w.server, "version", version, "own", own)
+			return nil
+		}
+		if !errors.As(err, new(*os.SyscallError)) {
+			return err
+		}
+		if first == nil {
+			first = explainMount(p.config, version, err)
+		}
+		if !errors.Is(err, unix.EPROTONOSUPPORT) && !errors.Is(err, unix.EINVAL) {
+			return explainMount(p.config, version, err)
+		}
+	}
+	return first
+}
+
+// isNFS tells whether a mount is of this kind of file system.
+func isNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
+
+// serverOf is the address that a mount has its files from.
+func serverOf(m *mountinfo.Info) (netip.Addr, error) {
+	for o := range strings.SplitSeq(m.VFSOptions, ",") {
+		if address, ok := strings.CutPrefix(o, "addr="); ok {
+			return netip.ParseAddr(address)
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("the mount table does not say which server %s is of", m.Mountpoint)
+}
+
+// isReadOnly tells whether nothing can be written through a mount.
+func isReadOnly(m *mountinfo.Info) bool {
+	return hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")
+}
+
+func hasOption(options, option string) bool {
+	return strings.Contains(","+options+",", ","+option+",")
+}
+
+// remove takes away what is mounted at point, and point. It may wait for the
+// server.
+func remove(point string) error {
+	if err := host.Unmount(point); err != nil {
+		return err
+	}
+	return host.RemoveMountpoint(point)
+}

@@ -1,0 +1,47 @@
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+)
+
+// Mounts that hang are left behind, at most so many, and never two at one point.
+func TestMountsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		release := make(chan struct{})
+		m := mounter{call: func(string, string, string) error {
+			calls.Add(1)
+			<-release
+			return nil
+		}}
+		mount := func(point string) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return m.mount(ctx, "nas:/", point, "")
+		}
+		for i := range 2 * maxHanging {
+			point := fmt.Sprintf("/nowhere/%d", i)
+			for range 2 {
+				if err := mount(point); !errors.Is(err, backends.ErrUnavailable) {
+					t.Errorf("mount %d: got %v", i, err)
+				}
+			}
+		}
+		if n := calls.Load(); n != maxHanging {
+			t.Errorf("%d calls were made, want %d", n, maxHanging)
+		}
+		close(release)
+		synctest.Wait()
+		if err := mount("/nowhere/0"); err != nil {
+			t.Errorf("when they have ended: got %v", err)
+		}
+	})
+}

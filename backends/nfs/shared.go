@@ -1,0 +1,229 @@
+package nfs
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// sharedPrefix begins the name of the mountpoint of the shared mount, which ends
+// with the fingerprint of the configuration: what was mounted by another one
+// serves what is bound out of it, and nothing new.
+const sharedPrefix = "shared."
+
+// shared is the one mount on this host of the pool, for all volumes in it that
+// are not exclusive: they are directories of it, bound to where they are wanted.
+type shared struct {
+	pool  *Pool
+	point string
+
+	turn chan struct{} // held by who mounts or unmounts it
+
+	mu     sync.Mutex // guards the fields below
+	server netip.Addr // that it is mounted from; not valid if it is not known to be mounted
+	calls  int        // that use it at the moment
+	used   time.Time  // when it was last seen in use
+}
+
+func newShared(p *Pool, point string) *shared {
+	return &shared{pool: p, point: point, turn: make(chan struct{}, 1), used: time.Now()}
+}
+
+// enter has the pool mounted, and its server give a word. It stays mounted until
+// leave is called.
+func (s *shared) enter(ctx context.Context) (leave func(), err error) {
+	s.mu.Lock()
+	s.calls++
+	server := s.server
+	s.mu.Unlock()
+	leave = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.calls--
+		s.used = time.Now()
+	}
+	mounted := false
+	if server.IsValid() {
+		mounted, err = host.IsMountpoint(s.point)
+	}
+	if err == nil && !mounted {
+		server, err = s.bringUp(ctx)
+	}
+	if err == nil {
+		err = s.pool.config.ask(ctx, server)
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// bringUp finds or mounts the pool. It may be called concurrently.
+func (s *shared) bringUp(ctx context.Context) (netip.Addr, error) {
+	wait := s.pool.config.MountTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer for %v (mount_timeout)", wait))
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return netip.Addr{}, fmt.Errorf("%s is not mounted yet: %w: %w", s.pool.config.source(), backends.ErrUnavailable, context.Cause(ctx))
+	}
+	server, err := s.look()
+	if err == nil && !server.IsValid() {
+		if err = s.pool.mountPool(ctx, s.point, false); err == nil {
+			server, err = s.look()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server = server
+	return server, err
+}
+
+// look returns the server that the pool is mounted from, which is not valid if it
+// is not mounted.
+func (s *shared) look() (server netip.Addr, err error) {
+	m, err := host.MountedAt(s.point)
+	if err != nil || m == nil {
+		return server, err
+	}
+	if !isNFS(m) {
+		return server, fmt.Errorf("something else is mounted at %s: %w", s.point, backends.ErrUnavailable)
+	}
+	return serverOf(m)
+}
+
+// tend takes mounts away that nobody uses, each by itself: one may hang.
+func (p *Pool) tend(ctx context.Context) {
+	var running sync.Map
+	tick := time.NewTicker(tendInterval)
+	defer tick.Stop()
+	for {
+		points, err := p.points()
+		if err != nil {
+			p.log.Warn("mounts were not seen to", "err", err)
+		}
+		for _, point := range points {
+			if _, busy := running.LoadOrStore(point, nil); busy {
+				continue
+			}
+			p.tending.Go(func() {
+				defer running.Delete(point)
+				if err := p.shared.reap(ctx, point); err != nil && ctx.Err() == nil {
+					p.log.Warn("mount was not seen to", "mountpoint", point, "err", err)
+				}
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// points are the mountpoints of shared mounts, also of other configurations.
+func (p *Pool) points() ([]string, error) {
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	var points []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), sharedPrefix) {
+			points = append(points, filepath.Join(p.dir, e.Name()))
+		}
+	}
+	return points, nil
+}
+
+// reap takes a shared mount away if nothing has been mounted of it for as long as
+// the grace, and its server answers: it would hang otherwise.
+func (s *shared) reap(ctx context.Context, point string) error {
+	if !s.idle() {
+		return nil
+	}
+	m, err := host.MountedAt(point)
+	if err != nil || m == nil {
+		return err
+	}
+	bound, err := s.bound(point)
+	if err != nil {
+		return err
+	}
+	if bound {
+		if point == s.point {
+			s.mu.Lock()
+			s.used = time.Now()
+			s.mu.Unlock()
+		}
+		return nil
+	}
+	server, err := serverOf(m)
+	if err != nil || s.pool.config.ask(ctx, server) != nil {
+		return err
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if point == s.point && !s.forget() {
+		return nil
+	}
+	if err := remove(point); err != nil {
+		return err
+	}
+	s.pool.log.Info("export was unmounted, for nothing is mounted of it", "mountpoint", point)
+	return nil
+}
+
+// idle tells whether the grace is over.
+func (s *shared) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls == 0 && time.Since(s.used) >= s.pool.config.MountGrace
+}
+
+// forget has whoever enters from now on wait for its turn, unless the mount is in
+// use again.
+func (s *shared) forget() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls > 0 || time.Since(s.used) < s.pool.config.MountGrace {
+		return false
+	}
+	s.server = netip.Addr{}
+	return true
+}
+
+// bound tells whether what is mounted at point is mounted elsewhere, too.
+func (s *shared) bound(point string) (bool, error) {
+	mounts, err := host.Mounts()
+	if err != nil {
+		return false, err
+	}
+	device := ""
+	for _, m := range mounts {
+		if m.Mountpoint == point {
+			device = fmt.Sprint(m.Major, ":", m.Minor)
+		}
+	}
+	for _, m := range mounts {
+		if m.Mountpoint != point && fmt.Sprint(m.Major, ":", m.Minor) == device {
+			return true, nil
+		}
+	}
+	return false, nil
+}
