@@ -267,10 +267,10 @@ func TestKilledHostIsReplaced(t *testing.T) {
 	}
 	killed := lab.SinceBoot()
 	h1.must(h1.Kill())
-	took := h2.takeOver("fenced", "fenced-db", killed, 30*time.Second)
+	took := h2.takeOver("fenced", "fenced-db", killed, 2*lease+machineTime)
 	c.eventuallyBeats("fenced", "fenced-db", "h2")
 	t.Logf("with a fence: from kill to a running container: %v", took)
-	took = h2.takeOver("shared", "shared-db", killed, 3*lease+cutTime+2*time.Second+5*time.Second)
+	took = h2.takeOver("shared", "shared-db", killed, leaseTakeover+machineTime)
 	c.eventuallyBeats("shared", "shared-db", "h2")
 	t.Logf("by lease: from kill to a running container: %v", took)
 	h2.docker("rm", "-f", "fenced", "shared")

@@ -20,8 +20,8 @@ const (
 	leaseTakeover = 2*lease + leaseWait
 )
 
-// machineTime is what a machine that has a lot to do adds to that.
-const machineTime = 5 * time.Second
+// machineTime is what a machine that has a lot to do may add to that: what is fast is for benchmarks to tell.
+const machineTime = 30 * time.Second
 
 // atOnce does some things at once, and ends the test if one fails.
 func (c *cluster) atOnce(things ...func() error) {
