@@ -37,10 +37,16 @@ const cutTime = 5 * time.Second
 // configuration of a host.
 func takeoverCluster(t *testing.T, hosts int, configure func(host, configuration string) string) *cluster {
 	t.Helper()
+	return takeoverClusterOf(t, hosts, 1, configure)
+}
+
+// takeoverClusterOf is takeoverCluster with so many Consul servers.
+func takeoverClusterOf(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+	t.Helper()
 	t.Parallel()
 	began := time.Now()
 	c := lab.ClusterForTest(t, lab.ClusterOptions{
-		Hosts: hosts, Servers: 3, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
+		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
 		Configure: func(host string) string {
 			text := fmt.Sprintf(takeoverConfiguration, lease, cutTime)
 			if configure != nil {
