@@ -32,7 +32,7 @@ func TestHostIsKilledUnderWriter(t *testing.T) {
 
 		pause, told := c.tookOver(p, from, to, killed)
 		pauses = append(pauses, pause)
-		if told < 10 {
+		if told < 5 {
 			t.Errorf("run %d: %s was told of %d beats", run, from.Name(), told)
 		}
 		c.atOnce(func() error { return from.back(c) })
