@@ -32,9 +32,7 @@ func (m *Manager) dispossess(ctx context.Context, session coordination.Session, 
 			return errTryAgain
 		}
 		if m.ofThisHost(o) {
-			if err := m.provePast(ctx, r, o); err != nil {
-				return err
-			}
+			return m.outlive(ctx, session, r, p, o)
 		}
 		return m.takeOver(ctx, session, r, p, o)
 	}
@@ -69,17 +67,13 @@ func (m *Manager) ask(ctx context.Context, o owner, wait *wait) error {
 	return fmt.Errorf("%s: %s; stop its containers there, or wait: %w", o.names(), answer, ErrInUse)
 }
 
-// provePast proves that this host has nothing of a volume any more that an
-// earlier stay of it owned, and that a taker which is gone was about to take.
-func (m *Manager) provePast(ctx context.Context, r record, o owner) error {
-	e, known := m.entry(r.Name)
-	if !m.provablyGone(o, e, known) {
+// outlive makes this host the next owner of a volume of which it has nothing any
+// more, that an earlier stay of it owned and a taker which is gone was about to
+// take. It needs no proof: one that it wrote for itself would be taken back at
+// once, as of a host that is clean, and without one it would have itself fenced.
+func (m *Manager) outlive(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
+	if e, known := m.entry(r.Name); !m.provablyGone(o, e, known) {
 		return m.lostState(r, o)
 	}
-	ops, err := m.vouchForItself(ctx, o)
-	if err != nil || len(ops) == 0 {
-		return err
-	}
-	_, err = m.commit(ctx, ops...)
-	return err
+	return m.becomeOwner(ctx, session, r, p, o, nil)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dvol/dvold/coordination"
 )
 
 func TestSilentOwnerIsFencedAndReplaced(t *testing.T) {
@@ -189,5 +191,39 @@ func TestFenceOfATakerThatDiedIsUndoneByTheOldOwner(t *testing.T) {
 			h1.wantOwner("db", "h1", 2)
 			h1.eventually("the proofs are taken back", func() bool { return len(h1.keys("fences/")) == 0 })
 		})
+	}
+}
+
+// forgetful is a coordinator from which proofs that hosts gave of themselves are
+// always gone when they are read: as they may be, for they are taken back as soon
+// as the host is clean.
+type forgetful struct{ coordination.Coordinator }
+
+func (f forgetful) Get(ctx context.Context, key string) (coordination.Record, error) {
+	stored, err := f.Coordinator.Get(ctx, key)
+	if p, broken := decodeProof(stored); err == nil && broken == nil && p.Method == byItself {
+		return coordination.Record{}, coordination.ErrNotFound
+	}
+	return stored, err
+}
+
+// TestOwnerThatOutlivesItsTakerFencesNobody: nor does it fence itself.
+func TestOwnerThatOutlivesItsTakerFencesNobody(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	h1.silence()
+	h2.dieDuring("takeover: fenced", func(ctx context.Context) error {
+		_, err := h2.Mount(ctx, "db", "c1", me(t))
+		return err
+	})
+	h1.heard()
+	h1.eventually("h1 has lost it", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+	h1.line.connect(forgetful{f.store})
+	h1.mount("db", "c1", me(t))
+	h1.wantOwner("db", "h1", 2)
+	if want := []string{"fence h1", "unfence h1"}; !slices.Equal(all.log(), want) {
+		t.Errorf("got %v, want %v", all.log(), want)
 	}
 }

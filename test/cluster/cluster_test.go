@@ -53,19 +53,23 @@ type cluster struct {
 	hosts []*host
 }
 
-// ownCluster starts a cluster of so many hosts for this test alone, which runs
-// beside others.
-func ownCluster(t *testing.T, hosts int) *cluster {
+// quorum is the Consul servers of a cluster that is to survive the end of one; the
+// others have a single one, which is less for the machine to do.
+const quorum = 3
+
+// ownCluster starts a cluster of so many hosts and Consul servers for this test
+// alone, which runs beside others.
+func ownCluster(t *testing.T, hosts, servers int) *cluster {
 	t.Helper()
 	t.Parallel()
-	return newCluster(t, hosts, nil)
+	return newCluster(t, hosts, servers, nil)
 }
 
 // newCluster starts a cluster, once prepare, if there is one, has seen it.
-func newCluster(t *testing.T, hosts int, prepare func(*lab.Cluster)) *cluster {
+func newCluster(t *testing.T, hosts, servers int, prepare func(*lab.Cluster)) *cluster {
 	t.Helper()
 	began := time.Now()
-	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: hosts, Servers: 3, Dvold: dvold})
+	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: hosts, Servers: servers, Dvold: dvold})
 	for _, h := range c.Hosts() {
 		if err := h.Configure(configuration(h)); err != nil {
 			t.Fatal(err)

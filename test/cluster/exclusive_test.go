@@ -37,10 +37,16 @@ const cutTime = 5 * time.Second
 // configuration of a host.
 func takeoverCluster(t *testing.T, hosts int, configure func(host, configuration string) string) *cluster {
 	t.Helper()
+	return takeoverClusterOf(t, hosts, 1, configure)
+}
+
+// takeoverClusterOf is takeoverCluster with so many Consul servers.
+func takeoverClusterOf(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+	t.Helper()
 	t.Parallel()
 	began := time.Now()
 	c := lab.ClusterForTest(t, lab.ClusterOptions{
-		Hosts: hosts, Servers: 3, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
+		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
 		Configure: func(host string) string {
 			text := fmt.Sprintf(takeoverConfiguration, lease, cutTime)
 			if configure != nil {
@@ -72,7 +78,7 @@ func (h *host) beat(name, volume string, args ...string) {
 func (h *host) tryBeat(name, volume string, args ...string) error {
 	all := append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "none", "--volume-driver", "dvol",
 		"--stop-signal", "KILL", "-v", volume + ":/data"}, args...)
-	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "50ms")...)
+	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "100ms")...)
 	return err
 }
 
@@ -267,10 +273,10 @@ func TestKilledHostIsReplaced(t *testing.T) {
 	}
 	killed := lab.SinceBoot()
 	h1.must(h1.Kill())
-	took := h2.takeOver("fenced", "fenced-db", killed, 30*time.Second)
+	took := h2.takeOver("fenced", "fenced-db", killed, 2*lease+machineTime)
 	c.eventuallyBeats("fenced", "fenced-db", "h2")
 	t.Logf("with a fence: from kill to a running container: %v", took)
-	took = h2.takeOver("shared", "shared-db", killed, 3*lease+cutTime+2*time.Second+5*time.Second)
+	took = h2.takeOver("shared", "shared-db", killed, leaseTakeover+machineTime)
 	c.eventuallyBeats("shared", "shared-db", "h2")
 	t.Logf("by lease: from kill to a running container: %v", took)
 	h2.docker("rm", "-f", "fenced", "shared")

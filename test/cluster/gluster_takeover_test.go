@@ -44,7 +44,7 @@ func testGlusterFrozenHost(c *cluster) {
 
 	since := lab.SinceBoot()
 	h1.must(h1.Freeze())
-	took := h2.takeOver("writer", p.name, since, 2*lease+15*time.Second)
+	took := h2.takeOver("writer", p.name, since, 2*lease+machineTime)
 	c.t.Logf("taken over %v after the freeze", took.Round(time.Millisecond))
 	c.atOnce(func() error { return c.beatsOn(p, h2, since) })
 	if got := c.rejected(); !strings.Contains(got, h1.Address().String()) {
@@ -94,7 +94,7 @@ func testGlusterKilledHost(c *cluster) {
 		c.atOnce(func() error { return c.beatsOn(p, from, lab.SinceBoot()+time.Second) })
 		killed := lab.SinceBoot()
 		from.must(from.Kill())
-		to.takeOver(fmt.Sprint("run", run+1), p.name, killed, 2*lease+15*time.Second)
+		to.takeOver(fmt.Sprint("run", run+1), p.name, killed, 2*lease+machineTime)
 		c.atOnce(func() error { return c.beatsOn(p, to, killed) })
 		pause, _ := c.tookOver(p, from, to, killed)
 		pauses = append(pauses, pause)
@@ -116,7 +116,7 @@ func testGlusterKilledWithServer(c *cluster) {
 	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
 	killed := lab.SinceBoot()
 	h1.must(errors.Join(h1.Kill(), c.Gluster().Kill(g3)))
-	took := h2.takeOver("writer", p.name, killed, 2*lease+30*time.Second)
+	took := h2.takeOver("writer", p.name, killed, 2*lease+machineTime)
 	c.atOnce(func() error { return c.beatsOn(p, h2, killed) })
 	c.t.Logf("taken over %v after both were killed", took.Round(time.Millisecond))
 	h1.must(c.Gluster().Start(h1.ctx, g3))

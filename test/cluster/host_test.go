@@ -158,7 +158,7 @@ func (h *host) wantNoRaces() {
 // eventually waits until check returns nil.
 func (h *host) eventually(what string, check func() error) {
 	h.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		err := check()
 		if err == nil {
 			return

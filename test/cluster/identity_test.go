@@ -12,7 +12,7 @@ import (
 // until the old one is given up for dead.
 func TestHostLosesItsState(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 2, func(c *lab.Cluster) {
+	c := newCluster(t, 2, 1, func(c *lab.Cluster) {
 		for _, h := range c.Hosts() {
 			if err := os.WriteFile(h.Path("etc/machine-id"), []byte("0123456789abcdef0123456789abcdef\n"), 0o644); err != nil {
 				t.Fatal(err)

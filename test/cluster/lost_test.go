@@ -15,7 +15,7 @@ import (
 // All of Consul's data is lost, then an old snapshot of it restored. What lies
 // in the pools brings everything back.
 func TestConsulLosesItsData(t *testing.T) {
-	c := ownCluster(t, 2)
+	c := ownCluster(t, 2, quorum)
 	h1, h2 := c.h(1), c.h(2)
 	h1.start("box", beat, "-v", "used:/data")
 	h2.start("box", idle, "-v", "used:/data", "-v", "theirs:/other")

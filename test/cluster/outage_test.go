@@ -140,7 +140,7 @@ func quorumless() time.Duration {
 }
 
 func TestConsulServersFail(t *testing.T) {
-	c := ownCluster(t, 2)
+	c := ownCluster(t, 2, quorum)
 	h, other, all := c.h(1), c.h(2), c.Servers()
 
 	o := newOutage(c, h, "quorum-")
@@ -200,7 +200,7 @@ func TestConsulServersFail(t *testing.T) {
 
 // A host loses Consul and all others don't.
 func TestConsulOfOneHostFails(t *testing.T) {
-	c := ownCluster(t, 4)
+	c := ownCluster(t, 4, 1)
 	other := c.h(4)
 	for i, fault := range []struct {
 		name        string

@@ -15,7 +15,7 @@ import (
 // TestReboot reboots hosts whose container, with many volumes, comes back by
 // itself: dockerd and dvold start in either order, with Consul and without.
 func TestReboot(t *testing.T) {
-	c := ownCluster(t, 5)
+	c := ownCluster(t, 5, 1)
 	observer := c.h(5)
 	for i, test := range []struct {
 		name        string

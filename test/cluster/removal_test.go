@@ -60,7 +60,7 @@ func testUndeleteElsewhere(c *cluster) {
 // Hosts that are silent for three reasons hold their volumes, until they come
 // back or are forgotten.
 func TestRemoveWhatSilentHostsHold(t *testing.T) {
-	c := ownCluster(t, 4)
+	c := ownCluster(t, 4, 1)
 	h1, crashed, cut, dead := c.h(1), c.h(2), c.h(3), c.h(4)
 	silent := []*host{crashed, cut, dead}
 	for _, h := range silent {

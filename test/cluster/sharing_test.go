@@ -12,7 +12,7 @@ import (
 // TestTogether has the tests that break nothing, one after the other in one
 // cluster.
 func TestTogether(t *testing.T) {
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3, quorum, nil)
 	for _, test := range []struct {
 		name string
 		run  func(*cluster)

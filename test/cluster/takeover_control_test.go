@@ -103,7 +103,7 @@ func TestHazard14NegativeControls(t *testing.T) {
 	cut := lab.SinceBoot()
 
 	// The fence is /bin/true, and who is to be cut off lives and writes.
-	h2.takeOver("liar", "liar", cut, 3*lease)
+	h2.takeOver("liar", "liar", cut, 3*lease+machineTime)
 	c.wantTwoWriters(place{"liar", "liar"}, "h1", "h2")
 	h2.wantOwner("liar", "h2", 2)
 
@@ -144,7 +144,7 @@ func TestHazard14NegativeControls(t *testing.T) {
 	h2.wantOwner("faulty", "h2", 2)
 
 	// No guard, a dvold that can't either, and a fence that says otherwise.
-	h2.takeOver("unguarded", "unguarded", cut, 3*lease)
+	h2.takeOver("unguarded", "unguarded", cut, 3*lease+machineTime)
 	c.wantTwoWriters(place{"cuts", "unguarded"}, "h3", "h2")
 	// Without such a lie nobody takes the word of who promised nothing.
 	h2.fails("takeover from a host without a guard", h2.tryBeat("unpromised", "unpromised"), `owned by host "h3"`, "did not promise to cut itself off", "dvold volume release")

@@ -82,7 +82,7 @@ func (c *cluster) detected(p place, h, taker *host, thawed time.Duration) {
 			first = b.At
 		case b.Host == h.Name() && first != 0:
 			landed++
-			if late := b.At - thawed; late > time.Second {
+			if late := b.At - thawed; late > cutTime {
 				c.t.Errorf("%s: %s wrote %v after it was thawed", p.name, h.Name(), late)
 			}
 		}

@@ -45,6 +45,7 @@ func (m *model) comeBack(s state) {
 		t.fences[r.stay] = bySelf
 		m.reach(by(hostA, "is clean, and proves it"), t)
 	}
+	outlived := lost && r.gone // its taker
 	lost = lost && (r.gone && s.fences[r.stay].proven() || !m.ProvesItself)
 	if t := s; mine && m.accusedHere(&s) || lost {
 		t.record = record{state: free, epoch: r.epoch}
@@ -54,7 +55,7 @@ func (m *model) comeBack(s state) {
 	if t := s; may && mine && r.stay == a.stay {
 		t.a.mount(r)
 		m.reach(by(hostA, "mounts its volume again"), t)
-	} else if may && (mine || r.state == free) && r.epoch < m.Epochs {
+	} else if may && (mine || r.state == free || outlived) && r.epoch < m.Epochs {
 		m.acquire(s, "owns the volume anew")
 	}
 }
@@ -121,7 +122,7 @@ func (m *model) unfence(s state) {
 	if !a.joined || !s.accused(a.stay-1) {
 		return
 	}
-	owns := r.host == hostA && r.state != free && (r.stay < a.stay || m.UnfencedFirst) || m.Neighbour && s.neighbour < proved
+	owns := r.host == hostA && (r.state == held || r.state == fencing && !r.gone) && (r.stay < a.stay || m.UnfencedFirst) || m.Neighbour && s.neighbour < proved
 	clean := a.clean() || !m.UnfencedFirst && a.under == a.stay
 	if !owns && (clean || !m.CleanFirst) {
 		s.a.unfences = a.stay - 1

@@ -68,6 +68,9 @@ func (m *model) begins(s state, i int, me host) {
 	case r.state == fencing && r.gone:
 		n.takers[i] = taker{progress: intends, stay: r.stay}
 		n.record.taker, n.record.gone = me, false
+		if m.Fence && m.Recorded {
+			n.records(r.stay)
+		}
 		m.reach(by(me, "goes on in the other taker's place"), n)
 	}
 }
@@ -95,6 +98,18 @@ func (m *model) intends(s state, i int, me host) {
 		}
 	}
 	m.reach(by(me, "intends to take over"), s)
+}
+
+// records writes down that a fence is about to be made. One that was undone is
+// written anew; one that A is about to take back has another version then, so that
+// only the un-fence itself is left of that.
+func (s *state) records(stay uint8) {
+	if s.fences[stay] == none {
+		s.fences[stay] = recorded
+	}
+	if s.a.unfences >= stay {
+		s.a.orphan, s.a.unfences = max(s.a.orphan, s.a.unfences), 0
+	}
 }
 
 // mine says whether the record is as the taker left it.
