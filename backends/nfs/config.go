@@ -19,6 +19,10 @@ type Config struct {
 	// Subdir is the directory of it that is the pool; empty means all of it.
 	Subdir string `yaml:"subdir"`
 
+	// Shares are other exports, of any server, that may be volumes as they are:
+	// SERVER:/PATH, or patterns of such as of path.Match.
+	Shares []string `yaml:"shares"`
+
 	// Version is that of the protocol: 3, 4.0, 4.1 or 4.2. Empty means the
 	// highest of 4.2, 4.1 and 4.0 that the server speaks.
 	Version string `yaml:"version"`
@@ -83,6 +87,11 @@ func (c Config) Validate() error {
 	}
 	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
 		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
+	}
+	for _, pattern := range c.Shares {
+		if _, err := path.Match(pattern, ""); err != nil || !strings.Contains(pattern, ":/") {
+			return fmt.Errorf("shares: %q is not SERVER:/PATH, nor a pattern of such", pattern)
+		}
 	}
 	if versions := []string{"", "3", "4.0", "4.1", "4.2"}; !slices.Contains(versions, c.Version) {
 		return fmt.Errorf("version: %q is not one of: %s", c.Version, strings.Join(versions[1:], ", "))

@@ -31,6 +31,7 @@ func TestValidate(t *testing.T) {
 		"version 3": func(c *nfs.Config) {
 			c.Version, c.Options = "3", []string{"nolock", "mountport=20048", "mountproto=udp", "hard"}
 		},
+		"shares":   func(c *nfs.Config) { c.Shares = []string{"old:/srv/data", "old-*:/srv/*", "[fd00::1]:/x"} },
 		"Kerberos": func(c *nfs.Config) { c.Sec = "krb5p" },
 	} {
 		if err := valid(change).Validate(); err != nil {
@@ -56,6 +57,8 @@ func TestValidateRefuses(t *testing.T) {
 		"export of two lines":  {func(c *nfs.Config) { c.Export = "/srv\nx" }, "export: "},
 		"subdir upwards":       {func(c *nfs.Config) { c.Subdir = "../x" }, "subdir: "},
 		"subdir of two lines":  {func(c *nfs.Config) { c.Subdir = "a\nb" }, "subdir: "},
+		"share, no path":       {func(c *nfs.Config) { c.Shares = []string{"nas"} }, "shares: "},
+		"share, no pattern":    {func(c *nfs.Config) { c.Shares = []string{"nas:/[x"} }, "shares: "},
 		"version 2":            {func(c *nfs.Config) { c.Version = "2" }, "version: "},
 		"version 4":            {func(c *nfs.Config) { c.Version = "4" }, "version: "},
 		"port 0":               {func(c *nfs.Config) { c.Port = 0 }, "port: "},

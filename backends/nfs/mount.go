@@ -27,20 +27,24 @@ const maxHanging = 4
 // silent. A call that takes too long is left behind: if it succeeds after all,
 // that is undone.
 type mounter struct {
-	call func(source, point, data string) error // mount(2)
+	call func(source, point string, readOnly bool, data string) error // mount(2)
 
 	mu      sync.Mutex               // guards the field below
 	running map[string]chan struct{} // by mountpoint, closed at the end
 }
 
 // mountNFS is mount(2) for NFS.
-func mountNFS(source, point, data string) error {
-	return os.NewSyscallError("mount", unix.Mount(source, point, "nfs", mountFlags, data))
+func mountNFS(source, point string, readOnly bool, data string) error {
+	flags := uintptr(mountFlags)
+	if readOnly {
+		flags |= unix.MS_RDONLY
+	}
+	return os.NewSyscallError("mount", unix.Mount(source, point, "nfs", flags, data))
 }
 
 // mount mounts source at point, a directory at which nothing is mounted but what
 // an earlier call may yet do, for which it waits.
-func (m *mounter) mount(ctx context.Context, source, point, data string) error {
+func (m *mounter) mount(ctx context.Context, source, point string, readOnly bool, data string) error {
 	ended, err := m.begin(ctx, point)
 	if err != nil {
 		return err
@@ -48,7 +52,7 @@ func (m *mounter) mount(ctx context.Context, source, point, data string) error {
 	result := make(chan error)
 	go func() {
 		defer m.end(point, ended)
-		err := m.call(source, point, data)
+		err := m.call(source, point, readOnly, data)
 		select {
 		case result <- err:
 		case <-ctx.Done():
@@ -98,34 +102,45 @@ func (m *mounter) end(point string, ended chan struct{}) {
 	close(ended)
 }
 
-// mountPool mounts the pool at point, which it makes, in the best version that
-// the server speaks.
+// limit bounds what needs a mount.
+func (p *Pool) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait := p.config.MountTimeout
+	return context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer for %v (mount_timeout)", wait))
+}
+
+// mountPool mounts the pool at point, which it makes.
 func (p *Pool) mountPool(ctx context.Context, point string, own bool) error {
-	if err := p.config.checkLocks(ctx); err != nil {
-		return err
-	}
-	w, err := p.config.find(ctx)
-	if err != nil {
-		return err
-	}
 	if err := os.Mkdir(point, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
+	return p.mountExport(ctx, p.config, point, own, false)
+}
+
+// mountExport mounts what c describes at point, in the best version that the
+// server speaks.
+func (p *Pool) mountExport(ctx context.Context, c Config, point string, own, readOnly bool) error {
+	if err := c.checkLocks(ctx); err != nil {
+		return err
+	}
+	w, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
 	var first error
-	for _, version := range p.config.versions() {
-		err := p.mounter.mount(ctx, p.config.source(), point, mountData(p.config, version, w, own))
+	for _, version := range c.versions() {
+		err := p.mounter.mount(ctx, c.source(), point, readOnly, mountData(c, version, w, own))
 		if err == nil {
-			p.log.Info("export was mounted", "mountpoint", point, "server", w.server, "version", version, "own", own)
+			p.log.Info("export was mounted", "source", c.source(), "mountpoint", point, "server", w.server, "version", version, "own", own)
 			return nil
 		}
 		if !errors.As(err, new(*os.SyscallError)) {
 			return err
 		}
 		if first == nil {
-			first = explainMount(p.config, version, err)
+			first = explainMount(c, version, err)
 		}
 		if !errors.Is(err, unix.EPROTONOSUPPORT) && !errors.Is(err, unix.EINVAL) {
-			return explainMount(p.config, version, err)
+			return explainMount(c, version, err)
 		}
 	}
 	return first

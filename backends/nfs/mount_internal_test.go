@@ -17,7 +17,7 @@ func TestMountsThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		release := make(chan struct{})
-		m := mounter{call: func(string, string, string) error {
+		m := mounter{call: func(string, string, bool, string) error {
 			calls.Add(1)
 			<-release
 			return nil
@@ -25,7 +25,7 @@ func TestMountsThatHang(t *testing.T) {
 		mount := func(point string) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			return m.mount(ctx, "nas:/", point, "")
+			return m.mount(ctx, "nas:/", point, false, "")
 		}
 		for i := range 2 * maxHanging {
 			point := fmt.Sprintf("/nowhere/%d", i)

@@ -76,11 +76,16 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if c.isSoft() {
 		log.Warn("option soft: when the server is silent for long, programs see errors, and data that they wrote may be lost", "server", c.Server)
 	}
+	looks, err := filepath.Glob(filepath.Join(dir, lookPrefix+"*"))
+	if err != nil {
+		return nil, err
+	}
 	ctx, end := context.WithCancel(context.Background())
 	p := &Pool{config: c, dir: dir, log: log, end: end}
 	p.mounter.call = mountNFS
 	p.shared = newShared(p, filepath.Join(dir, sharedPrefix+c.fingerprint()))
 	p.tending.Go(func() { p.tend(ctx) })
+	p.tending.Go(func() { p.clearLooks(looks) })
 	return p, nil
 }
 

@@ -32,7 +32,7 @@ func TestServer(t *testing.T) {
 		t.Run("Life/"+version, func(t *testing.T) { testLife(t, newPool(t, s.exported, version)) })
 	}
 	for name, test := range map[string]func(*testing.T, server){
-		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted,
+		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted, "Share": testShare,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

@@ -45,8 +45,7 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 		}
 		return remove(p.ownPoint(target)) // which a crash may have left
 	}
-	wait := p.config.MountTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer for %v (mount_timeout)", wait))
+	ctx, cancel := p.limit(ctx)
 	defer cancel()
 	point := p.ownPoint(target)
 	if err := remove(point); err != nil { // what a mount that was cut short has left

@@ -69,8 +69,7 @@ func (s *shared) enter(ctx context.Context) (leave func(), err error) {
 
 // bringUp finds or mounts the pool. It may be called concurrently.
 func (s *shared) bringUp(ctx context.Context) (netip.Addr, error) {
-	wait := s.pool.config.MountTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer for %v (mount_timeout)", wait))
+	ctx, cancel := s.pool.limit(ctx)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:

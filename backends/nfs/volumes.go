@@ -10,10 +10,14 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// Plan checks a request. The only options are those which all backends have, but
-// for size.
+// Plan checks a request. A volume may be an export as it is, by the option share,
+// where the pool's configuration allows that.
 func (p *Pool) Plan(ctx context.Context, r backends.Request) (v backends.Volume, err error) {
-	if err := backends.CheckOptions(r.Options); err != nil {
+	if _, share := r.Options[OptionShare]; share {
+		v, err = p.planShare(ctx, r)
+		return v, wrap("plan", r.ID, err)
+	}
+	if err := backends.CheckOptions(r.Options, OptionShare); err != nil {
 		return v, wrap("plan", r.ID, err)
 	}
 	err = p.with(ctx, func(d *local.Pool) (err error) {
@@ -25,11 +29,18 @@ func (p *Pool) Plan(ctx context.Context, r backends.Request) (v backends.Volume,
 
 // Create makes a planned volume.
 func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
+	if isShare(v.Handle) {
+		_, err := p.statShare(ctx, v.Handle)
+		return wrap("create", v.Handle, err)
+	}
 	return wrap("", v.Handle, p.with(ctx, func(d *local.Pool) error { return d.Create(ctx, v) }))
 }
 
 // Remove deletes a volume that Create has made.
 func (p *Pool) Remove(ctx context.Context, handle string) error {
+	if isShare(handle) {
+		return wrap("remove", handle, fmt.Errorf("it is an export as it is, whose data is never deleted: %w", backends.ErrInvalid))
+	}
 	if err := p.checkUnused(handle); err != nil {
 		return wrap("remove", handle, err)
 	}
@@ -53,6 +64,10 @@ func (p *Pool) checkUnused(handle string) error {
 
 // Stat describes a volume.
 func (p *Pool) Stat(ctx context.Context, handle string) (info backends.Info, err error) {
+	if isShare(handle) {
+		info, err = p.statShare(ctx, handle)
+		return info, wrap("stat", handle, err)
+	}
 	err = p.with(ctx, func(d *local.Pool) (err error) {
 		info, err = d.Stat(ctx, handle)
 		return err
@@ -64,6 +79,9 @@ func (p *Pool) Stat(ctx context.Context, handle string) (info backends.Info, err
 // Mount makes a volume appear at target: bound out of the shared mount, or, if it
 // is to be alone, out of one that is made for it.
 func (p *Pool) Mount(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	if isShare(handle) {
+		return wrap("mount", handle, p.mountShare(ctx, handle, target, o))
+	}
 	if o.Alone {
 		return wrap("mount", handle, p.mountOwn(ctx, handle, target, o))
 	}
