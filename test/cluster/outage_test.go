@@ -32,11 +32,12 @@ func newOutage(c *cluster, h *host, prefix string) outage {
 	return o
 }
 
-// What Docker's commands may take meanwhile. The first to meet the silence waits
+// What Docker's commands may take meanwhile, which would wait for two minutes for a
+// dvold that hangs. The first to meet the silence waits
 // for a second; the rest is this machine, which has a lot to do.
 const (
-	prompt = 2 * time.Second // what shows
-	soon   = 5 * time.Second // what changes
+	prompt = 10 * time.Second // what shows
+	soon   = 20 * time.Second // what changes
 )
 
 // endure checks all that is promised for the time without Consul. It may be
