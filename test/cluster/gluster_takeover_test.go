@@ -132,7 +132,11 @@ func testGlusterKilledWithServer(c *cluster) {
 func testGlusterCutOffFromAll(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
 	p := place{"leased", "alone"}
-	h1.createExclusive(p.pool, p.name)
+	// A brick that has just come back may read late that this host is let in again.
+	h1.eventually("all bricks let it in", func() error {
+		_, err := h1.Docker(h1.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+p.pool, "-o", "access=exclusive", p.name)
+		return err
+	})
 	h1.beat("writer", p.name)
 	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
 	since := lab.SinceBoot()
