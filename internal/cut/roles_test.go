@@ -224,7 +224,8 @@ func endFirstThread(how, path string) error {
 		select {}
 	}()
 	runtime.LockOSThread() // init did too: this is the first thread
-	_, _, _ = syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	// Not RawSyscall: the scheduler would wait for this thread for ever.
+	_, _, _ = syscall.Syscall(unix.SYS_EXIT, 0, 0, 0)
 	return nil
 }
 
