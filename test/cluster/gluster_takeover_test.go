@@ -112,7 +112,11 @@ func testGlusterKilledHost(c *cluster) {
 func testGlusterKilledWithServer(c *cluster) {
 	h1, h2, g3 := c.h(1), c.h(2), c.Gluster().Node(3)
 	p := place{"gluster", "both"}
-	h1.createExclusive(p.pool, p.name)
+	// It was cut off before: its client takes some seconds to be connected again.
+	h1.eventually("h1 has the storage", func() error {
+		_, err := h1.Docker(h1.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+p.pool, "-o", "access=exclusive", p.name)
+		return err
+	})
 	h1.beat("writer", p.name)
 	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
 	killed := lab.SinceBoot()
