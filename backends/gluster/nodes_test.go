@@ -24,7 +24,13 @@ func nodeDir(node string) string { return filepath.Join(os.Getenv("WORLD"), "nod
 // nodePID is the first process of a node, or of another host of the world.
 func nodePID(t *testing.T, node string) int {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(nodeDir(node), "pid"))
+	return pidIn(t, node, "pid")
+}
+
+// pidIn reads a file of a node that has nothing but the number of a process.
+func pidIn(t *testing.T, node, file string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(nodeDir(node), file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,15 +55,7 @@ func gluster1(t *testing.T, args ...string) string {
 // nodeProcess is the glusterd of a node.
 func nodeProcess(t *testing.T, node string) int {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(nodeDir(node), "run/glusterd.pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
+	return pidIn(t, node, "run/glusterd.pid")
 }
 
 // freeze stops a process until the test has ended.

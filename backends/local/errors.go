@@ -2,7 +2,6 @@ package local
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -11,24 +10,18 @@ import (
 )
 
 // classify adds to err the error of package backends that it amounts to.
-func classify(err error) error {
-	kind := kindOf(err)
-	if kind == nil || errors.Is(err, kind) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, kind)
-}
+func classify(err error) error { return backends.Meaning(meaning).Classify(err) }
 
-func kindOf(err error) error {
+func meaning(err error) (hint string, kind error) {
 	switch {
 	case isAny(err, unix.ENOSPC, unix.EDQUOT):
-		return backends.ErrNoSpace
+		return "", backends.ErrNoSpace
 	case isAny(err, unix.EIO, unix.ESTALE, unix.ENOTCONN, unix.ETIMEDOUT, unix.EHOSTDOWN, unix.ENODEV, unix.EROFS):
-		return backends.ErrUnavailable
+		return "", backends.ErrUnavailable
 	case isAny(err, host.ErrBusy, unix.EBUSY):
-		return backends.ErrInUse
+		return "", backends.ErrInUse
 	}
-	return nil
+	return "", nil
 }
 
 func isAny(err error, targets ...error) bool {

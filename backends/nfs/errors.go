@@ -11,30 +11,13 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// wrap says of an error what failed for which volume, unless what failed is ""
-// for it says so itself, and adds what it amounts to.
+// wrap says of an error what failed for which volume, and what it means.
 func wrap(doing, volume string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case doing == "":
-		return classify(err)
-	}
-	return fmt.Errorf("%s volume %s: %w", doing, volume, classify(err))
+	return backends.Meaning(meaning).Wrap(doing, volume, err)
 }
 
-// classify adds to err what an export means by it, and the error of package
-// backends that it amounts to.
-func classify(err error) error {
-	hint, kind := meaning(err)
-	if hint != "" {
-		err = fmt.Errorf("%w: %s", err, hint)
-	}
-	if kind == nil || errors.Is(err, kind) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, kind)
-}
+// classify adds to err what an export means by it.
+func classify(err error) error { return backends.Meaning(meaning).Classify(err) }
 
 const squashed = "the server does not let root do that: export it with no_root_squash, or make volumes that belong to whom it takes root for, such as -o uid=65534 -o gid=65534, in a directory that is theirs"
 

@@ -146,9 +146,6 @@ func (p *Pool) mountExport(ctx context.Context, c Config, point string, own, rea
 	return first
 }
 
-// isNFS tells whether a mount is of this kind of file system.
-func isNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
-
 // serverOf is the address that a mount has its files from.
 func serverOf(m *mountinfo.Info) (netip.Addr, error) {
 	for o := range strings.SplitSeq(m.VFSOptions, ",") {

@@ -68,7 +68,7 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 // its own, in the way that is asked for.
 func (p *Pool) checkOwn(m *mountinfo.Info, handle string, readOnly bool) error {
 	switch {
-	case !isNFS(m) || !p.showsVolume(m, handle) || !hasOption(m.VFSOptions, ownOption):
+	case !host.IsNFS(m) || !p.showsVolume(m, handle) || !hasOption(m.VFSOptions, ownOption):
 		return fmt.Errorf("something else is mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 	case isReadOnly(m) != readOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", m.Mountpoint, !readOnly, backends.ErrInUse)
@@ -85,7 +85,7 @@ func (p *Pool) showsVolume(m *mountinfo.Info, handle string) bool {
 // Servers is the server of the volume at target.
 func (p *Pool) Servers(_ context.Context, _, target string) ([]netip.Addr, error) {
 	m, err := host.MountedAt(target)
-	if err != nil || m == nil || !isNFS(m) {
+	if err != nil || m == nil || !host.IsNFS(m) {
 		return nil, err
 	}
 	server, err := serverOf(m)

@@ -6,9 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/moby/sys/mountinfo"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
@@ -96,7 +99,7 @@ func (s *shared) look() (server netip.Addr, err error) {
 	if err != nil || m == nil {
 		return server, err
 	}
-	if !isNFS(m) {
+	if !host.IsNFS(m) {
 		return server, fmt.Errorf("something else is mounted at %s: %w", s.point, backends.ErrUnavailable)
 	}
 	return serverOf(m)
@@ -156,7 +159,7 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	if err != nil || m == nil {
 		return err
 	}
-	bound, err := s.bound(point)
+	bound, err := boundElsewhere(m)
 	if err != nil {
 		return err
 	}
@@ -207,22 +210,10 @@ func (s *shared) forget() bool {
 	return true
 }
 
-// bound tells whether what is mounted at point is mounted elsewhere, too.
-func (s *shared) bound(point string) (bool, error) {
+// boundElsewhere tells whether the file system of a mount is mounted elsewhere, too.
+func boundElsewhere(m *mountinfo.Info) (bool, error) {
 	mounts, err := host.Mounts()
-	if err != nil {
-		return false, err
-	}
-	device := ""
-	for _, m := range mounts {
-		if m.Mountpoint == point {
-			device = fmt.Sprint(m.Major, ":", m.Minor)
-		}
-	}
-	for _, m := range mounts {
-		if m.Mountpoint != point && fmt.Sprint(m.Major, ":", m.Minor) == device {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(mounts, func(other *mountinfo.Info) bool {
+		return other.Mountpoint != m.Mountpoint && other.Major == m.Major && other.Minor == m.Minor
+	}), err
 }

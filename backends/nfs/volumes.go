@@ -55,7 +55,7 @@ func (p *Pool) checkUnused(handle string) error {
 		return err
 	}
 	for _, m := range mounts {
-		if isNFS(m) && p.showsVolume(m, handle) {
+		if host.IsNFS(m) && p.showsVolume(m, handle) {
 			return fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 		}
 	}

@@ -84,14 +84,15 @@ func parse(lines []byte) ([]*mountinfo.Info, error) {
 // of them, also for a directory that is bound elsewhere, and says in the source
 // which directory it is: see nfs_show_path and nfs_show_devname in Linux.
 func rootOnServer(m *mountinfo.Info) (root string, ok bool) {
-	if !isNFS(m) || m.Root != "/" {
+	if !IsNFS(m) || m.Root != "/" {
 		return "", false
 	}
 	_, path, ok := strings.Cut(m.Source, ":/") // the server may be [fd00::1]
 	return "/" + path, ok
 }
 
-func isNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
+// IsNFS tells whether a mount is of an NFS server's.
+func IsNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
 
 // at returns the mounts at target.
 func (t table) at(target string) ([]*mountinfo.Info, error) {
@@ -112,7 +113,7 @@ func (t table) at(target string) ([]*mountinfo.Info, error) {
 // it.
 func (t table) showing(source *mountinfo.Info) ([]*mountinfo.Info, error) {
 	root := escape(strings.TrimSuffix(source.Root, "/"))
-	if isNFS(source) { // see rootOnServer
+	if IsNFS(source) { // see rootOnServer
 		root = "/ "
 	}
 	mounts, err := t.mounts(fmt.Sprintf(" %d:%d %s", source.Major, source.Minor, root))
