@@ -53,10 +53,12 @@ type Serial interface {
 // once it is connected to a volume: by the address of a client that does not
 // exist before.
 //
-// Its Identity answers with a domain that is final, and facts that are missing or
-// not all there. Fence of an identity without the facts that Connect adds has
+// Its Identity answers with a domain that is final and of the one volume alone, for
+// another may be connected already, and with facts that are missing or not all
+// there. Fence of an identity without the facts that Connect adds has
 // nothing to cut off, and returns nil; so does Unfence. What that rests on is
 // the caller's part: it records what Connect returned before it mounts anything.
+// A Mount without an identity, as of a shared volume, connects by itself.
 type Connecting interface {
 	// Connect makes a volume reachable for this host alone, as by mapping its
 	// image or starting its client, and returns id with the facts of that
