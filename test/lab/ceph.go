@@ -32,7 +32,7 @@ const (
 // /etc/ceph/ceph.conf and the keyrings.
 //
 // It goes on while two nodes are up. One that falls silent is given up after some
-// 5 s: Ceph's own times are 20 s and more.
+// 10 s: Ceph's own times are 20 s and more.
 type Ceph struct {
 	nodes []*CephNode
 	id    string // of the cluster: its fsid

@@ -22,7 +22,7 @@ auth_client_required = cephx
 
 // cephNodeConfig is what a node has on top, with its directory and the number of
 // nodes. Most of a manager's modules are not for a lab, and take it half a minute to
-// load.
+// load. Monitors that look less often than an MDS may be silent give it up never.
 const cephNodeConfig = `keyring = %[1]s/etc/ceph/ceph.keyring
 public_network = 10.99.0.0/24
 run_dir = /run/ceph
@@ -38,14 +38,16 @@ osd_pool_default_pg_autoscale_mode = off
 osd_heartbeat_interval = 1
 osd_heartbeat_grace = 5
 mds_beacon_interval = 1
-mds_beacon_grace = 5
+mds_beacon_grace = 8
 mgr_tick_period = 1
-mgr_disabled_modules = alerts,balancer,cephadm,cli_api,dashboard,diskprediction_local,feedback,hello,influx,insights,iostat,k8sevents,localpool,mds_autoscaler,mirroring,nfs,osd_perf_query,osd_support,pg_autoscaler,prometheus,restful,rook,selftest,snap_schedule,stats,telegraf,telemetry,test_orchestrator,zabbix
+mgr_disabled_modules = alerts,cephadm,cli_api,dashboard,diskprediction_local,feedback,hello,influx,insights,iostat,k8sevents,localpool,mds_autoscaler,mirroring,nfs,osd_perf_query,osd_support,prometheus,restful,rook,selftest,snap_schedule,stats,telegraf,test_orchestrator,zabbix
 mon_mgr_beacon_grace = 10
 [mon]
 mon_data = %[1]s/ceph/mon
 mon_allow_pool_delete = true
 mon_osd_min_down_reporters = 1
+mon_data_avail_warn = 1
+mon_tick_interval = 1
 auth_allow_insecure_global_id_reclaim = false
 [osd]
 osd_data = %[1]s/ceph/osd
