@@ -1,7 +1,9 @@
 package lab_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -136,14 +138,24 @@ func TestCephClientIsRefused(t *testing.T) {
 	h := c.Host(1)
 	mountCeph(t, h)
 	run(t, h, "sh", "-c", "echo before >/mnt/file && sync -f /mnt/file")
-	sessions, err := c.Ceph().Exec(t.Context(), "tell", "mds.0", "session", "ls", "--format=json")
+	text, err := c.Ceph().Exec(t.Context(), "tell", "mds.0", "session", "ls", "--format=json")
 	check(t, err)
-	_, rest, _ := strings.Cut(sessions, `"inst":"`)
-	_, rest, _ = strings.Cut(rest, " ")
-	address, _, _ := strings.Cut(rest, `"`)
-	_, address, _ = strings.Cut(address, ":") // v1:10.99.0.11:0/4711
+	var sessions []struct {
+		Entity struct {
+			Addr struct {
+				Addr  string
+				Nonce uint32
+			}
+		}
+	}
+	check(t, json.Unmarshal([]byte(text), &sessions))
+	if len(sessions) != 1 {
+		t.Fatalf("the MDS has %d clients: %s", len(sessions), text)
+	}
+	client := sessions[0].Entity.Addr
+	address := fmt.Sprintf("%s/%d", client.Addr, client.Nonce)
 	if !strings.HasPrefix(address, h.Address().String()+":0/") {
-		t.Fatalf("the client's address is %q, by %s", address, sessions)
+		t.Fatalf("the client's address is %q", address)
 	}
 	run(t, h, "ceph", "--id", lab.CephUser, "osd", "blocklist", "add", address, "1000")
 	if out, err := h.Exec(t.Context(), "sh", "-c", "echo after >>/mnt/file && sync -f /mnt/file"); err == nil {
