@@ -107,6 +107,31 @@ func TestTakeoverWhileTheOwnerConnects(t *testing.T) {
 	}
 }
 
+// TestIntent: of a taker that has but written its intent h1 learns by the record
+// alone, for nothing else says so.
+func TestOwnerThatIsBeingTakenOverDoesNotMount(t *testing.T) {
+	f := newConnectedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.at("mount: connected", func() {
+		r, err := h2.existing(context.Background(), "db")
+		h2.must(err)
+		session, err := h2.session()
+		h2.must(err)
+		_, _, err = h2.declare(context.Background(), session, r, h2.owner("db"), byLease, volumeDomain(r.ID)) // leaves no record of a fence
+		h2.must(err)
+	})
+	_, err := h1.Mount(t.Context(), "db", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, "taken over while it was being mounted")
+	if mounts := h1.connector.did("mount"); len(mounts) > 0 || h1.client("db") != "" {
+		t.Errorf("mounted by %v, connected as %q", mounts, h1.client("db"))
+	}
+	if o := h2.owner("db"); o.State != ownerFencing || o.Taker.Host != "h2" || o.Terms.Fence.Identity.Facts != nil {
+		t.Errorf("owner: %s, taken by %+v, to be fenced by %v", o.State, o.Taker, o.Terms.Fence.Identity)
+	}
+	h2.mount("db", "c1", me(t))
+	h2.wantOwner("db", "h2", 2)
+}
+
 // TestOwnerThatDied: its connection outlives it. The next owner cuts off what the
 // record names, and the next dvold on h1 undoes what is there.
 func TestOwnerThatDiesWhileItConnectsIsReplacedAndDisconnects(t *testing.T) {
