@@ -24,7 +24,7 @@ const (
 // the address of. CephFencer can undo that, and nothing else.
 const (
 	CephUser   = "dvol"
-	CephFencer = "dvol-fence"
+	CephFencer = "dvol-fencer"
 )
 
 // Ceph is the nodes c1, c2 and c3 of a Ceph cluster, each with a monitor, an OSD and

@@ -12,7 +12,9 @@ import (
 	"github.com/dvol/dvold/test/lab"
 )
 
-// ceph starts hosts with nodes of Ceph, and nothing else on them.
+// ceph starts hosts with nodes of Ceph, and nothing else on them. That is ten daemons,
+// and much for them to do: these tests run one after the other, and before all that
+// are parallel.
 func ceph(t *testing.T, hosts int) *lab.Cluster {
 	t.Helper()
 	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: hosts, Ceph: true})
@@ -32,7 +34,6 @@ func mountCeph(t *testing.T, h *lab.Host) {
 // Writers of images and files outlive the end of a node's programs and of a node;
 // what these have missed they get.
 func TestCephNodesEnd(t *testing.T) {
-	t.Parallel()
 	c := ceph(t, 2)
 	h1, h2, g := c.Host(1), c.Host(2), c.Ceph()
 	mountCeph(t, h1)
@@ -85,7 +86,6 @@ func TestCephNodesEnd(t *testing.T) {
 
 // Users may what they need, and no more.
 func TestCephUsers(t *testing.T) {
-	t.Parallel()
 	c := ceph(t, 1)
 	h := c.Host(1)
 	admin := func(args ...string) {
@@ -133,7 +133,6 @@ func TestCephUsers(t *testing.T) {
 
 // A client that is refused writes no more.
 func TestCephClientIsRefused(t *testing.T) {
-	t.Parallel()
 	c := ceph(t, 1)
 	h := c.Host(1)
 	mountCeph(t, h)
@@ -166,7 +165,6 @@ func TestCephClientIsRefused(t *testing.T) {
 // Nothing is left of a cluster whose hosts wait for nodes that are gone, and this
 // machine's own directories are as before.
 func TestCloseWithHungCeph(t *testing.T) {
-	t.Parallel()
 	before := cephFiles(t)
 	c := ceph(t, 1)
 	h := c.Host(1)

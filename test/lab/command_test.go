@@ -293,8 +293,7 @@ func TestCommandWithGluster(t *testing.T) {
 	c.wantGone(groups)
 }
 
-func TestCommandWithCeph(t *testing.T) {
-	t.Parallel()
+func TestCommandWithCeph(t *testing.T) { // not parallel, as the other tests with Ceph
 	c := newCommand(t)
 	c.run("up", "--hosts", "1", "--servers", "1", "--consul", consultest.Binary(t), "--ceph", "--dvold", buildDvold(t))
 	groups := c.groups()

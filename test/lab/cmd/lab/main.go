@@ -46,7 +46,7 @@ two bricks are there; one that falls silent they notice within 10 s:
     hack/lab exec g1 gluster volume heal gv0 info
 
 Ceph has a pool "rbd" and a file system "cephfs", and the hosts the keys of two users:
-client.dvol uses them, client.dvol-fence undoes fences. It goes on while two nodes
+client.dvol uses them, client.dvol-fencer undoes fences. It goes on while two nodes
 are up:
 
     hack/lab exec c1 ceph status
