@@ -36,54 +36,58 @@ func operations() []operation {
 		return err
 	}
 	return []operation{
-		{"create", func(w *world) {}, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "create", prepare: func(w *world) {}, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Create(ctx, "data", nil)
 		}},
-		{"create with adopt", func(w *world) {
+		{name: "create with adopt", prepare: func(w *world) {
 			w.must(os.MkdirAll(w.adoptable(), 0o755))
 			w.write(w.adoptable(), "f", "precious")
-		}, func(ctx context.Context, m *Manager, _ host.Process) error {
+		}, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Create(ctx, "data", map[string]string{"adopt": "old"})
 		}},
-		{"first mount", made, mount},
-		{"second mount (docker cp)", mounted, mount},
-		{"last unmount", mounted, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "first mount", prepare: made, run: mount},
+		{name: "second mount (docker cp)", prepare: mounted, run: mount},
+		{name: "last unmount", prepare: mounted, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Unmount(ctx, "data", "c1")
 		}},
-		{"first mount, exclusive", ownable, mount},
-		{"last unmount, exclusive", owned, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "first mount, exclusive", prepare: ownable, run: mount},
+		{name: "last unmount, exclusive", prepare: owned, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Unmount(ctx, "data", "c1")
 		}},
-		{"remove", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "first mount, connecting", prepare: ownable, run: mount, connecting: true},
+		{name: "last unmount, connecting", prepare: owned, run: func(ctx context.Context, m *Manager, _ host.Process) error {
+			return m.Unmount(ctx, "data", "c1")
+		}, connecting: true},
+		{name: "remove", prepare: made, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.Remove(ctx, "data", nil)
 		}},
-		{"remove with a stale use", mounted, func(ctx context.Context, m *Manager, engine host.Process) error {
+		{name: "remove with a stale use", prepare: mounted, run: func(ctx context.Context, m *Manager, engine host.Process) error {
 			return m.Remove(ctx, "data", &engine)
 		}},
-		{"set access", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "set access", prepare: made, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.SetAccess(ctx, "data", AccessReadOnly)
 			return err
 		}},
-		{"resize", made, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "resize", prepare: made, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.Resize(ctx, "data", 8<<20)
 			return err
 		}},
-		{"restore", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "restore", prepare: removed, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.Restore(ctx, "data", "")
 			return ignore(err, ErrNotFound) // restored already
 		}},
-		{"purge", removed, func(ctx context.Context, m *Manager, _ host.Process) error {
+		{name: "purge", prepare: removed, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			_, err := m.Purge(ctx, "data")
 			return ignore(err, ErrNotFound) // purged already
 		}},
-		{starting, func(w *world) {
+		{name: starting, prepare: func(w *world) {
 			made(w)
 			w.mount("data", "gone", me(w.t))
 			_, err := w.locks.acquire(w.t.Context(), "data") // for good: from the sweeper
 			w.must(err)
 			w.engineEnds("data")
 			w.halfCreate("half")
-		}, func(ctx context.Context, m *Manager, _ host.Process) error {
+		}, run: func(ctx context.Context, m *Manager, _ host.Process) error {
 			return m.swept(ctx, "half")
 		}},
 	}

@@ -33,9 +33,18 @@ const starting = "start after a crash"
 
 // operation is what a daemon is killed in the middle of.
 type operation struct {
-	name    string
-	prepare func(w *world)                                                   // what is so before
-	run     func(ctx context.Context, m *Manager, engine host.Process) error // in the daemon that is killed
+	name       string
+	prepare    func(w *world)                                                   // what is so before
+	run        func(ctx context.Context, m *Manager, engine host.Process) error // in the daemon that is killed
+	connecting bool                                                             // in a pool whose fencer knows this host by its connections
+}
+
+// world is one for the operation.
+func (op operation) world(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.connecting = op.connecting
+	return w.start()
 }
 
 // swept waits until the sweeper has unmounted everything and undone the create
@@ -91,7 +100,7 @@ func TestCrash(t *testing.T) {
 // stepsOf runs op to the end and returns its steps.
 func stepsOf(t *testing.T, op operation) []string {
 	t.Helper()
-	w := newWorld(t).start()
+	w := op.world(t)
 	op.prepare(w)
 	w.stop()
 	out, err := daemonInChild(w, op, "").Output()
@@ -107,7 +116,7 @@ func stepsOf(t *testing.T, op operation) []string {
 // after a restart, and after a repetition.
 func crash(t *testing.T, op operation, step string) (after, again string) {
 	t.Helper()
-	w := newWorld(t).start()
+	w := op.world(t)
 	op.prepare(w)
 	w.stop()
 	err := daemonInChild(w, op, step).Run()
@@ -152,6 +161,7 @@ func (w *world) whole() {
 		return slices.Equal(w.heldBy("h1"), slices.Sorted(maps.Keys(w.mountsNow())))
 	})
 	data := make(map[string]bool) // of volumes and the trash
+	connections := make(map[string]bool)
 	descriptions := make(map[string]bool)
 	mounts := make(map[string]bool)
 	stored, err := w.coord.List(w.t.Context(), "")
@@ -176,6 +186,9 @@ func (w *world) whole() {
 	}
 	for _, e := range w.mountsNow() {
 		mounts[e.ID] = true
+		if w.connecting {
+			connections[clientFile("h1", e.Handle)] = true
+		}
 		if len(e.Uses) == 0 || !w.mounted(w.target(e.ID)) {
 			w.t.Errorf("journal entry %+v was left over", e)
 		}
@@ -184,6 +197,7 @@ func (w *world) whole() {
 	w.dirHolds("pools/a/descriptions", descriptions)
 	w.dirHolds("pools/a/work", nil)
 	w.dirHolds("run/mnt", mounts)
+	w.dirHolds("clients", connections)
 	if _, err := os.Stat(w.adoptable()); err == nil && w.read(w.adoptable(), "f") != "precious" {
 		w.t.Error("adopted data was changed")
 	}
@@ -309,9 +323,15 @@ func playDaemon(dir, name, last string) error {
 	var armed atomic.Bool // other operations than a start begin when it is over
 	armed.Store(name == starting)
 	var steps []string
+	op := operations()[slices.IndexFunc(operations(), func(op operation) bool { return op.name == name })]
+	a := Pool{Name: "a", Type: "local", Backend: sizer{pool, filepath.Join(dir, "sizes", "a")}, TrashTTL: time.Hour}
+	if op.connecting {
+		c := newConnector(&gate{Backend: a.Backend}, "h1", dir)
+		a.Backend, a.Fencer = c, c
+	}
 	cfg := Config{
 		Host: "h1", StateDir: dir, RunDir: filepath.Join(dir, "run"), DefaultPool: "a",
-		Pools:   []Pool{{Name: "a", Type: "local", Backend: sizer{pool, filepath.Join(dir, "sizes", "a")}, TrashTTL: time.Hour}},
+		Pools:   []Pool{a},
 		CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
 			if !armed.Load() {
@@ -329,7 +349,6 @@ func playDaemon(dir, name, last string) error {
 		return err
 	}
 	armed.Store(true)
-	op := operations()[slices.IndexFunc(operations(), func(op operation) bool { return op.name == name })]
 	if err := op.run(ctx, m, engine); err != nil {
 		return err
 	}

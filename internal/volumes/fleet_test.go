@@ -40,6 +40,8 @@ type node struct {
 	fencer  *fencer   // of its pool a; nil: none
 	terms   Exclusive // of its pool a
 
+	connector *connector // is its pool a, and that one's fencer; nil: none
+
 	mu   sync.Mutex // guards the field below
 	hook func(step string)
 }
@@ -135,6 +137,9 @@ func (n *node) open() error {
 		p := Pool{Name: name, Type: "local", Location: "/" + name, Backend: g, Shared: name == "a", TrashTTL: n.ttl, Exclusive: n.terms}
 		if n.fencer != nil && name == "a" {
 			p.Fencer = n.fencer
+		}
+		if n.connector != nil && name == "a" {
+			p.Backend, p.Fencer = n.connector, n.connector
 		}
 		cfg.Pools = append(cfg.Pools, p)
 	}

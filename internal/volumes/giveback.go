@@ -30,6 +30,11 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 		if outcome, ok := m.guard.Outcome(e.ID); !ok || outcome.Verified == 0 {
 			return fmt.Errorf("it is being cut off from this host: %w", ErrInUse)
 		}
+		e.mounted = mounted
+		m.remember(e)
+		if err := m.disconnect(ctx, e); err != nil {
+			return err
+		}
 	case mounted:
 		var users []string
 		if e.Mount != nil { // takes copies of the mount away, through which more could be written after the sync
@@ -56,6 +61,10 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 	case e.mounted:
 		// Not by us: by the guard, perhaps, which has more to do then.
 		return errors.Join(m.lose(e, "it was unmounted behind dvold's back"), ErrInUse)
+	default:
+		if err := m.disconnect(ctx, e); err != nil {
+			return err
+		}
 	}
 	m.step("unmount: unmounted")
 	if e.Lost == "" && e.Mount != nil {

@@ -27,6 +27,8 @@ type world struct {
 	ttl   time.Duration
 	gates map[string]*gate
 
+	connecting bool // the fencer of pool a knows hosts by their connections
+
 	*Manager
 	coord *embedded.Store
 }
@@ -61,7 +63,12 @@ func (w *world) start() *world {
 	}
 	cfg := Config{Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "a", CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"}}
 	for name, g := range w.gates {
-		cfg.Pools = append(cfg.Pools, Pool{Name: name, Type: "local", Backend: g, TrashTTL: w.ttl})
+		p := Pool{Name: name, Type: "local", Backend: g, TrashTTL: w.ttl}
+		if w.connecting && name == "a" {
+			c := newConnector(g, "h1", w.dir)
+			p.Backend, p.Fencer = c, c
+		}
+		cfg.Pools = append(cfg.Pools, p)
 	}
 	w.Manager, err = Open(ctx, cfg, w.coord, log)
 	if err != nil {

@@ -123,7 +123,7 @@ func (m *Manager) take(ctx context.Context, p *pool, r record, seen time.Time, e
 		return r, err
 	}
 	m.step("mount: guard told")
-	return r, nil
+	return r, m.connect(ctx, p, e)
 }
 
 // confirm makes sure that this host may still have an exclusive volume mounted
@@ -198,6 +198,9 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) e
 	o := backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: e.Exclusive && p.Alone}
 	if own, ok := m.owned(e.Name); ok && e.Exclusive && own.terms.Fence != nil {
 		o.Identity = &own.terms.Fence.Identity
+	}
+	if e.Identity != nil { // also before it is this host's again
+		o.Identity = e.Identity
 	}
 	err := p.do(ctx, func(b backends.Backend) error { return b.Mount(ctx, e.Handle, target, o) })
 	if err != nil {

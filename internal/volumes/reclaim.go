@@ -123,7 +123,7 @@ func (m *Manager) reclaimOne(ctx context.Context, session coordination.Session, 
 		return m.lose(e, "another copy of this host owns it")
 	case !e.mounted:
 		return m.lose(e, "it is not mounted any more")
-	case ok && known.incarnation == o.Incarnation && o.Incarnation == session.Incarnation() && known.terms.Guarded == m.guards(known.terms):
+	case ok && known.incarnation == o.Incarnation && o.Incarnation == session.Incarnation() && known.terms.Guarded == m.guards(known.terms) && e.knownBy(o):
 		return nil
 	}
 	next, err := m.goingOn(ctx, session, o, e)
@@ -182,6 +182,9 @@ func (m *Manager) goingOn(ctx context.Context, session coordination.Session, o o
 	}
 	next.State, next.Problem, next.Incarnation = ownerHeld, "", session.Incarnation()
 	next.Terms.LeaseTTL, next.Terms.Guarded = session.TTL(), m.guards(next.Terms)
+	if f := next.Terms.Fence; f != nil && !e.knownBy(next) { // the records went back in time
+		next.Terms.Fence = &fenceTerms{f.Method, *e.Identity}
+	}
 	return next, nil
 }
 

@@ -36,7 +36,7 @@ func (m *Manager) recover(boot string) error {
 	for i, e := range entries {
 		if last != boot {
 			e = e.keep(func(use) bool { return false }) // no container outlives its kernel
-			e.Mount, e.Lost = nil, ""
+			e.Mount, e.Identity, e.Lost = nil, nil, ""
 		}
 		target := m.target(e.ID)
 		e.mounted = at[target]
@@ -178,14 +178,17 @@ func (m *Manager) reconcileNames(ctx context.Context, names []string) error {
 // reconcileOne has the records say whether this host holds a volume. The caller
 // holds the volume's lock.
 func (m *Manager) reconcileOne(ctx context.Context, name string) error {
-	e, mounted := m.entry(name)
-	mounted = mounted && (e.mounted || len(e.Uses) > 0)
+	e, known := m.entry(name)
+	mounted := known && (e.mounted || len(e.Uses) > 0)
 	if mounted && e.Exclusive {
 		session, err := m.session()
 		if err == nil {
 			err = m.reclaimOne(ctx, session, e)
 		}
 		return err
+	}
+	if known && !mounted && m.connects(e) {
+		return nil // it may be connected still: giveBack lets go of it after that
 	}
 	if !mounted {
 		return m.unhold(ctx, name)

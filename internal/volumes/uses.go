@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/cut"
 	"github.com/dvol/dvold/internal/host"
 )
@@ -26,7 +27,10 @@ type entry struct {
 	Exclusive bool        `json:"exclusive,omitempty"`
 	Epoch     uint64      `json:"epoch,omitempty"` // of this host's ownership
 	Mount     *cut.Volume `json:"mount,omitempty"` // what is mounted, once it is
-	Lost      string      `json:"lost,omitempty"`  // why this host may not use it any more: it is being cut off
+	// Identity is of the connection that it is mounted by, where the pool's fencer
+	// knows this host by one.
+	Identity *backends.Identity `json:"identity,omitempty"`
+	Lost     string             `json:"lost,omitempty"` // why this host may not use it any more: it is being cut off
 
 	mounted bool // as last seen in the mount table
 }

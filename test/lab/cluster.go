@@ -20,6 +20,7 @@ type ClusterOptions struct {
 	Guard   bool   // whether each host runs dvold's guard, if there is a dvold
 	Storage bool   // whether there is a StorageServer, f1, whose files all hosts have at /dfs
 	Gluster bool   // whether there are GlusterFS nodes
+	Ceph    bool   // whether there are nodes of Ceph
 	Beat    string // the binary of the command beat, for the image; there may be none
 	// Configure returns the configuration of dvold on a host of that name. If
 	// it is nil, there is no file.
@@ -33,7 +34,7 @@ type ClusterOptions struct {
 // own: h1 has the address 10.99.0.11, s1 has 10.99.0.21. A directory of all
 // hosts, /shared, stands for a file system that is mounted everywhere. Each
 // host has a Consul agent if there are servers. GlusterFS nodes g1, g2, g3 are at
-// 10.99.0.41 and on.
+// 10.99.0.41 and on, those of Ceph, c1, c2, c3, at 10.99.0.51 and on.
 //
 // Its methods must not be called concurrently, nor with those of its machines;
 // but different machines may be changed at once.
@@ -46,6 +47,7 @@ type Cluster struct {
 	server  *StorageServer // nil if there is none; it is among storage, too
 	storage []*Machine
 	gluster *Gluster // nil if there is none
+	ceph    *Ceph    // nil if there is none
 	names   string   // of the hosts and servers, for /etc/hosts
 }
 
@@ -132,6 +134,9 @@ func (c *Cluster) build(o ClusterOptions) error {
 	if o.Gluster {
 		c.addGluster()
 	}
+	if o.Ceph {
+		c.addCeph()
+	}
 	if err := each(c.Machines(), c.prepare); err != nil {
 		return err
 	}
@@ -142,6 +147,11 @@ func (c *Cluster) build(o ClusterOptions) error {
 	}
 	if o.Gluster {
 		if err := c.prepareGluster(); err != nil {
+			return err
+		}
+	}
+	if o.Ceph {
+		if err := c.prepareCeph(); err != nil {
 			return err
 		}
 	}
@@ -178,7 +188,7 @@ func address(last int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, by
 
 // connect gives a machine a place on the network.
 func (c *Cluster) connect(m *Machine, a netip.Addr, servers []netip.Addr) {
-	storage := GlusterAddresses()
+	storage := append(GlusterAddresses(), CephAddresses()...)
 	for i := range maxStorage { // where storage servers are, if there are any
 		storage = append(storage, address(31+i))
 	}
@@ -224,6 +234,9 @@ func (c *Cluster) Start(ctx context.Context) error {
 	if c.gluster != nil {
 		starts = append(starts, func() error { return c.StartGluster(ctx) })
 	}
+	if c.ceph != nil {
+		starts = append(starts, func() error { return c.StartCeph(ctx) })
+	}
 	for _, h := range c.hosts {
 		starts = append(starts, func() error {
 			if err := h.StartDocker(ctx); err != nil {
@@ -239,7 +252,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 }
 
 // Machines are all machines: first the switch, then the Consul servers, the
-// hosts, the storage servers and the GlusterFS nodes.
+// hosts, the storage servers and the nodes of GlusterFS and of Ceph.
 func (c *Cluster) Machines() []*Machine {
 	var all []*Machine
 	if c.network != nil {
@@ -254,6 +267,11 @@ func (c *Cluster) Machines() []*Machine {
 	all = append(all, c.storage...)
 	if c.gluster != nil {
 		for _, n := range c.gluster.nodes {
+			all = append(all, n.Machine)
+		}
+	}
+	if c.ceph != nil {
+		for _, n := range c.ceph.nodes {
 			all = append(all, n.Machine)
 		}
 	}

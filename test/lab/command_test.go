@@ -293,6 +293,49 @@ func TestCommandWithGluster(t *testing.T) {
 	c.wantGone(groups)
 }
 
+func TestCommandWithCeph(t *testing.T) { // not parallel, as the other tests with Ceph
+	c := newCommand(t)
+	c.run("up", "--hosts", "1", "--servers", "1", "--consul", consultest.Binary(t), "--ceph", "--dvold", buildDvold(t))
+	groups := c.groups()
+	c.run("exec", "h1", "rbd", "--id", lab.CephUser, "create", "--size", "16M", "image")
+	wantDaemons := func(name string, want ...string) {
+		t.Helper()
+		for _, m := range c.status().Machines {
+			if m.Name == name && !slices.Equal(m.Daemons, want) {
+				t.Errorf("on %s run %q, want %q", name, m.Daemons, want)
+			}
+		}
+	}
+	all := []string{"mon", "osd", "mds"}
+	wantDaemons("c2", append(all, "mgr")...)
+	wantDaemons("c3", all...)
+	for _, step := range []struct {
+		order []string
+		want  []string
+	}{
+		{[]string{"ceph", "kill", "c3"}, nil},
+		{[]string{"ceph", "kill", "c3"}, nil},
+		{[]string{"ceph", "start", "c3"}, all},
+		{[]string{"freeze", "c3", "osd"}, all},
+		{[]string{"ceph", "kill", "c3"}, nil},
+		{[]string{"kill", "c3"}, nil},
+		{[]string{"reboot", "c3"}, all},
+	} {
+		c.run(step.order...)
+		wantDaemons("c3", step.want...)
+		if out := c.run("exec", "h1", "rbd", "--id", lab.CephUser, "ls"); out != "image\n" {
+			t.Errorf("%q: h1 sees images %q", step.order, out)
+		}
+	}
+	for _, order := range [][]string{{"ceph", "kill", "h1"}, {"ceph", "start", "c4"}, {"ceph", "stop", "c1"}, {"ceph", "kill"}} {
+		if out, err := c.try(order...); err == nil {
+			t.Errorf("%q: %s", order, out)
+		}
+	}
+	c.run("down")
+	c.wantGone(groups)
+}
+
 func TestDownWithoutSupervisor(t *testing.T) {
 	t.Parallel()
 	c := newCommand(t)

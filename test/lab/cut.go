@@ -15,7 +15,7 @@ type Peer string
 // The kinds.
 const (
 	Consul  Peer = "consul"  // the Consul servers, and the gossip of all agents
-	Storage Peer = "storage" // the storage servers and GlusterFS nodes
+	Storage Peer = "storage" // the storage servers, and the nodes of GlusterFS and Ceph
 	All     Peer = "all"     // whatever is on the network
 )
 

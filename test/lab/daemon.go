@@ -10,7 +10,7 @@ import (
 )
 
 // Daemon is a program that may run on a machine: dockerd, dvold, its guard,
-// Consul, sshfs, sshd, glusterd. Its methods must not be called concurrently.
+// Consul, sshfs, sshd, glusterd, or one of Ceph's. Its methods must not be called concurrently.
 type Daemon struct {
 	name     string
 	m        *Machine
@@ -67,7 +67,7 @@ func (d *Daemon) wait(ctx context.Context) error {
 }
 
 // Name is what the daemon is called: dockerd, dvold, guard, consul, sshfs,
-// sshd or glusterd.
+// sshd, glusterd, mon, osd, mgr or mds.
 func (d *Daemon) Name() string { return d.name }
 
 // Running tells whether the daemon runs or is frozen.

@@ -2,11 +2,9 @@ package lab
 
 import (
 	_ "embed"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 //go:embed gluster-management.bash
@@ -31,13 +29,8 @@ func GlusterAddresses() []netip.Addr {
 // geo-replication away: glusterd would start its Python 20 times before it
 // answers.
 func (m *Machine) hideGluster() error {
-	var mounts strings.Builder
-	hide := func(path string) { fmt.Fprintln(&mounts, m.Path(path), path, "none", "bind") }
-	for _, dir := range []string{"/var/lib/glusterd", "/var/log/glusterfs"} {
-		if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
-			return err
-		}
-		hide(dir)
+	if err := m.hide("/var/lib/glusterd", "/var/log/glusterfs"); err != nil {
+		return err
 	}
 	for _, place := range []string{"/usr/lib*/glusterfs/gsyncd", "/usr/lib/*/glusterfs/gsyncd"} {
 		programs, err := filepath.Glob(place)
@@ -52,10 +45,12 @@ func (m *Machine) hideGluster() error {
 			if err := os.WriteFile(m.Path(program), []byte("#!/nowhere\n"), 0o755); err != nil {
 				return err
 			}
-			hide(program)
+			if err := m.cover(program); err != nil {
+				return err
+			}
 		}
 	}
-	return os.WriteFile(m.Path("mounts"), []byte(mounts.String()), 0o644)
+	return nil
 }
 
 // prepareGluster puts onto the disks of the nodes and of the hosts what they

@@ -5,14 +5,15 @@
 // so that killing its first one ends the rest, and its mounts go with its mount
 // namespace. A [Host] is a machine with a real dockerd and a real dvold; a
 // [Cluster] is hosts and Consul servers on a network that is theirs alone, and
-// if wanted a [StorageServer] whose files they all have mounted, or [Gluster]
-// nodes. A [Disk] is a block device for one host or several. Nothing is left by
+// if wanted a [StorageServer] whose files they all have mounted, or nodes of
+// [Gluster] or [Ceph]. A [Disk] is a block device for one host or several. Nothing is left by
 // Close; if the process that made them dies without, no process and no mount is,
 // and [Clean] removes the rest.
 //
 // It needs root, dockerd, the docker command, bash, iproute2, iptables and a
-// static busybox; [Missing] tells what isn't there. Storage and GlusterFS need
-// more, which [MissingStorage] and [MissingGluster] tell, and a Disk mkfs.ext4.
+// static busybox; [Missing] tells what isn't there. Storage, GlusterFS and
+// Ceph need more, which [MissingStorage], [MissingGluster] and [MissingCeph] tell,
+// and a Disk mkfs.ext4.
 package lab
 
 import (

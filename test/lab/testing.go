@@ -74,6 +74,9 @@ func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 	if o.Gluster {
 		need(t, MissingGluster())
 	}
+	if o.Ceph {
+		need(t, MissingCeph())
+	}
 	if o.Servers > 0 && o.Consul == "" {
 		o.Consul = consultest.Binary(t)
 	}

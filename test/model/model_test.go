@@ -34,6 +34,10 @@ func TestRulesHold(t *testing.T) {
 		"fence, A cuts":                          {fenced(), func(w *World, r *Rules) { w.Policy, w.MountWrites, w.Faults = standing.Cut, true, 1 }},
 		"fence, A is paused":                     {fenced(), func(w *World, r *Rules) { w.Pauses, w.MountWrites, w.Epochs = true, true, 2 }},
 		"fence of one client":                    {fenced(), func(w *World, r *Rules) { w.Address, w.Faults = false, 1 }},
+		"fence of a client that connects first":  {fenced(), func(w *World, r *Rules) { w.Address, w.Connect, w.Epochs = false, true, 2 }},
+		"fence of one that connects, and pauses": {fenced(), func(w *World, r *Rules) {
+			w.Address, w.Connect, w.Pauses, w.MountWrites, w.Epochs, w.Faults = false, true, true, true, 2, 1
+		}},
 		"fence, A comes back twice":              {fenced(), func(w *World, r *Rules) { w.Stays, w.Faults = 3, 1 }},
 		"fence, two takers":                      {fenced(), func(w *World, r *Rules) { w.Takers, w.Epochs = 2, 2 }},
 		"fence, takers without a session":        {fenced(), func(w *World, r *Rules) { w.Takers, w.Stall, w.Epochs, w.Faults = 2, true, 2, 1 }},

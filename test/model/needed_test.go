@@ -25,7 +25,13 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"The guard: there is none":                         {leased(), TwoWriters, func(w *World, r *Rules) { r.Guarded = false }},
 		"Cut: no sync, and what is dirty is written later": {leased(), TwoWriters, func(w *World, r *Rules) { r.Synced = false }},
 		"A mount: answered without a look at the lease":    {leased(), TwoWriters, func(w *World, r *Rules) { r.Checked = false }},
-		"release: made before nothing is left":             {leased(), TwoWriters, func(w *World, r *Rules) { r.ReleasedIsGone = false }},
+		"A mount: before the record names its client": {fenced(), TwoWriters, func(w *World, r *Rules) {
+			w.Address, w.Connect, r.NamedFirst = false, true, false
+		}},
+		"A mount: its client is written over whatever is in the record": {fenced(), TwoWriters, func(w *World, r *Rules) {
+			w.Address, w.Connect, r.NamedInOrder = false, true, false
+		}},
+		"release: made before nothing is left": {leased(), TwoWriters, func(w *World, r *Rules) { r.ReleasedIsGone = false }},
 		"re-adopt: under the terms of an earlier configuration": {leased(), TwoWriters, func(w *World, r *Rules) {
 			w.LongerTTL, r.TermsKept = 1, false
 		}},

@@ -11,6 +11,8 @@ type Rules struct {
 	Guarded        bool    // where the terms say "guarded" there is a guard
 	Synced         bool    // a cut is verified only when nothing is left to be written
 	Checked        bool    // a mount is answered only if lease and incarnation are still good
+	NamedFirst     bool    // a volume is mounted only once the record names the client, if that is known only then
+	NamedInOrder   bool    // which is written over the version that was read
 	ReleasedIsGone bool    // a release is made only when nothing is left to be written
 
 	// A taker's wait ("Slow, by lease").
@@ -51,7 +53,7 @@ const (
 // AllRules returns the rules with none taken out.
 func AllRules() Rules {
 	return Rules{
-		FromSending: true, NeverRevived: true, OwnSession: true, Confirm: Always, Guarded: true, Synced: true, Checked: true, ReleasedIsGone: true,
+		FromSending: true, NeverRevived: true, OwnSession: true, Confirm: Always, Guarded: true, Synced: true, Checked: true, NamedFirst: true, NamedInOrder: true, ReleasedIsGone: true,
 		WaitTTL: true, WaitF: true, WaitDrift: true, WaitFromAnswer: true, KeyUnchanged: true, IntendsFirst: true, TermsAccept: true,
 		Intended: true, Recorded: true, Proven: true, Covered: true, NoProof: true, TermsKept: true, IdentityKept: true, ProvesItself: true,
 		FenceWorks: true, CleanFirst: true, UndoesEarlier: true, UnfencedFirst: true,

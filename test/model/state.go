@@ -37,7 +37,7 @@ type record struct {
 	host     host
 	stay     uint8 // the owner's incarnation, if that is A; also identity and long
 	epoch    uint8
-	identity uint8 // what a fence is to cut off
+	identity uint8 // what a fence is to cut off; 0: nothing yet
 	long     bool  // the terms say that the TTL is the longer one
 	taker    host  // of fencing
 	gone     bool  // the taker's session is over
@@ -126,11 +126,13 @@ const (
 type stage uint8
 
 const (
-	idle     stage = iota
-	acquired       // the record says so
-	told           // the guard knows
-	mounting       // it is mounted
-	serving        // the engine was answered
+	idle      stage = iota
+	acquired        // the record says so
+	told            // the guard knows
+	connected       // the storage knows it by a client, if it does only then
+	named           // and the record says by which
+	mounting        // it is mounted
+	serving         // the engine was answered
 )
 
 // taker is B or C.
@@ -159,10 +161,10 @@ const (
 // begin is the state in which A has just acquired the volume.
 func (w *World) begin() state {
 	return state{
-		record:    record{state: held, host: hostA, stay: 1, epoch: 1, identity: w.identity(1)},
+		record:    record{state: held, host: hostA, stay: 1, epoch: 1, identity: w.atFirst(1)},
 		session:   session{live: true},
 		elsewhere: w.Elsewhere,
-		a:         owner{stay: 1, joined: true, lease: w.TTL, stage: acquired, under: 1, epoch: 1, identity: w.identity(1)},
+		a:         owner{stay: 1, joined: true, lease: w.TTL, stage: acquired, under: 1, epoch: 1, identity: w.atFirst(1)},
 		faults:    w.Faults,
 	}
 }

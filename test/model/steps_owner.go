@@ -160,11 +160,18 @@ func (m *model) mount(s state) {
 		}
 		m.reach(by(hostA, "tells the guard"), t)
 	case told:
-		t.a.stage, t.a.mounted = mounting, true
-		if m.MountWrites && !t.storage.fenced(a.identity) {
-			t.land(hostA, a.epoch)
+		if m.Connect {
+			m.connects(s)
+		} else {
+			m.mounts(s)
 		}
-		m.reach(by(hostA, "mounts"), t)
+	case connected:
+		m.names(s, current)
+		if !m.NamedFirst {
+			m.mounts(s)
+		}
+	case named:
+		m.mounts(s)
 	case mounting:
 		if v := m.standing(&a); !m.Checked || current && v.MayMount(now) == nil {
 			t.a.stage, t.a.writing = serving, true
@@ -174,6 +181,44 @@ func (m *model) mount(s state) {
 		t.a.stage, t.a.mounted, t.a.phase = idle, false, unknown
 		m.reach(by(hostA, "undoes the mount"), t)
 	}
+}
+
+// connects has the storage know A by a client: by the one that is there already,
+// or another.
+func (m *model) connects(s state) {
+	for _, identity := range []uint8{s.a.identity, m.identity(s.a.stay)} {
+		if t := s; identity != 0 && !s.storage.fenced(identity) {
+			t.a.stage, t.a.identity = connected, identity
+			m.reach(by(hostA, "connects"), t)
+		}
+	}
+	s.a.stage, s.a.phase = idle, unknown
+	m.reach(by(hostA, "does not connect"), s)
+}
+
+// names writes the client into the record, if A is the owner still.
+func (m *model) names(s state, current bool) {
+	t, a := s, s.a
+	t.a.stage = named
+	switch {
+	case !m.NamedInOrder:
+		t.record = record{state: held, host: hostA, stay: a.under, epoch: a.epoch, identity: a.identity}
+		m.reach(by(hostA, "writes down its client"), t)
+	case current && s.owns() && s.mayCommit():
+		t.record.identity = a.identity
+		m.reach(by(hostA, "writes down its client"), t)
+	}
+	s.a.stage, s.a.phase = idle, unknown
+	m.reach(by(hostA, "disconnects"), s)
+}
+
+// mounts is the mount itself.
+func (m *model) mounts(s state) {
+	s.a.stage, s.a.mounted = mounting, true
+	if m.MountWrites && !s.storage.fenced(s.a.identity) {
+		s.land(hostA, s.a.epoch)
+	}
+	m.reach(by(hostA, "mounts"), s)
 }
 
 // use takes the steps of a volume in use, and of a release ("release").

@@ -87,7 +87,7 @@ func (m *model) goesOn(s state) {
 // acquire makes A the next owner ("acquire", "own").
 func (m *model) acquire(s state, what string) {
 	a := &s.a
-	s.record = record{state: held, host: hostA, stay: a.stay, epoch: s.record.epoch + 1, identity: m.identity(a.stay), long: m.ttl(a.stay) > m.TTL}
+	s.record = record{state: held, host: hostA, stay: a.stay, epoch: s.record.epoch + 1, identity: m.atFirst(a.stay), long: m.ttl(a.stay) > m.TTL}
 	a.mount(s.record)
 	m.owned(&s, s.record.identity)
 	m.reach(by(hostA, what), s)

@@ -163,9 +163,12 @@ func (m *model) prepares(s state, i int, me host) {
 func (m *model) fence(s *state, i int) {
 	if m.FenceWorks {
 		stay := s.takers[i].stay
-		s.storage.fences[stay] = m.identity(stay)
+		identity := m.identity(stay)
 		if s.record.host == hostA {
-			s.storage.fences[stay] = s.record.identity
+			identity = s.record.identity
+		}
+		if identity != 0 {
+			s.storage.fences[stay] = identity
 		}
 	}
 }

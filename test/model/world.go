@@ -17,6 +17,7 @@ type World struct {
 	Policy  standing.Policy // A's terms
 	Fence   bool            // the pool can fence; if not, takers wait for the lease
 	Address bool            // a fence cuts off an address, which A has in all its stays, and not one client
+	Connect bool            // of which A and the record know only once A is connected
 	Takers  int             // 1 is B, 2 are B and C
 	Epochs  uint8           // owners in all
 
@@ -48,6 +49,14 @@ func (w *World) identity(stay uint8) uint8 {
 		return 1
 	}
 	return stay
+}
+
+// atFirst is what of it is known when A becomes the owner.
+func (w *World) atFirst(stay uint8) uint8 {
+	if w.Connect {
+		return 0
+	}
+	return w.identity(stay)
 }
 
 // ttl is what A's session has in a stay.

@@ -25,6 +25,7 @@ Consul agent, on a network of their own:
     s1 s2 s3    10.99.0.21 and on: Consul servers
     f1          10.99.0.31: a storage server, with "up --storage"
     g1 g2 g3    10.99.0.41 and on: GlusterFS nodes, with "up --gluster"
+    c1 c2 c3    10.99.0.51 and on: Ceph nodes, with "up --ceph"
     /shared     one directory in all of them, as if a file system were mounted
     /dfs        the files of f1, mounted by sshfs on each host
 
@@ -43,6 +44,15 @@ two bricks are there; one that falls silent they notice within 10 s:
     hack/lab gluster kill g3
     hack/lab gluster start g3
     hack/lab exec g1 gluster volume heal gv0 info
+
+Ceph has a pool "rbd" and a file system "cephfs", and the hosts the keys of two users:
+client.dvol uses them, client.dvol-fencer undoes fences. It goes on while two nodes
+are up:
+
+    hack/lab exec c1 ceph status
+    hack/lab exec h1 rbd --id dvol ls
+    hack/lab ceph kill c3
+    hack/lab ceph start c3
 
 With "up --guard" each host runs dvold's guard. Where it has a host reboot, the
 host goes down and stays so until "reboot".
@@ -92,7 +102,7 @@ func rootCommand() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(upCommand(&dir), superviseCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), cutCommand(&dir),
-		glusterCommand(&dir),
+		glusterCommand(&dir), cephCommand(&dir),
 		daemonCommand(&dir, "freeze", "Stop all processes of a machine, containers included, or one of its daemons"),
 		daemonCommand(&dir, "thaw", "Let a frozen machine, or a frozen daemon, go on"))
 	for _, act := range []struct{ name, short string }{
@@ -112,7 +122,7 @@ func rootCommand() *cobra.Command {
 // daemonCommand is a command for a machine or one of its daemons.
 func daemonCommand(dir *string, act, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:   act + " MACHINE [dvold|guard|dockerd|consul|sshfs|sshd|glusterd|all]",
+		Use:   act + " MACHINE [dvold|guard|dockerd|consul|sshfs|sshd|glusterd|mon|osd|mgr|mds|all]",
 		Short: short,
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -124,7 +134,7 @@ func daemonCommand(dir *string, act, short string) *cobra.Command {
 func cutCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cut MACHINE [consul|storage|all]",
-		Short: "Drop all packets between a machine and the Consul servers, the storage and GlusterFS servers or everybody (the default)",
+		Short: "Drop all packets between a machine and the Consul servers, the storage servers, all kinds of them, or everybody (the default)",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return order(c, *dir, append([]string{"cut"}, append(args, string(lab.All))[:2]...)...)

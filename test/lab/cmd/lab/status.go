@@ -46,6 +46,11 @@ func (s *supervisor) status(ctx context.Context) status {
 			now.Machines = append(now.Machines, m)
 		}
 	}
+	if ceph := s.cluster.Ceph(); ceph != nil {
+		for _, n := range ceph.Nodes() {
+			now.Machines = append(now.Machines, describe(n.Machine))
+		}
+	}
 	return now
 }
 

@@ -162,6 +162,9 @@ func (s *supervisor) act(r *http.Request) (string, error) {
 	if act == "gluster" {
 		return s.actOnGluster(ctx, name, what)
 	}
+	if act == "ceph" {
+		return s.actOnCeph(ctx, name, what)
+	}
 	switch act {
 	case "cut":
 		return fmt.Sprintf("%s is cut off from %s", name, what), m.Cut(ctx, lab.Peer(what))
@@ -233,6 +236,9 @@ func (s *supervisor) find(ctx context.Context, name string) (*lab.Machine, func(
 	}
 	if n := s.glusterNode(name); n != nil {
 		return n.Machine, func() error { return s.cluster.Gluster().Start(ctx, n) }
+	}
+	if n := s.cephNode(name); n != nil {
+		return n.Machine, func() error { return s.cluster.Ceph().Start(ctx, n) }
 	}
 	return nil, nil
 }

@@ -25,6 +25,7 @@ func clusterFlags(c *cobra.Command, o *lab.ClusterOptions) {
 	c.Flags().BoolVar(&o.Guard, "guard", false, "run dvold's guard on each host")
 	c.Flags().BoolVar(&o.Storage, "storage", false, "have a storage server, f1, whose files are mounted at /dfs on each host")
 	c.Flags().BoolVar(&o.Gluster, "gluster", false, "have three GlusterFS nodes, g1 to g3, and a pool in a replica on them")
+	c.Flags().BoolVar(&o.Ceph, "ceph", false, "have three nodes of Ceph, c1 to c3, with a pool for images and a file system")
 	c.Flags().StringVar(&o.Dvold, "dvold", "", "the dvold `binary`")
 	c.Flags().StringVar(&o.Consul, "consul", "", "the consul `binary`")
 	for _, ours := range []string{"dvold", "consul"} { // hack/lab sets them
@@ -54,6 +55,9 @@ func up(ctx context.Context, w io.Writer, dir string, o lab.ClusterOptions) erro
 	if missing := lab.MissingGluster(); o.Gluster && missing != "" {
 		return fmt.Errorf("the lab can't have GlusterFS here: %s", missing)
 	}
+	if missing := lab.MissingCeph(); o.Ceph && missing != "" {
+		return fmt.Errorf("the lab can't have Ceph here: %s", missing)
+	}
 	if _, err := call(ctx, dir, "status"); err == nil {
 		_, err := fmt.Fprintf(w, "the lab in %s is up\n", dir)
 		return err
@@ -79,7 +83,8 @@ func up(ctx context.Context, w io.Writer, dir string, o lab.ClusterOptions) erro
 	defer said.Close()
 	supervisor := exec.Command("/proc/self/exe", "supervise", "--dir", dir, "--hosts", fmt.Sprint(o.Hosts),
 		"--servers", fmt.Sprint(o.Servers), "--dvold", o.Dvold, "--consul", o.Consul,
-		fmt.Sprintf("--guard=%t", o.Guard), fmt.Sprintf("--storage=%t", o.Storage), fmt.Sprintf("--gluster=%t", o.Gluster))
+		fmt.Sprintf("--guard=%t", o.Guard), fmt.Sprintf("--storage=%t", o.Storage), fmt.Sprintf("--gluster=%t", o.Gluster),
+		fmt.Sprintf("--ceph=%t", o.Ceph))
 	supervisor.Dir = "/" // or else it keeps ours in use
 	supervisor.Stdout, supervisor.Stderr = said, said
 	supervisor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
