@@ -3,9 +3,12 @@
 package ceph
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -93,18 +96,24 @@ func blocklisted(conn *rados.Conn, a Address) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var all []struct {
-		Addr string `json:"addr"`
-	}
-	if err := json.Unmarshal(text, &all); err != nil {
-		return false, fmt.Errorf("read the cluster's blocklist: %w", err)
-	}
-	for _, entry := range all {
-		if entry.Addr == string(a) {
-			return true, nil
+	// Two lists follow each other: clients, and ranges of addresses.
+	for lists := json.NewDecoder(bytes.NewReader(text)); ; {
+		var list []struct {
+			Addr string `json:"addr"`
+		}
+		err := lists.Decode(&list)
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read the cluster's blocklist: %w", err)
+		}
+		for _, entry := range list {
+			if entry.Addr == string(a) {
+				return true, nil
+			}
 		}
 	}
-	return false, nil
 }
 
 // Monitor gives the monitors a command, and returns the answer.

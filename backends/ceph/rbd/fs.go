@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,10 +26,10 @@ import (
 type superblock struct {
 	kind   string // ext4 or xfs; empty if it is neither
 	uuid   string
-	size   int64 // bytes
-	block  int64 // of how many each
-	dirty  bool  // of ext4: there is a journal to be replayed
-	inodes uint32
+	size   int64  // bytes
+	block  int64  // of how many each
+	dirty  bool   // of ext4: there is a journal to be replayed
+	inodes uint32 // of xfs: how many percent they may take up
 }
 
 // headSize is how much of a device tells what is on it.
@@ -152,6 +153,9 @@ func grow(b block, dir *os.File) error {
 			blocks  uint64
 			percent uint32
 		}{blocks, s.inodes}))
+	}
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: dvold needs CAP_SYS_RESOURCE for that, and the file system must have no errors (dmesg)", err)
 	}
 	if err != nil {
 		return fmt.Errorf("grow %s on %s: %w", s.kind, b.path, err)

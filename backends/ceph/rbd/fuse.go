@@ -64,7 +64,7 @@ func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mappi
 	if readOnly {
 		mode = os.O_RDONLY
 	}
-	file, err := within(ctx, func() (*os.File, error) { return os.OpenFile(f.file(i), mode, 0) })
+	file, err := openWithin(ctx, f.file(i), mode)
 	if err != nil {
 		return nil, fmt.Errorf("rbd-fuse: %w", err)
 	}
@@ -87,7 +87,7 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 		"-o", "attr_timeout=0", // an image may become larger
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
-		argv = append(argv, "--namespace", f.config.Namespace)
+		argv = append(argv, "--namespace="+f.config.Namespace)
 	}
 	p, err := spawn(append(argv, f.point(i)))
 	if err != nil {
@@ -128,7 +128,10 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 		return err
 	}
 	if b != nil {
-		if err := detachLoop(ctx, *b, f.file(i)); err != nil {
+		lost := func(err error) {
+			f.log.Warn("what was written last did not reach the image", "image", i.name, "err", err)
+		}
+		if err := detachLoop(ctx, *b, f.file(i), lost); err != nil {
 			return err
 		}
 	}
@@ -136,7 +139,7 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 	if err != nil {
 		return err
 	}
-	if err := host.Unmount(f.point(i)); err != nil {
+	if err := unmountSoon(ctx, f.point(i)); err != nil {
 		return err
 	}
 	for _, p := range running {
@@ -152,6 +155,38 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 		}
 	}
 	return host.RemoveMountpoint(f.point(i))
+}
+
+// unmountSoon is Unmount of what only this process uses, which may be about to let go.
+func unmountSoon(ctx context.Context, point string) error {
+	limit := time.Now().Add(endTime)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := host.Unmount(point)
+		if !errors.Is(err, host.ErrBusy) || time.Now().After(limit) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	}
+}
+
+// openWithin opens a file, which may hang, and leaves that behind when ctx ends: then
+// it is closed as soon as it is open.
+func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
+	opened := make(chan *os.File, 1)
+	file, err := within(ctx, func() (*os.File, error) {
+		f, err := os.OpenFile(path, mode, 0)
+		opened <- f
+		return f, err
+	})
+	if err != nil {
+		go func() { (<-opened).Close() }() // of nil that is an error, and nothing else
+		return nil, err
+	}
+	return file, nil
 }
 
 // refresh asks for the size of the file, which the kernel may have known from before.

@@ -225,11 +225,10 @@ func (k *krbd) detach(ctx context.Context, i image) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
-	f.Close()
-	if err != nil {
-		return fmt.Errorf("write to image: %w", err)
+	if err := f.Sync(); err != nil { // its client was fenced
+		k.log.Warn("what was written last did not reach the image", "image", i.name, "err", err)
 	}
+	f.Close()
 	file := kernelMapper + "/remove_single_major"
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		file = kernelMapper + "/remove"

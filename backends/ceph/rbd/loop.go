@@ -71,9 +71,10 @@ func attachLoop(file *os.File, readOnly bool) (block, error) {
 	}
 }
 
-// detachLoop has a loop device show nothing any more. It returns ErrInUse while a file
-// system of it is mounted.
-func detachLoop(ctx context.Context, b block, file string) error {
+// detachLoop has a loop device show nothing any more, once all that was written is in
+// the file, as far as that can still be: what can't, because its client was fenced or has
+// died, lost says. It returns ErrInUse while a file system of it is mounted.
+func detachLoop(ctx context.Context, b block, file string, lost func(error)) error {
 	device, err := b.claim(os.O_RDWR)
 	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
 		device, err = b.claim(os.O_RDONLY)
@@ -82,8 +83,7 @@ func detachLoop(ctx context.Context, b block, file string) error {
 		return err
 	}
 	if err := device.Sync(); err != nil {
-		device.Close()
-		return fmt.Errorf("write to image: %w", err)
+		lost(err)
 	}
 	// It is told from another's that took its number meanwhile: nobody can, while it is claimed.
 	now, err := loopOf(file)

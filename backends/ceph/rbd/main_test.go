@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -225,6 +226,27 @@ func (p *pool) mapped() (all []string) {
 	for _, f := range loopFiles(p.t) {
 		if strings.HasPrefix(f.shows, p.run+"/") {
 			all = append(all, f.device)
+		}
+	}
+	return all
+}
+
+// clients are the processes of rbd-fuse that the pool has.
+func (p *pool) clients() (all []int) {
+	p.t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && args[0] == "rbd-fuse" && strings.HasPrefix(args[len(args)-1], p.run+"/") {
+			all = append(all, pid)
 		}
 	}
 	return all

@@ -161,8 +161,8 @@ func (p *Pool) show(ctx context.Context, i image, m *mapping, target string, rea
 			defer dir.Close()
 		}
 		if !readOnly {
-			if err := grow(m.block, root); err != nil {
-				return err
+			if err := grow(m.block, root); err != nil { // there is less room then, and no more to it
+				p.log.Warn("a file system does not take up its image", "image", p.config.within(i.name), "err", err)
 			}
 		}
 		return host.BindMount(dir, target, readOnly)
