@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ceph/go-ceph/rados"
+	"github.com/ceph/go-ceph/rbd"
+
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
 )
@@ -24,10 +27,10 @@ func (p *Pool) connect(ctx context.Context, i image, earlier ceph.Address) (*map
 	defer cancel()
 	m, a, err := p.standing(ctx, i)
 	if err == nil && m == nil {
-		m, a, err = p.mapAnew(ctx, i, earlier)
+		return p.mapAnew(ctx, i, earlier)
 	}
 	if err == nil && earlier != "" && earlier != a {
-		err = p.fencer.Blocklist(ctx, earlier)
+		err = p.refuse(ctx, i, earlier)
 	}
 	return m, a, err
 }
@@ -65,11 +68,14 @@ func (p *Pool) standing(ctx context.Context, i image) (*mapping, ceph.Address, e
 // mapAnew maps an image that is not mapped, once no other client has it.
 func (p *Pool) mapAnew(ctx context.Context, i image, earlier ceph.Address) (*mapping, ceph.Address, error) {
 	if earlier != "" {
-		if err := p.fencer.Blocklist(ctx, earlier); err != nil {
+		if err := p.refuse(ctx, i, earlier); err != nil {
 			return nil, "", err
 		}
 	}
 	if err := p.awaitNobody(ctx, i); err != nil {
+		return nil, "", err
+	}
+	if err := p.unlock(ctx, i); err != nil {
 		return nil, "", err
 	}
 	begin := time.Now()
@@ -109,6 +115,29 @@ func (p *Pool) awaitNobody(ctx context.Context, i image) error {
 		case <-time.After(watchPause):
 		}
 	}
+}
+
+// unlock takes the lock of an image away from a client that has it still though it does not watch the
+// image: it has died, or was cut off. Who writes next would do the same, and rbd-fuse
+// has been seen to fail its first write by that.
+func (p *Pool) unlock(ctx context.Context, i image) error {
+	owners, err := value(ctx, p, func(pool *rados.IOContext) (all []ceph.Address, err error) {
+		err = p.reading(pool, i, func(img *rbd.Image) error {
+			all, err = lockers(img)
+			return err
+		})
+		return all, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range owners {
+		p.log.Warn("a client that has ended has the lock of an image, which is taken away from it", "image", p.config.within(i.name), "client", a)
+		if err := p.refuse(ctx, i, a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // client returns the address of a mapping's client, or an error if the cluster does

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -181,6 +182,15 @@ func (p *Pool) fence(ctx context.Context, handle string, a ceph.Address) error {
 	if err != nil {
 		return err
 	}
+	err = p.refuse(ctx, i, a)
+	if errors.Is(err, backends.ErrNotFound) { // it was removed meanwhile
+		return nil
+	}
+	return err
+}
+
+// refuse has the cluster refuse a client, and takes the lock of an image away from it.
+func (p *Pool) refuse(ctx context.Context, i image, a ceph.Address) error {
 	if err := p.fencer.Blocklist(ctx, a); err != nil {
 		return err
 	}
@@ -190,22 +200,31 @@ func (p *Pool) fence(ctx context.Context, handle string, a ceph.Address) error {
 		}
 	}
 	// Else whoever writes next would do it, and put the client on the blocklist anew, for an hour.
-	err = p.with(ctx, func(pool *rados.IOContext) error {
+	return p.with(ctx, func(pool *rados.IOContext) error {
 		return p.writing(pool, i, func(img *rbd.Image) error { return breakLock(img, a) })
 	})
-	if errors.Is(err, backends.ErrNotFound) { // it was removed meanwhile
-		return nil
+}
+
+// lockers are the clients that have a lock of an image.
+func lockers(img *rbd.Image) (all []ceph.Address, err error) {
+	_, found, err := img.ListLockers()
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look who has the lock: %w", err)
 	}
-	return err
+	for _, l := range found {
+		all = append(all, ceph.Address(l.Addr))
+	}
+	return all, nil
 }
 
 // breakLock takes the lock of an image away from a client, and from no other.
 func breakLock(img *rbd.Image, a ceph.Address) error {
-	owners, err := img.LockGetOwners()
-	if isNotFound(err) {
-		return nil
+	all, err := lockers(img)
+	if err != nil || !slices.Contains(all, a) {
+		return err
 	}
-	if err != nil {
+	owners, err := img.LockGetOwners()
+	if err != nil && !isNotFound(err) {
 		return fmt.Errorf("look who has the lock: %w", err)
 	}
 	for _, o := range owners {

@@ -70,6 +70,15 @@ func TestFence(t *testing.T) {
 	old.write(other, "kept")
 	old.want(other, "kept")
 
+	// What waits for the cluster to take what it wrote learns that it won't.
+	for end := time.Now().Add(30 * time.Second); len(old.clients()) > 1; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the client that was fenced goes on")
+		}
+	}
+	old.unmount(taken, target)
+	old.want(other, "kept")
+
 	listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")
 	if a := identity.Facts["address"]; !strings.Contains(listed, a) || strings.Contains(listed, newIdentity.Facts["address"]) {
 		t.Errorf("got blocklist %q, want %s and not %s", listed, a, newIdentity.Facts["address"])

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
-	"github.com/dvol/dvold/backends/ceph"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -81,9 +80,7 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 	argv := append([]string{fuseProgram}, f.config.Cluster.Arguments()...)
 	argv = append(argv,
 		"--log-file=", "--admin-socket=", // it would leave them behind
-		"--rbd-cache=false", // what is written is with the cluster before anything else is
-		// Whoever breaks its lock does so after a fence, which must not end sooner by that.
-		fmt.Sprintf("--rbd-blocklist-expire-seconds=%d", int64(ceph.Forever/time.Second)),
+		"--rbd-cache=false",    // what is written is with the cluster before anything else is
 		"-o", "attr_timeout=0", // an image may become larger
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
@@ -187,6 +184,21 @@ func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// abandon ends rbd-fuse, which does not give up by itself when it is fenced: it tries to
+// get the lock back for ever, and who has written waits.
+func (f *fuseMapper) abandon(i image) error {
+	running, err := processesOf(fuseProgram, f.point(i))
+	if err != nil {
+		return err
+	}
+	for _, p := range running {
+		if err := kill(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refresh asks for the size of the file, which the kernel may have known from before.

@@ -257,6 +257,10 @@ func (k *krbd) refresh(i image, _ *mapping) error {
 	return os.WriteFile(filepath.Join(devices, number, "refresh"), []byte("1"), 0o200)
 }
 
+// abandon has nothing to do: the kernel says of all that is asked of a client which was
+// fenced that it failed.
+func (k *krbd) abandon(image) error { return nil }
+
 // peers are the monitors: the addresses of the others are in the cluster's map.
 func (k *krbd) peers(context.Context, image) ([]netip.Addr, error) {
 	var all []netip.Addr

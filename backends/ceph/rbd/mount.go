@@ -53,7 +53,7 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 		if err := p.checkMounted(ctx, i, mounted, o); err != nil {
 			return err
 		}
-		p.seen.mounted(i, target, o.ReadOnly)
+		p.seen.mounted(i, target, o)
 		return nil
 	}
 	p.wanted(i)
@@ -67,7 +67,7 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 		}
 		return err
 	}
-	p.seen.mounted(i, target, o.ReadOnly)
+	p.seen.mounted(i, target, o)
 	return nil
 }
 

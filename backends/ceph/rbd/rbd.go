@@ -46,7 +46,7 @@ var (
 // tendInterval is how soon a mapping that is left over is taken away, and a file
 // system fills an image that was made larger. endTime is how long what ends may take.
 const (
-	tendInterval = 2 * time.Second
+	tendInterval = 5 * time.Second
 	endTime      = 5 * time.Second
 )
 

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph"
 )
 
 // seen is what this process knows of images that it has mounted, to see to them: it
@@ -15,19 +18,26 @@ import (
 type seen struct {
 	mu       sync.Mutex // guards the fields below
 	writable map[image][]string
+	clients  map[image]ceph.Address // of those that are fenced by it
 	left     map[image]bool
 }
 
 // mounted says that a volume was mounted.
-func (s *seen) mounted(i image, target string, readOnly bool) {
+func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.left, i)
-	if readOnly || slices.Contains(s.writable[i], target) {
+	if o.ReadOnly {
 		return
 	}
 	if s.writable == nil {
-		s.writable = make(map[image][]string)
+		s.writable, s.clients = make(map[image][]string), make(map[image]ceph.Address)
+	}
+	if o.Identity != nil {
+		s.clients[i] = ceph.Address(o.Identity.Facts[factAddress])
+	}
+	if slices.Contains(s.writable[i], target) {
+		return
 	}
 	s.writable[i] = append(s.writable[i], target)
 }
@@ -39,6 +49,7 @@ func (s *seen) unmounted(i image, target string) {
 	rest := slices.DeleteFunc(s.writable[i], func(t string) bool { return t == target })
 	if len(rest) == 0 {
 		delete(s.writable, i)
+		delete(s.clients, i)
 		return
 	}
 	s.writable[i] = rest
@@ -82,14 +93,15 @@ func (s *seen) all() (all []image) {
 	return all
 }
 
-// targetOf is where an image is mounted to be written to, or empty.
-func (s *seen) targetOf(i image) string {
+// of is where an image is mounted to be written to, and by which client; empty if
+// that is not known.
+func (s *seen) of(i image) (target string, client ceph.Address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.writable[i]) == 0 {
-		return ""
+		return "", ""
 	}
-	return s.writable[i][0]
+	return s.writable[i][0], s.clients[i]
 }
 
 // tend sees to images from time to time, each by itself: one may hang.
@@ -117,7 +129,7 @@ func (p *Pool) tend(ctx context.Context) {
 	}
 }
 
-// tendOne takes away a mapping that is left over, and has a file system take up an
+// tendOne takes away a mapping that is left over, ends one that was fenced, and has a file system take up an
 // image that was made larger, on whatever host.
 func (p *Pool) tendOne(ctx context.Context, i image) error {
 	if p.seen.isOver(i) {
@@ -136,11 +148,32 @@ func (p *Pool) tendOne(ctx context.Context, i image) error {
 		}
 		return err
 	}
-	target := p.seen.targetOf(i)
+	target, client := p.seen.of(i)
 	if target == "" {
 		return nil
 	}
+	fenced, err := p.isFenced(ctx, i, client)
+	if err != nil {
+		return err
+	}
+	if fenced {
+		p.log.Error("this host was fenced from an image: its containers must be stopped", "image", p.config.within(i.name), "client", client)
+		return p.mapper.abandon(i)
+	}
 	return p.growMounted(ctx, i, target)
+}
+
+// isFenced tells whether the cluster refuses a client. It asks for that only if the
+// image is not watched by it.
+func (p *Pool) isFenced(ctx context.Context, i image, client ceph.Address) (bool, error) {
+	if client == "" {
+		return false, nil
+	}
+	all, err := p.watchers(ctx, i)
+	if err != nil || slices.Contains(all, client) {
+		return false, err
+	}
+	return p.cluster.Blocklisted(ctx, client)
 }
 
 // growMounted has the file system that is mounted at target take up its image.
