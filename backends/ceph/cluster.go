@@ -193,8 +193,12 @@ func (conn *connection) endUnused() {
 
 // connect makes a connection.
 func (c *Cluster) connect() (*rados.Conn, error) {
-	if _, err := os.Stat(c.config.KeyringPath()); err != nil {
+	keyring, err := os.ReadFile(c.config.KeyringPath())
+	if err != nil {
 		return nil, fmt.Errorf("keyring of Ceph user client.%s: %w: %w", c.config.User, err, backends.ErrUnavailable)
+	}
+	if user := "[client." + c.config.User + "]"; !strings.Contains(string(keyring), user) {
+		return nil, fmt.Errorf("%s has no key for client.%s, whose begins with %s: %w", c.config.KeyringPath(), c.config.User, user, backends.ErrUnavailable)
 	}
 	conn, err := rados.NewConnWithUser(c.config.User)
 	if err != nil {
