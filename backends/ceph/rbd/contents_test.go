@@ -153,7 +153,7 @@ func TestCreateKilled(t *testing.T) {
 func createAndHang(t *testing.T) {
 	c := rbd.DefaultConfig()
 	c.Cluster = cephtest.Config(t, "host")
-	c.Namespace, c.Mapper, c.Size = os.Getenv("RBD_TEST_NAMESPACE"), "fuse", 16<<20
+	c.Namespace, c.Mapper, c.Size = os.Getenv("RBD_TEST_NAMESPACE"), mapper(), 16<<20
 	p, err := rbd.Open(c, "pool", os.Getenv("RBD_TEST_RUN"), discard())
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,14 @@ import (
 
 func TestMain(m *testing.M) { cephtest.Main(m) }
 
+// mapper is what the tests map images with: fuse, unless the kernel is one that can.
+func mapper() string {
+	if m := os.Getenv("RBD_TEST_MAPPER"); m != "" {
+		return m
+	}
+	return "fuse"
+}
+
 // newNamespace makes a namespace of the pool rbd for the test: no other test's images
 // are there.
 func newNamespace(t *testing.T) string {
@@ -51,7 +59,7 @@ func inNamespace(t *testing.T, namespace string, change func(*rbd.Config)) *pool
 	t.Helper()
 	c := rbd.DefaultConfig()
 	c.Cluster = cephtest.Config(t, "host")
-	c.Namespace, c.Mapper, c.Size = namespace, "fuse", 16<<20
+	c.Namespace, c.Mapper, c.Size = namespace, mapper(), 16<<20
 	if change != nil {
 		change(&c)
 	}

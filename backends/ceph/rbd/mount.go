@@ -151,7 +151,8 @@ func (p *Pool) checkMounted(ctx context.Context, i image, mounted *mountinfo.Inf
 
 // show mounts the file system of an image, and has the volume appear at target.
 func (p *Pool) show(ctx context.Context, i image, m *mapping, target string, readOnly bool) error {
-	return p.inside(ctx, i, m, readOnly, func(root *os.File) error {
+	bound := false
+	err := p.inside(ctx, i, m, readOnly, func(root *os.File) error {
 		dir := root
 		if !i.adopted {
 			var err error
@@ -165,8 +166,16 @@ func (p *Pool) show(ctx context.Context, i image, m *mapping, target string, rea
 				p.log.Warn("a file system does not take up its image", "image", p.config.within(i.name), "err", err)
 			}
 		}
-		return host.BindMount(dir, target, readOnly)
+		err := host.BindMount(dir, target, readOnly)
+		bound = err == nil
+		return err
 	})
+	if err != nil && bound {
+		if undo := host.Unmount(target); undo != nil {
+			err = fmt.Errorf("%w; %w", err, undo)
+		}
+	}
+	return err
 }
 
 // point is where a file system is mounted for a moment.
@@ -175,7 +184,7 @@ func (p *Pool) point(i image) string { return filepath.Join(p.dir, i.key()+".fs"
 // inside calls f with the root directory of an image's file system, which is mounted
 // meanwhile.
 func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f func(root *os.File) error) (err error) {
-	if err := p.clearPoint(i); err != nil {
+	if err := p.clearPoint(ctx, i); err != nil {
 		return err
 	}
 	s, err := within(ctx, m.read)
@@ -192,19 +201,20 @@ func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f
 		return err
 	}
 	if err := p.mountFS(ctx, i, m, s, readOnly); err != nil {
-		return cmp.Or(p.clearPoint(i), err)
+		return cmp.Or(p.clearPoint(context.WithoutCancel(ctx), i), err)
 	}
 	root, err := os.OpenFile(p.point(i), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err == nil {
 		err = f(root)
 		root.Close()
 	}
-	return errors.Join(err, p.clearPoint(i))
+	return cmp.Or(err, p.clearPoint(context.WithoutCancel(ctx), i))
 }
 
-// clearPoint takes away what is mounted at an image's point: nobody else uses it.
-func (p *Pool) clearPoint(i image) error {
-	if err := host.Unmount(p.point(i)); err != nil {
+// clearPoint takes away what is mounted at an image's point. Nobody else uses it, but a
+// program that is being started has for a moment what this process has open.
+func (p *Pool) clearPoint(ctx context.Context, i image) error {
+	if err := unmountSoon(ctx, p.point(i)); err != nil {
 		return err
 	}
 	return host.RemoveMountpoint(p.point(i))
@@ -287,7 +297,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 
 // release takes away the mapping of an image, unless a file system of it is mounted.
 func (p *Pool) release(ctx context.Context, i image) error {
-	if err := p.clearPoint(i); err != nil {
+	if err := p.clearPoint(ctx, i); err != nil {
 		return err
 	}
 	err := p.mapper.detach(ctx, i)

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 func fixture(t *testing.T) backendtest.Fixture {
 	c := rbd.DefaultConfig()
 	c.Cluster = cephtest.Config(t, "host")
-	c.Namespace, c.Mapper, c.Size = newNamespace(t), "fuse", 16<<20
+	c.Namespace, c.Mapper, c.Size = newNamespace(t), mapper(), 16<<20
 	run := hosttest.Dir(t)
 	return backendtest.Fixture{
 		Open: func(t *testing.T) backends.Backend {
