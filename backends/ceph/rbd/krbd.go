@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ import (
 type krbd struct {
 	config Config
 	log    *slog.Logger
-	adding sync.Mutex // a key is in the kernel's keyring for as long as an image is added
+	adding sync.Mutex // one at a time
 }
 
 // devices are where the kernel lists what it has mapped.
@@ -85,9 +86,14 @@ func (k *krbd) number(i image) (string, error) {
 			}
 			same = same && got == want
 		}
-		if same {
-			return e.Name(), nil
+		if !same {
+			continue
 		}
+		// What dvold maps is a client by itself, see add.
+		if how, err := attribute(e.Name(), "config_info"); err != nil || !strings.Contains(how, "noshare") {
+			return "", fmt.Errorf("image %s is mapped as /dev/rbd%s, and not by dvold: rbd unmap it: %w", k.config.within(i.name), e.Name(), backends.ErrInUse)
+		}
+		return e.Name(), nil
 	}
 	return "", nil
 }
@@ -118,6 +124,8 @@ func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, er
 func (k *krbd) add(i image, readOnly bool) error {
 	k.adding.Lock()
 	defer k.adding.Unlock()
+	runtime.LockOSThread() // whose keyring it is
+	defer runtime.UnlockOSThread()
 	forget, err := k.addKey()
 	if err != nil {
 		return err
@@ -146,6 +154,8 @@ func (k *krbd) add(i image, readOnly bool) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("another client has its lock: %w", backends.ErrInUse)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("krbd: the cluster refuses the key that %s has for client.%s: %w: %w", k.config.Cluster.KeyringPath(), user, err, backends.ErrUnavailable)
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("another client has its lock, or it is read-only for user client.%s: %w", user, backends.ErrInUse)
 	case errors.Is(err, unix.ENXIO):
@@ -173,7 +183,7 @@ func (k *krbd) monitors() (string, error) {
 	return strings.Join(all, ","), nil
 }
 
-// addKey puts the user's key into the kernel's keyring of this process, for nobody to
+// addKey puts the user's key into the kernel's keyring of this thread, for nobody to
 // see it in what the kernel is told.
 func (k *krbd) addKey() (forget func(), err error) {
 	path := k.config.Cluster.KeyringPath()
@@ -186,11 +196,11 @@ func (k *krbd) addKey() (forget func(), err error) {
 	if err != nil || len(key) == 0 {
 		return nil, fmt.Errorf("%s has no key for %s: %w", path, user, backends.ErrUnavailable)
 	}
-	id, err := unix.AddKey("ceph", user, key, unix.KEY_SPEC_PROCESS_KEYRING)
+	id, err := unix.AddKey("ceph", user, key, unix.KEY_SPEC_THREAD_KEYRING)
 	if err != nil {
 		return nil, os.NewSyscallError("add_key", err)
 	}
-	return func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, id, unix.KEY_SPEC_PROCESS_KEYRING, 0, 0) }, nil
+	return func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, id, unix.KEY_SPEC_THREAD_KEYRING, 0, 0) }, nil
 }
 
 // keyOf returns the key of a user in a keyring file, or nothing.
