@@ -13,11 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph"
 )
 
 // Resize makes an image larger, and the file system on it, if it is mounted here; on
 // another host that does so within seconds, and where it is not mounted, when it is.
-// It is ErrInvalid to make one smaller, or as large as there is room for.
+// It is ErrInvalid to make one smaller, or as large as there is room for, and ErrInUse
+// while it is mapped by krbd, which gives the lock that this takes to nobody.
 func (p *Pool) Resize(ctx context.Context, handle string, size int64) error {
 	return wrap("resize", handle, p.resize(ctx, handle, size))
 }
@@ -58,6 +60,9 @@ func (p *Pool) resize(ctx context.Context, handle string, size int64) error {
 				return img.Resize(uint64(size))
 			})
 		})
+		if ceph.Errno(err) == unix.EROFS {
+			return fmt.Errorf("image %s is mapped by a kernel that lets go of its lock for nobody (krbd): stop its containers first: %w", p.config.within(i.name), backends.ErrInUse)
+		}
 		if err != nil {
 			return err
 		}
