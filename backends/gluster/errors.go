@@ -35,12 +35,15 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", err, kind)
 }
 
+// silence is what it means that a client gets no answer.
+const silence = "the bricks do not answer, too few of them for a quorum, or refuse this host"
+
 // meaning is what an error means that comes out of a client: see afr and quota
 // in the sources of GlusterFS.
 func meaning(err error) (hint string, kind error) {
 	switch {
 	case errors.Is(err, unix.ENOTCONN):
-		return "the bricks do not answer, too few of them for a quorum, or refuse this host", backends.ErrUnavailable
+		return silence, backends.ErrUnavailable
 	case errors.Is(err, unix.EIO):
 		return "the bricks contradict each other: see gluster volume heal VOLUME info split-brain", backends.ErrUnavailable
 	case errors.Is(err, unix.EROFS):
