@@ -135,7 +135,8 @@ type MountOptions struct {
 	// ignore it, and must then not be in a pool that says otherwise.
 	Alone bool
 	// Identity is what the pool's Fencer answered when this host became the owner
-	// of the volume, and what it will be cut off by; nil if there is none. A
+	// of the volume, or a Connecting one's Connect after that, and what it will be
+	// cut off by; nil if there is none. A
 	// Backend that is that Fencer mounts it so that the identity is true, or
 	// returns an error.
 	Identity *Identity

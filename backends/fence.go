@@ -49,6 +49,39 @@ type Serial interface {
 	Turn(f Fence) string
 }
 
+// Connecting is a Fencer, and the pool's Backend, by which a host is known only
+// once it is connected to a volume: by the address of a client that does not
+// exist before.
+//
+// Its Identity answers with a domain that is final and of the one volume alone, for
+// another may be connected already, and with facts that are missing or not all
+// there. Fence of an identity without the facts that Connect adds has
+// nothing to cut off, and returns nil; so does Unfence. What that rests on is
+// the caller's part: it records what Connect returned before it mounts anything.
+// A Mount without an identity, as of a shared volume, connects by itself.
+type Connecting interface {
+	// Connect makes a volume reachable for this host alone, as by mapping its
+	// image or starting its client, and returns id with the facts of that
+	// connection and with the same domain. It writes nothing to the volume: it
+	// makes no file system, repairs none and replays no journal, all of which is
+	// Mount's. It is called once this host is recorded as the owner of the volume,
+	// with the identity in that record, and before Mount, which is then given what
+	// it returned and uses that connection or fails: it never makes another.
+	//
+	// It may be repeated, and returns the identity of the connection that is there,
+	// also to a dvold that was started anew. One that has ended or was cut
+	// off is replaced, unless something is mounted by it still: that is ErrInUse.
+	// The facts of an earlier connection, which id then has, are dropped only if
+	// nothing that it sent can reach the volume any more; else they stay beside
+	// the new ones, and Fence cuts off both.
+	//
+	// What it made goes with Unmount, also if Mount was never called or failed, or
+	// Connect itself did; until then Remove returns ErrInUse. It returns ErrNotFound
+	// if there is no such volume, and ErrInUse if another host is connected to it
+	// that its storage gives precedence.
+	Connect(ctx context.Context, handle string, id Identity) (Identity, error)
+}
+
 // Identity is how the storage, or whoever fences, knows a host as the client of
 // a volume. It is written down by that host: what others find out about it when
 // it is silent may be another host's.
@@ -58,7 +91,8 @@ type Identity struct {
 	// a fence that covers the one covers the other. "volume/…" is the one
 	// volume, "host" all that the host could write to.
 	Domain string `json:"domain"`
-	// Facts are what the Fencer wants to be told again, such as addresses.
+	// Facts are what the Fencer wants to be told again, such as addresses. A
+	// Connecting one has some only once the host is connected.
 	Facts map[string]string `json:"facts,omitempty"`
 }
 
