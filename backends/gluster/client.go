@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/dvol/dvold/internal/fuseclient"
 )
 
 // kind is that of glusterfs(8).
 func kind() fuseclient.Kind {
-	return fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs"}
+	return fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs", EndTime: 5 * time.Second}
 }
 
 // spec says what client is to be started.

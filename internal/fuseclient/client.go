@@ -23,9 +23,8 @@ type Client struct {
 	major, minor int    // of the file system
 }
 
-// endTime is how long a client may take to end once its file system is gone, or
-// after it was killed.
-const endTime = 5 * time.Second
+// killTime is how long a client may take to end after it was killed.
+const killTime = 5 * time.Second
 
 // start makes the mountpoint and starts a client, which answers for the root of
 // its file system when start returns. After an error nothing is left, unless the error says so.
@@ -79,7 +78,7 @@ func (p *process) discard(mountpoint string) error {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(endTime):
+	case <-time.After(killTime):
 		return fmt.Errorf("its client, process %d, does not end", p.PID)
 	}
 	return unmountDead(mountpoint)
@@ -168,11 +167,11 @@ func (c *Client) hold() error {
 
 // end unmounts the client's file system, with which it ends, unless it is bound
 // elsewhere.
-func (c *Client) end(ctx context.Context) error {
+func (c *Client) end(ctx context.Context, limit time.Duration) error {
 	if err := host.Unmount(c.Mountpoint); err != nil {
 		return err
 	}
-	if err := awaitEnd(ctx, c.Process); err != nil { // a container that another engine runs may have a volume
+	if err := awaitEnd(ctx, c.Process, limit); err != nil { // a container that another engine runs may have a volume
 		return err
 	}
 	return host.RemoveMountpoint(c.Mountpoint)
@@ -194,8 +193,8 @@ func unmountDead(mountpoint string) error {
 }
 
 // awaitEnd waits until a process has ended, for some time.
-func awaitEnd(ctx context.Context, p host.Process) error {
-	limit, cancel := context.WithTimeout(ctx, endTime)
+func awaitEnd(ctx context.Context, p host.Process, most time.Duration) error {
+	limit, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for pause := time.Millisecond; p.Alive(); pause = min(2*pause, 50*time.Millisecond) {
 		select {

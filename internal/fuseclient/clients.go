@@ -13,6 +13,9 @@ import (
 // TendInterval is how soon a shared client that has ended is replaced.
 const TendInterval = time.Second
 
+// closeTime is how long Close waits for what is under way.
+const closeTime = 5 * time.Second
+
 // Config is what the clients of a pool have in common.
 type Config struct {
 	Kind
@@ -70,7 +73,7 @@ func (s *Clients) Close() {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(endTime):
+	case <-time.After(closeTime):
 		s.log.Warn("a client of the pool is still being seen to: its storage hangs")
 	}
 }

@@ -11,13 +11,19 @@
 // is ended.
 package fuseclient
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Kind tells the clients of one kind of file system from all other processes and
 // mounts.
 type Kind struct {
 	Program string // the name of the program, without a directory
 	FSType  string // what mount tables call its file system
+	// EndTime is how long a client may take to end once its file system is gone, for
+	// which it may have to tell its servers what it still has.
+	EndTime time.Duration
 }
 
 // FileSystem knows how a client of a file system is started.

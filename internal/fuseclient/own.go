@@ -146,7 +146,7 @@ func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
 	if err := kill(c.Process); err != nil {
 		return err
 	}
-	if err := awaitEnd(context.WithoutCancel(ctx), c.Process); err != nil {
+	if err := awaitEnd(context.WithoutCancel(ctx), c.Process, killTime); err != nil {
 		return err
 	}
 	if err := unmountDead(c.Mountpoint); err != nil {
@@ -189,7 +189,7 @@ func (s *Clients) awaitOwn(ctx context.Context, point string) error {
 		return err
 	}
 	for _, c := range processes {
-		if err := awaitEnd(ctx, c); err != nil {
+		if err := awaitEnd(ctx, c, s.config.EndTime); err != nil {
 			return err
 		}
 	}

@@ -115,7 +115,7 @@ func (s *Shared) startNew(ctx context.Context) (*Client, error) {
 		return nil, err
 	}
 	if err := c.hold(); err != nil {
-		return nil, errors.Join(err, c.end(ctx))
+		return nil, errors.Join(err, c.end(ctx, s.spec.EndTime))
 	}
 	s.log.Info("client started", "process", c.PID, "mountpoint", c.Mountpoint, "took", time.Since(begin).Round(time.Millisecond))
 	return c, nil
@@ -162,7 +162,7 @@ func (s *Shared) look() (now *Client, dead []string, err error) {
 // abandoned tells whether whoever made a mountpoint has given up by now.
 func (s *Shared) abandoned(point string) bool {
 	info, err := os.Lstat(point)
-	return err == nil && time.Since(info.ModTime()) > s.wait+endTime
+	return err == nil && time.Since(info.ModTime()) > s.wait+killTime
 }
 
 // points are the mountpoints there are.
@@ -261,7 +261,7 @@ func (s *Shared) stop(ctx context.Context, c *Client, grace time.Duration) error
 	s.now = nil // who enters now waits for its turn
 	s.mu.Unlock()
 	s.health.forget()
-	err := c.end(ctx)
+	err := c.end(ctx, s.spec.EndTime)
 	if err == nil {
 		s.log.Info("client ended, for nothing is mounted of it", "process", c.PID)
 	}

@@ -1,0 +1,254 @@
+package cephfs_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
+)
+
+// open opens a pool, whose clients end with the test.
+func open(t *testing.T, run string, change func(*cephfs.Config)) *cephfs.Pool {
+	t.Helper()
+	p, err := cephfs.Open(config(run, change), "pool", run, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Close()
+		endClients(t, filepath.Join(run, "cephfs", "pool"))
+	})
+	return p
+}
+
+// config is that of a pool in the tests' cluster.
+func config(run string, change func(*cephfs.Config)) cephfs.Config {
+	c := cephfs.DefaultConfig()
+	c.Cluster.Monitors, c.Cluster.User, c.Cluster.Keyring = []string{os.Getenv("CEPH_CLUSTER")}, "files", keyring("files")
+	c.FileSystem, c.LogDir = "cephfs", run
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+func keyring(user string) string {
+	return filepath.Join(os.Getenv("CEPH_KEYRINGS"), user+".keyring")
+}
+
+// endClients ends what clients a pool has, and what is mounted of them.
+func endClients(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	running, err := cephfs.ClientsBelow(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	// One that is killed leaves a session that others wait for, for a minute.
+	for name := range running {
+		for unix.Unmount(filepath.Join(dir, name), unix.MNT_DETACH) == nil {
+		}
+	}
+	for _, processes := range running {
+		for _, p := range processes {
+			for limit := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
+				if time.Now().After(limit) {
+					_ = unix.Kill(p.PID, unix.SIGKILL)
+				}
+			}
+		}
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		for unix.Unmount(path, unix.MNT_DETACH) == nil {
+		}
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// root is where a client of the tests has all of the file system mounted.
+func root(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(os.Getenv("WORLD"), "cephfs")
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	mounted, err := host.IsMountpoint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !mounted {
+		if out, err := exec.Command("ceph-fuse", "--conf", os.Getenv("CEPH_ADMIN"), dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	return dir
+}
+
+// newSubdir makes a directory of the file system for the test.
+func newSubdir(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("pools/%08x", rand.Uint32())
+	if err := os.MkdirAll(filepath.Join(root(t), name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// admin runs a command of the cluster's administrator.
+func admin(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ceph", append([]string{"--conf", os.Getenv("CEPH_ADMIN"), "--connect-timeout", "20"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("ceph %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+// pool is one in a directory of its own, with what tests do with it.
+type pool struct {
+	*cephfs.Pool
+	t      *testing.T
+	run    string
+	subdir string
+}
+
+func newPool(t *testing.T, change func(*cephfs.Config)) *pool {
+	need(t)
+	run, subdir := hosttest.Dir(t), newSubdir(t)
+	return &pool{t: t, run: run, subdir: subdir, Pool: open(t, run, func(c *cephfs.Config) {
+		c.Subdir = subdir
+		if change != nil {
+			change(c)
+		}
+	})}
+}
+
+// create makes a volume and returns its handle.
+func (p *pool) create(name string) string {
+	p.t.Helper()
+	v, err := p.Plan(p.t.Context(), backends.Request{ID: name + ".0123456789ab"})
+	if err == nil {
+		err = p.Create(p.t.Context(), v)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v.Handle
+}
+
+// target is a directory to mount a volume at.
+func (p *pool) target(handle string) string {
+	p.t.Helper()
+	return hosttest.Subdir(p.t, p.run, "mnt-"+filepath.Base(handle))
+}
+
+// mount mounts a volume and returns where.
+func (p *pool) mount(handle string, o backends.MountOptions) string {
+	p.t.Helper()
+	target := p.target(handle)
+	if err := p.Mount(p.t.Context(), handle, target, o); err != nil {
+		p.t.Fatal(err)
+	}
+	return target
+}
+
+func (p *pool) write(target, text string) {
+	p.t.Helper()
+	if err := os.WriteFile(filepath.Join(target, "file"), []byte(text), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pool) want(target, text string) {
+	p.t.Helper()
+	if got, err := os.ReadFile(filepath.Join(target, "file")); err != nil || string(got) != text {
+		p.t.Fatalf("%s: got %q, %v, want %q", target, got, err, text)
+	}
+}
+
+// wantClients fails unless that many clients of the pool run, and returns them.
+func (p *pool) wantClients(n int) []host.Process {
+	p.t.Helper()
+	running, err := cephfs.ClientsBelow(filepath.Join(p.run, "cephfs", "pool"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var all []host.Process
+	for _, processes := range running {
+		all = append(all, processes...)
+	}
+	if len(all) != n {
+		p.t.Fatalf("there are %d clients, want %d", len(all), n)
+	}
+	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
+	return all
+}
+
+func (p *pool) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	for limit := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(limit) {
+			p.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestMain runs the tests in a world with a Ceph cluster, in which the test program
+// is started once more.
+func TestMain(m *testing.M) {
+	if os.Getenv("CEPH_CLUSTER") != "" || missing() != "" {
+		os.Exit(m.Run())
+	}
+	program, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command("../../../hack/world", append([]string{"../testdata/cluster.bash", program}, os.Args[1:]...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	err = cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(cmd.ProcessState.ExitCode())
+}
+
+// missing says what the tests need and this machine lacks, or is empty.
+func missing() string {
+	if os.Geteuid() != 0 {
+		return "root"
+	}
+	for _, name := range []string{"ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-fuse", "ip", "nsenter", "iptables"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// need skips the test, or fails it where it is required, without Ceph.
+func need(t *testing.T) {
+	t.Helper()
+	hosttest.Need(t, "root", os.Geteuid() == 0)
+	hosttest.Need(t, "ceph", os.Getenv("CEPH_CLUSTER") != "")
+}
