@@ -3,6 +3,7 @@ module github.com/dvol/dvold
 go 1.26.0
 
 require (
+	github.com/ceph/go-ceph v0.39.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/docker/go-plugins-helpers v0.0.0-20240701071450-45e2431495c8
 	github.com/google/nftables v0.3.0

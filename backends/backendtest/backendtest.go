@@ -6,6 +6,7 @@
 package backendtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,15 @@ type Fixture struct {
 
 	// Sizes says that the pool can limit what a volume holds.
 	Sizes bool
+
+	// Disk is the size of a volume that asked for none, where a volume is a disk: it
+	// always has a size, which can only be raised, and what is used of it is known
+	// only while it is mounted. It is 0 elsewhere.
+	Disk int64
+
+	// Alone says that a volume has one writer, and is mounted Alone unless it is
+	// mounted read-only.
+	Alone bool
 
 	// Lags is how late, at most, the pool notices what a volume with a size takes,
 	// or does not take any more: meanwhile its limit may be passed a little.
@@ -154,6 +164,12 @@ type suite struct {
 	fixture Fixture
 	dir     string // for mountpoints
 	count   atomic.Int64
+}
+
+// Mount is that of the backend, in the way that the pool wants it.
+func (s *suite) Mount(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	o.Alone = o.Alone || s.fixture.Alone && !o.ReadOnly
+	return s.Backend.Mount(ctx, handle, target, o)
 }
 
 // id returns a new volume ID, which no pool has ever seen.

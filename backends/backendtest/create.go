@@ -135,8 +135,8 @@ func testStat(t *testing.T, s *suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Size != 0 || info.Used < -1 || info.Location == "" {
-		t.Errorf("got %+v, want no limit and a location", info)
+	if info.Size != s.fixture.Disk || info.Used < -1 || info.Location == "" {
+		t.Errorf("got %+v, want size %d (0 is no limit) and a location", info, s.fixture.Disk)
 	}
 }
 

@@ -35,15 +35,25 @@ func testResize(t *testing.T, s *suite) {
 		return
 	}
 	v, other := s.createSized(t), s.createSized(t)
-	for _, to := range []int64{3 * size, 3 * size, size / 2, size} {
+	sizes := []int64{3 * size, 3 * size, size / 2, size}
+	if s.fixture.Disk > 0 {
+		sizes = []int64{2 * size, 2 * size, 3 * size}
+	}
+	for _, to := range sizes {
 		resize(t, r, v.Handle, to)
 		s.expectInfo(t, v.Handle, to, 0)
 		s.expectUsed(t, other.Handle, 0)
 	}
-	resize(t, r, v.Handle, 0)
-	info, err := s.Stat(t.Context(), v.Handle)
-	if err != nil || info.Size != 0 {
-		t.Errorf("without a limit: got size %d, %v", info.Size, err)
+	if s.fixture.Disk > 0 {
+		for _, to := range []int64{2 * size, 0} {
+			expectForUser(t, "resize of a disk to less", r.Resize(t.Context(), v.Handle, to), backends.ErrInvalid)
+		}
+	} else {
+		resize(t, r, v.Handle, 0)
+		info, err := s.Stat(t.Context(), v.Handle)
+		if err != nil || info.Size != 0 {
+			t.Errorf("without a limit: got size %d, %v", info.Size, err)
+		}
 	}
 	target := s.mount(t, v.Handle)
 	if _, err := s.fill(filepath.Join(target, "big"), 2*size); err != nil {

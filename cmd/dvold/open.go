@@ -110,8 +110,10 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		}
 		open := func(log *slog.Logger) (backends.Backend, error) { return nfs.Open(c, name, cfg.RunDir, log) }
 		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
+	case "rbd":
+		return cephOpener(name, cfg)
 	}
-	return opener{}, fmt.Errorf("pool %q: type %q is not one of: cephfs, gluster, local, nfs", name, p.Type)
+	return opener{}, fmt.Errorf("pool %q: type %q is not one of: cephfs, gluster, local, nfs, rbd", name, p.Type)
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.

@@ -1,0 +1,297 @@
+//go:build ceph && cgo
+
+package rbd_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/backends/ceph/rbd"
+)
+
+// victim is what a fence is told of the host that has a volume.
+func victim(handle string, identity backends.Identity) backends.Fence {
+	return backends.Fence{Host: "h1", Incarnation: 1, Pool: "pool", Volume: "db", ID: "db.000000000001", Handle: handle, Epoch: 1, Identity: identity}
+}
+
+// refused waits until a file system has found out that its disk refuses it.
+func refused(t *testing.T, target string) error {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err := write(target, "late"); err != nil {
+			return err
+		}
+	}
+	t.Fatal("what was fenced can write")
+	return nil
+}
+
+// A writer is cut off from the volume that is taken over, and from no other; the next
+// owner mounts it at once, finds what was synced, and notices nothing of a fence that
+// is repeated late.
+func TestFence(t *testing.T) {
+	old := newPool(t, nil)
+	next := inNamespace(t, old.config.Namespace, func(c *rbd.Config) {
+		c.Fencer, c.FencerKeyring = "fencer", cephtest.Keyring("fencer")
+	})
+	taken, kept := old.create("taken"), old.create("kept")
+	target, identity := old.own(taken)
+	other, _ := old.own(kept)
+	old.write(target, "synced")
+	old.write(other, "synced")
+	if !strings.HasPrefix(identity.Domain, "volume/") || len(identity.Domain) > 200 || strings.Contains(identity.Domain, " ") {
+		t.Errorf("got domain %q", identity.Domain)
+	}
+
+	fence := victim(taken, identity)
+	begin := time.Now()
+	for range 2 {
+		if err := next.Fence(t.Context(), fence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("fenced twice in %v", time.Since(begin))
+	begin = time.Now()
+	newTarget, newIdentity := next.own(taken)
+	t.Logf("owned by the next in %v", time.Since(begin))
+	next.want(newTarget, "synced")
+	next.write(newTarget, "next")
+	t.Logf("the old owner: %v", refused(t, target))
+	if err := next.Fence(t.Context(), fence); err != nil { // late
+		t.Error(err)
+	}
+	next.write(newTarget, "next, later")
+	old.write(other, "kept")
+	old.want(other, "kept")
+
+	listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")
+	if a := identity.Facts["address"]; !strings.Contains(listed, a) || strings.Contains(listed, newIdentity.Facts["address"]) {
+		t.Errorf("got blocklist %q, want %s and not %s", listed, a, newIdentity.Facts["address"])
+	}
+	// The lock is the new owner's, or nobody's: never that of the old.
+	if locks := cephtest.Admin(t, "rbd", "lock", "ls", "rbd/"+old.config.Namespace+"/"+taken[len("volumes/"):]); strings.Contains(locks, identity.Facts["address"]) {
+		t.Errorf("got locks %q", locks)
+	}
+	for range 2 {
+		if err := next.Unfence(t.Context(), fence); err != nil {
+			t.Error(err)
+		}
+	}
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); strings.Contains(listed, identity.Facts["address"]) {
+		t.Errorf("let in again, and still in blocklist %q", listed)
+	}
+	next.unmount(taken, newTarget)
+	if got := next.mapped(); len(got) != 0 {
+		t.Errorf("unmounted, and mapped as %q", got)
+	}
+}
+
+// The entry stays for years: a host that was suspended does not wake up to find itself
+// let in. The library's own entry, made when a lock is broken, would be for an hour.
+func TestFenceLasts(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	target, identity := p.own(handle)
+	p.write(target, "locked") // the client has the lock now
+	if err := p.Fence(t.Context(), victim(handle, identity)); err != nil {
+		t.Fatal(err)
+	}
+	next := inNamespace(t, p.config.Namespace, nil)
+	newTarget, _ := next.own(handle)
+	next.write(newTarget, "next") // it takes the lock
+	for line := range strings.Lines(cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")) {
+		address, until, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if address != identity.Facts["address"] {
+			continue
+		}
+		end, err := time.Parse("2006-01-02T15:04:05.000000-0700", until)
+		if err != nil || time.Until(end) < 4*365*24*time.Hour {
+			t.Errorf("got an entry until %s, %v", until, err)
+		}
+		return
+	}
+	t.Error("the client is not on the blocklist")
+}
+
+// A host that had not connected has nothing to be cut off from; one that says so of
+// another cluster, or left no client, is not fenced.
+func TestFenceOfNobody(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	identity, err := p.Identity(t.Context(), handle)
+	if err != nil || len(identity.Facts) != 0 {
+		t.Fatalf("got %+v, %v", identity, err)
+	}
+	before := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")
+	if err := p.Fence(t.Context(), victim(handle, identity)); err != nil {
+		t.Error(err)
+	}
+	if err := p.Unfence(t.Context(), victim(handle, identity)); err != nil {
+		t.Error(err)
+	}
+	connected := p.connect(handle)
+	for what, change := range map[string]func(facts map[string]string, domain *string){
+		"a host's address":  func(f map[string]string, _ *string) { f["address"] = "10.97.0.1" },
+		"all of a host":     func(f map[string]string, _ *string) { f["address"] = "10.97.0.1:0/0" },
+		"a network":         func(f map[string]string, _ *string) { f["address"] = "10.97.0.0/24" },
+		"no address":        func(f map[string]string, _ *string) { delete(f, "address") },
+		"another cluster":   func(f map[string]string, _ *string) { f["cluster"] = "00000000-0000-0000-0000-000000000000" },
+		"another's domain":  func(_ map[string]string, d *string) { *d = "volume/rbd/0/1/2" },
+		"a gluster address": func(_ map[string]string, d *string) { *d = "gluster/1/10.97.0.1" },
+	} {
+		bad := backends.Identity{Domain: connected.Domain, Facts: map[string]string{}}
+		for name, fact := range connected.Facts {
+			bad.Facts[name] = fact
+		}
+		change(bad.Facts, &bad.Domain)
+		if err := p.Fence(t.Context(), victim(handle, bad)); err == nil {
+			t.Errorf("%s: fenced", what)
+		}
+		if err := p.Unfence(t.Context(), victim(handle, bad)); err == nil {
+			t.Errorf("%s: let in again", what)
+		}
+	}
+	if after := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); after != before {
+		t.Errorf("the blocklist became %q", after)
+	}
+	p.unmount(handle, p.run+"/nowhere")
+}
+
+// A fence that the cluster does not confirm is none.
+func TestFenceUnconfirmed(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	fence := victim(handle, p.connect(handle))
+	heal := cephtest.CutOff(t)
+	if err := p.Fence(t.Context(), fence); !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	heal()
+	reader := inNamespace(t, p.config.Namespace, func(c *rbd.Config) { c.Cluster = cephtest.Config(t, "reader") })
+	err := reader.Fence(t.Context(), fence)
+	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "caps of client.reader") {
+		t.Errorf("without the caps: got %v", err)
+	}
+	p.unmount(handle, p.run+"/nowhere")
+}
+
+// Without a user that may take it off, the entry stays, and nothing fails by that.
+func TestUnfenceWithoutFencer(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	fence := victim(handle, p.connect(handle))
+	if err := p.Fence(t.Context(), fence); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Unfence(t.Context(), fence); err != nil {
+		t.Error(err)
+	}
+	// The host itself goes on by another client, for its mapping is of no use.
+	identity := p.connect(handle)
+	if identity.Facts["address"] == fence.Identity.Facts["address"] {
+		t.Errorf("connected as %s again", identity.Facts["address"])
+	}
+	target := p.mount(handle, backends.MountOptions{Alone: true, Identity: &identity})
+	p.write(target, "again")
+	p.unmount(handle, target)
+}
+
+// What is connected stays what it was for a dvold that was started anew; an earlier
+// client of the host is refused.
+func TestConnectAgain(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	first := p.connect(handle)
+	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("remove what is connected: got %v", err)
+	}
+	again := &pool{open(t, p.config, p.run), t, p.config, p.run}
+	second, err := again.Connect(t.Context(), handle, first)
+	if err != nil || second.Facts["address"] != first.Facts["address"] || second.Domain != first.Domain {
+		t.Errorf("got %+v, %v, want %+v", second, err, first)
+	}
+	target := again.mount(handle, backends.MountOptions{Alone: true, Identity: &second})
+	again.write(target, "data")
+
+	// The record of another client is not the one that it is mounted by.
+	wrong := backends.Identity{Domain: first.Domain, Facts: map[string]string{"address": "10.97.0.1:0/1", "cluster": first.Facts["cluster"]}}
+	for _, id := range []*backends.Identity{&wrong, {Domain: first.Domain}} {
+		err := again.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true, Identity: id})
+		if !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("mount as %v: got %v", id.Facts, err)
+		}
+	}
+	again.unmount(handle, target)
+	err = again.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true, Identity: &second})
+	if !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("mount by a client that has ended: got %v", err)
+	}
+
+	third, err := again.Connect(t.Context(), handle, second)
+	if err != nil || third.Facts["address"] == second.Facts["address"] {
+		t.Fatalf("got %+v, %v, want another client than %+v", third, err, second)
+	}
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); !strings.Contains(listed, second.Facts["address"]) {
+		t.Errorf("the earlier client is not refused: %q", listed)
+	}
+	target = again.mount(handle, backends.MountOptions{Alone: true, Identity: &third})
+	again.want(target, "data")
+	again.unmount(handle, target)
+}
+
+// A client that was killed is replaced at once, by the one that its record makes
+// known; and what it has mounted is said to be lost.
+func TestConnectAfterClientDied(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	target, identity := p.own(handle)
+	p.write(target, "data")
+	for _, pid := range p.clients() {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := p.Connect(t.Context(), handle, identity)
+	if !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("connect while it is mounted: got %v", err)
+	}
+	err = p.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true, Identity: &identity})
+	if err == nil {
+		t.Error("mounted again by a client that is dead")
+	}
+	p.unmount(handle, target)
+	next, err := p.Connect(t.Context(), handle, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target = p.mount(handle, backends.MountOptions{Alone: true, Identity: &next})
+	p.want(target, "data")
+	p.unmount(handle, target)
+}
+
+// Another host has it: that is said, with its client, and it is left alone.
+func TestConnectWhileAnotherHasIt(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	target, identity := p.own(handle)
+	other := inNamespace(t, p.config.Namespace, func(c *rbd.Config) { c.MountTimeout = 2 * time.Second })
+	id, err := other.Identity(t.Context(), handle)
+	if err != nil || id.Domain != identity.Domain {
+		t.Errorf("got %+v, %v, want domain %s", id, err, identity.Domain)
+	}
+	_, err = other.Connect(t.Context(), handle, id)
+	if !errors.Is(err, backends.ErrInUse) || !strings.Contains(err.Error(), identity.Facts["address"]) {
+		t.Errorf("got %v", err)
+	}
+	if err := other.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("remove: got %v", err)
+	}
+	p.write(target, "data")
+	p.unmount(handle, target)
+}

@@ -1,0 +1,239 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// fuseMapper maps images with rbd-fuse, see rbd-fuse(8), which shows one as a file, and a loop device
+// that shows the file. Each image has a process of its own.
+//
+// rbd-fuse lets go of the lock of an image when another client asks for it: with it
+// two hosts are kept apart by dvold's own records, and by fences, alone.
+type fuseMapper struct {
+	config Config
+	dir    string // of the mountpoints
+	log    *slog.Logger
+}
+
+const fuseProgram = "rbd-fuse"
+
+// point is where rbd-fuse shows the image, and file what is shown.
+func (f *fuseMapper) point(i image) string { return filepath.Join(f.dir, i.key()) }
+func (f *fuseMapper) file(i image) string  { return filepath.Join(f.point(i), i.name) }
+
+func (f *fuseMapper) find(i image) (*mapping, error) {
+	b, err := loopOf(f.file(i))
+	if err != nil || b == nil {
+		return nil, err
+	}
+	readOnly, err := b.isReadOnly()
+	if err != nil {
+		return nil, err
+	}
+	running, err := processesOf(fuseProgram, f.point(i))
+	if err != nil {
+		return nil, err
+	}
+	return &mapping{block: *b, readOnly: readOnly, ended: len(running) == 0}, nil
+}
+
+func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
+	if err := os.Mkdir(f.point(i), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	if err := f.start(ctx, i); err != nil {
+		return nil, err
+	}
+	mode := os.O_RDWR
+	if readOnly {
+		mode = os.O_RDONLY
+	}
+	file, err := openWithin(ctx, f.file(i), mode)
+	if err != nil {
+		return nil, fmt.Errorf("rbd-fuse: %w", err)
+	}
+	defer file.Close()
+	b, err := attachLoop(file, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	return &mapping{block: b, readOnly: readOnly}, nil
+}
+
+// start starts rbd-fuse, which shows the image once start returns.
+func (f *fuseMapper) start(ctx context.Context, i image) error {
+	argv := append([]string{fuseProgram}, f.config.Cluster.Arguments()...)
+	argv = append(argv,
+		"--log-file=", "--admin-socket=", // it would leave them behind
+		"--rbd-cache=false", // what is written is with the cluster before anything else is
+		// Whoever breaks its lock does so after a fence, which must not end sooner by that.
+		fmt.Sprintf("--rbd-blocklist-expire-seconds=%d", int64(ceph.Forever/time.Second)),
+		"-o", "attr_timeout=0", // an image may become larger
+		"-p", f.config.Pool, "-r", i.name)
+	if f.config.Namespace != "" {
+		argv = append(argv, "--namespace="+f.config.Namespace)
+	}
+	p, err := spawn(append(argv, f.point(i)))
+	if err != nil {
+		return err
+	}
+	defer p.said.Close()
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		mounted, err := host.IsMountpoint(f.point(i))
+		if err != nil {
+			return err
+		}
+		if mounted {
+			break
+		}
+		select {
+		case <-p.ended: // it may have gone on in the background
+			running, err := processesOf(fuseProgram, f.point(i))
+			if err != nil {
+				return err
+			}
+			if p.err != nil || len(running) == 0 {
+				return fmt.Errorf("rbd-fuse ended: %s: %w", cmp.Or(p.output(), fmt.Sprint(p.err)), backends.ErrUnavailable)
+			}
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("rbd-fuse shows nothing yet: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+	return nil
+}
+
+func (f *fuseMapper) detach(ctx context.Context, i image) error {
+	b, err := loopOf(f.file(i))
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		lost := func(err error) {
+			f.log.Warn("what was written last did not reach the image", "image", i.name, "err", err)
+		}
+		if err := detachLoop(ctx, *b, f.file(i), lost); err != nil {
+			return err
+		}
+	}
+	running, err := processesOf(fuseProgram, f.point(i))
+	if err != nil {
+		return err
+	}
+	if err := unmountSoon(ctx, f.point(i)); err != nil {
+		return err
+	}
+	for _, p := range running {
+		// The file system is gone, and with it all that it was asked for.
+		if !awaitEnd(context.WithoutCancel(ctx), p, endTime) {
+			f.log.Warn("rbd-fuse did not end when its image was let go, and is killed", "process", p.PID, "image", i.name)
+			if err := kill(p); err != nil {
+				return err
+			}
+			if !awaitEnd(context.WithoutCancel(ctx), p, endTime) {
+				return fmt.Errorf("rbd-fuse, process %d, does not end: %w", p.PID, backends.ErrInUse)
+			}
+		}
+	}
+	return host.RemoveMountpoint(f.point(i))
+}
+
+// unmountSoon is Unmount of what only this process uses, which may be about to let go.
+func unmountSoon(ctx context.Context, point string) error {
+	limit := time.Now().Add(endTime)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := host.Unmount(point)
+		if !errors.Is(err, host.ErrBusy) || time.Now().After(limit) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	}
+}
+
+// openWithin opens a file, which may hang, and leaves that behind when ctx ends: then
+// it is closed as soon as it is open.
+func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
+	opened := make(chan *os.File, 1)
+	file, err := within(ctx, func() (*os.File, error) {
+		f, err := os.OpenFile(path, mode, 0)
+		opened <- f
+		return f, err
+	})
+	if err != nil {
+		go func() { (<-opened).Close() }() // of nil that is an error, and nothing else
+		return nil, err
+	}
+	return file, nil
+}
+
+// refresh asks for the size of the file, which the kernel may have known from before.
+func (f *fuseMapper) refresh(i image, m *mapping) error {
+	if _, err := os.Stat(f.file(i)); err != nil {
+		return err
+	}
+	device, err := os.OpenFile(m.path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	return os.NewSyscallError("LOOP_SET_CAPACITY", unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_CAPACITY, 0))
+}
+
+func (f *fuseMapper) peers(_ context.Context, i image) ([]netip.Addr, error) {
+	running, err := processesOf(fuseProgram, f.point(i))
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, p := range running {
+		some, err := p.Peers()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// within calls f, which may hang, and leaves it behind when ctx ends.
+func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("it does not answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+	}
+}

@@ -1,0 +1,271 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph"
+)
+
+// krbd maps images with the kernel's client; see Documentation/ABI/testing/sysfs-bus-rbd
+// in the kernel's sources. Each is a client by itself (noshare), and keeps the lock of
+// the image from all others (exclusive), which it takes before it reads (lock_on_read).
+type krbd struct {
+	config Config
+	log    *slog.Logger
+	adding sync.Mutex // a key is in the kernel's keyring for as long as an image is added
+}
+
+// devices are where the kernel lists what it has mapped.
+const devices = kernelMapper + "/devices"
+
+func (k *krbd) find(i image) (*mapping, error) {
+	number, err := k.number(i)
+	if err != nil || number == "" {
+		return nil, err
+	}
+	b, err := blockAt("/dev/rbd" + number)
+	if errors.Is(err, fs.ErrNotExist) { // udev or devtmpfs is at it
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	readOnly, err := b.isReadOnly()
+	if err != nil {
+		return nil, err
+	}
+	address, err := attribute(number, "client_addr")
+	if err != nil {
+		return nil, err
+	}
+	return &mapping{block: b, readOnly: readOnly, client: ceph.Address(plainAddress(address))}, nil
+}
+
+// plainAddress is an address without the kind that newer kernels begin it with, as
+// "(1)10.0.0.7:0/2816492101".
+func plainAddress(text string) string {
+	if _, rest, ok := strings.Cut(text, ")"); ok && strings.HasPrefix(text, "(") {
+		return rest
+	}
+	return text
+}
+
+// number is that of an image's device, or empty if it is not mapped.
+func (k *krbd) number(i image) (string, error) {
+	entries, err := os.ReadDir(devices)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		same := true
+		for name, want := range map[string]string{"pool": k.config.Pool, "pool_ns": k.config.Namespace, "name": i.name, "current_snap": "-"} {
+			got, err := attribute(e.Name(), name)
+			if errors.Is(err, fs.ErrNotExist) { // it is gone, or the kernel knows no namespaces
+				got, err = "", nil
+			}
+			if err != nil {
+				return "", err
+			}
+			same = same && got == want
+		}
+		if same {
+			return e.Name(), nil
+		}
+	}
+	return "", nil
+}
+
+func attribute(number, name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(devices, number, name))
+	return string(bytes.TrimSpace(text)), err
+}
+
+func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
+	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, k.add(i, readOnly) }); err != nil {
+		return nil, err
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		m, err := k.find(i)
+		if err != nil || m != nil {
+			return m, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the kernel has mapped it, and there is no device: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// add has the kernel map an image.
+func (k *krbd) add(i image, readOnly bool) error {
+	k.adding.Lock()
+	defer k.adding.Unlock()
+	forget, err := k.addKey()
+	if err != nil {
+		return err
+	}
+	defer forget()
+	monitors, err := k.monitors()
+	if err != nil {
+		return err
+	}
+	user := k.config.Cluster.User
+	options := []string{"name=" + user, "key=client." + user, "noshare"}
+	if readOnly {
+		options = append(options, "ro")
+	} else {
+		options = append(options, "exclusive", "lock_on_read", "lock_timeout=30")
+	}
+	if k.config.Namespace != "" {
+		options = append(options, "_pool_ns="+k.config.Namespace)
+	}
+	line := strings.Join([]string{monitors, strings.Join(options, ","), k.config.Pool, i.name, "-"}, " ")
+	file := kernelMapper + "/add_single_major"
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		file = kernelMapper + "/add"
+	}
+	err = os.WriteFile(file, []byte(line), 0o200)
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("another client has its lock: %w", backends.ErrInUse)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("another client has its lock, or it is read-only for user client.%s: %w", user, backends.ErrInUse)
+	case errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("the kernel does not know a feature of the image: see dmesg, and rbd feature disable: %w", err)
+	case err != nil:
+		return fmt.Errorf("krbd: %w", err)
+	}
+	return nil
+}
+
+// monitors are the addresses that the kernel is told, which knows no names.
+func (k *krbd) monitors() (string, error) {
+	var all []string
+	for _, m := range k.config.Cluster.Monitors {
+		if _, err := netip.ParseAddr(m); err != nil {
+			if _, err := netip.ParseAddrPort(m); err != nil {
+				return "", fmt.Errorf("krbd needs the addresses of the monitors, and %q is none: %w", m, backends.ErrUnavailable)
+			}
+		}
+		all = append(all, m)
+	}
+	if len(all) == 0 {
+		return "", fmt.Errorf("krbd needs the addresses of the monitors (cluster.monitors): %w", backends.ErrUnavailable)
+	}
+	return strings.Join(all, ","), nil
+}
+
+// addKey puts the user's key into the kernel's keyring of this process, for nobody to
+// see it in what the kernel is told.
+func (k *krbd) addKey() (forget func(), err error) {
+	path := k.config.Cluster.KeyringPath()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
+	}
+	user := "client." + k.config.Cluster.User
+	key, err := base64.StdEncoding.DecodeString(keyOf(string(text), user))
+	if err != nil || len(key) == 0 {
+		return nil, fmt.Errorf("%s has no key for %s: %w", path, user, backends.ErrUnavailable)
+	}
+	id, err := unix.AddKey("ceph", user, key, unix.KEY_SPEC_PROCESS_KEYRING)
+	if err != nil {
+		return nil, os.NewSyscallError("add_key", err)
+	}
+	return func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, id, unix.KEY_SPEC_PROCESS_KEYRING, 0, 0) }, nil
+}
+
+// keyOf returns the key of a user in a keyring file, or nothing.
+func keyOf(keyring, user string) string {
+	section := ""
+	for line := range strings.Lines(keyring) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(line, "[]")
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if ok && section == user && strings.TrimSpace(name) == "key" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func (k *krbd) detach(ctx context.Context, i image) error {
+	number, err := k.number(i)
+	if err != nil || number == "" {
+		return err
+	}
+	b, err := blockAt("/dev/rbd" + number)
+	if err != nil {
+		return err
+	}
+	// A claim would keep the device from going; without one, the kernel says EBUSY of
+	// one that is open or mounted.
+	f, err := b.claim(os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil { // its client was fenced
+		k.log.Warn("what was written last did not reach the image", "image", i.name, "err", err)
+	}
+	f.Close()
+	file := kernelMapper + "/remove_single_major"
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		file = kernelMapper + "/remove"
+	}
+	limit := time.Now().Add(endTime)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := os.WriteFile(file, []byte(number), 0o200)
+		switch {
+		case err == nil || errors.Is(err, unix.ENOENT):
+			return nil
+		case !errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("krbd: %w", err)
+		case ctx.Err() != nil || time.Now().After(limit):
+			return fmt.Errorf("something has %s open: %w", b.path, backends.ErrInUse)
+		}
+		time.Sleep(pause) // udev looks at it for a moment
+	}
+}
+
+// refresh has the kernel look at the image, which it watches in any case.
+func (k *krbd) refresh(i image, _ *mapping) error {
+	number, err := k.number(i)
+	if err != nil || number == "" {
+		return err
+	}
+	return os.WriteFile(filepath.Join(devices, number, "refresh"), []byte("1"), 0o200)
+}
+
+// peers are the monitors: the addresses of the others are in the cluster's map.
+func (k *krbd) peers(context.Context, image) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, m := range k.config.Cluster.Monitors {
+		if a, err := netip.ParseAddr(m); err == nil {
+			all = append(all, a)
+		} else if a, err := netip.ParseAddrPort(m); err == nil {
+			all = append(all, a.Addr())
+		}
+	}
+	return all, nil
+}

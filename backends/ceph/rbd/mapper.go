@@ -1,0 +1,67 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"github.com/dvol/dvold/backends/ceph"
+)
+
+// mapper makes images block devices of this host. Each mapping is a client of the
+// cluster by itself, outlives dvold, and is found again by its image.
+type mapper interface {
+	// find returns the mapping of an image, or nil if there is none that is complete.
+	find(i image) (*mapping, error)
+
+	// attach maps an image that is not mapped. After an error there may be parts,
+	// which detach takes away.
+	attach(ctx context.Context, i image, readOnly bool) (*mapping, error)
+
+	// detach takes away what there is of a mapping, once all that was written is with
+	// the cluster. It returns ErrInUse, and leaves it, while a file system of the
+	// device is mounted anywhere on this host. It is no error if there is none.
+	detach(ctx context.Context, i image) error
+
+	// refresh has the device be as large as the image is.
+	refresh(i image, m *mapping) error
+
+	// peers are the addresses of the cluster's servers that the mapping's client is
+	// connected to.
+	peers(ctx context.Context, i image) ([]netip.Addr, error)
+}
+
+// mapping is an image as a block device.
+type mapping struct {
+	block
+	readOnly bool
+	ended    bool // its client runs no more
+	// client is its address where this host knows it, or empty: then it is the one
+	// watcher of the image.
+	client ceph.Address
+}
+
+// kernelMapper is there where the kernel can map images.
+const kernelMapper = "/sys/bus/rbd"
+
+// newMapper is the one that c asks for.
+func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
+	_, err := os.Stat(kernelMapper)
+	kernel := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	switch {
+	case c.Mapper == "krbd" && !kernel:
+		return nil, fmt.Errorf("mapper: this kernel has no krbd: load its module, modprobe rbd, or use mapper: fuse")
+	case c.Mapper == "krbd", c.Mapper == "" && kernel:
+		return &krbd{config: c, log: log}, nil
+	}
+	return &fuseMapper{config: c, dir: dir, log: log}, nil
+}

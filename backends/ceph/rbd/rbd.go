@@ -1,0 +1,136 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/ceph/go-ceph/rados"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph"
+)
+
+// Pool is a pool of the cluster, or a namespace of one, that images are kept in.
+type Pool struct {
+	config  Config
+	name    string
+	dir     string // of what mappings need
+	log     *slog.Logger
+	cluster *ceph.Cluster
+	fencer  *ceph.Cluster // cluster itself, unless it has a user of its own
+	mapper  mapper
+	turns   turns
+	seen    seen
+
+	tending sync.WaitGroup
+	end     context.CancelFunc
+}
+
+var (
+	_ backends.Backend    = (*Pool)(nil)
+	_ backends.Stamper    = (*Pool)(nil)
+	_ backends.Resizer    = (*Pool)(nil)
+	_ backends.Networked  = (*Pool)(nil)
+	_ backends.Fencer     = (*Pool)(nil)
+	_ backends.Connecting = (*Pool)(nil)
+)
+
+// tendInterval is how soon a mapping that is left over is taken away, and a file
+// system fills an image that was made larger. endTime is how long what ends may take.
+const (
+	tendInterval = 2 * time.Second
+	endTime      = 5 * time.Second
+)
+
+// Open returns the pool of that name that c describes. Below runDir, which is lost in
+// a reboot, lies what its mappings need. It leaves the cluster alone, which may hang:
+// later calls tell whether it is available. From then on until Close, mappings are seen
+// to, also those of an earlier dvold.
+func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(runDir, "rbd", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.EvalSymlinks(dir) // as mount tables do
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{config: c, name: name, dir: dir, log: log}
+	if p.mapper, err = newMapper(c, dir, log); err != nil {
+		return nil, err
+	}
+	if p.cluster, err = ceph.Open(c.Cluster, log); err != nil {
+		return nil, err
+	}
+	p.fencer = p.cluster
+	if c.Fencer != "" {
+		if p.fencer, err = ceph.Open(c.fencer(), log); err != nil {
+			return nil, err
+		}
+	}
+	ctx, end := context.WithCancel(context.Background())
+	p.end = end
+	p.tending.Go(func() { p.tend(ctx) })
+	return p, nil
+}
+
+// Close ends what Open began, and leaves mappings and volumes as they are. It does not
+// wait long for storage that hangs.
+func (p *Pool) Close() error {
+	p.end()
+	ended := make(chan struct{})
+	go func() {
+		p.tending.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTime):
+		p.log.Warn("a mapping of the pool is still being seen to: its storage hangs")
+	}
+	err := p.cluster.Close()
+	if p.fencer != p.cluster {
+		err = errors.Join(err, p.fencer.Close())
+	}
+	return err
+}
+
+// with calls f with the pool of the cluster, as [ceph.Cluster.Call] does.
+func (p *Pool) with(ctx context.Context, f func(*rados.IOContext) error) error {
+	return p.cluster.Call(ctx, func(conn *rados.Conn) error { return p.within(conn, f) })
+}
+
+// value is with for what has a result.
+func value[T any](ctx context.Context, p *Pool, f func(*rados.IOContext) (T, error)) (T, error) {
+	return ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (v T, err error) {
+		err = p.within(conn, func(pool *rados.IOContext) (err error) {
+			v, err = f(pool)
+			return err
+		})
+		return v, err
+	})
+}
+
+func (p *Pool) within(conn *rados.Conn, f func(*rados.IOContext) error) error {
+	pool, err := conn.OpenIOContext(p.config.Pool)
+	if isNotFound(err) {
+		return fmt.Errorf("the cluster has no pool %q (pool): %w", p.config.Pool, backends.ErrUnavailable)
+	}
+	if err != nil {
+		return err
+	}
+	defer pool.Destroy()
+	pool.SetNamespace(p.config.Namespace)
+	return f(pool)
+}

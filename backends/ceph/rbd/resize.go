@@ -1,0 +1,81 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/ceph/go-ceph/rados"
+	"github.com/ceph/go-ceph/rbd"
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+)
+
+// Resize makes an image larger, and the file system on it, if it is mounted here; on
+// another host that does so within seconds, and where it is not mounted, when it is.
+// It is ErrInvalid to make one smaller, or as large as there is room for.
+func (p *Pool) Resize(ctx context.Context, handle string, size int64) error {
+	return wrap("resize", handle, p.resize(ctx, handle, size))
+}
+
+func (p *Pool) resize(ctx context.Context, handle string, size int64) error {
+	i, err := imageOf(handle)
+	if err != nil {
+		return err
+	}
+	if i.adopted {
+		return fmt.Errorf("image %s was adopted: use rbd resize: %w", p.config.within(i.name), backends.ErrInvalid)
+	}
+	if err := p.checkReady(ctx, i); err != nil {
+		return err
+	}
+	now, err := p.look(ctx, i)
+	if err != nil {
+		return err
+	}
+	if size == 0 {
+		return fmt.Errorf("size: an image must have one: %w", backends.ErrInvalid)
+	}
+	if size = (size + align - 1) / align * align; size < now.size || size > maxSize {
+		return fmt.Errorf("size: it has %d bytes, and can only be made larger: %w", now.size, backends.ErrInvalid)
+	}
+	done, err := p.turns.take(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if size > now.size {
+		err = p.with(ctx, func(pool *rados.IOContext) error {
+			return p.writing(pool, i, func(img *rbd.Image) error {
+				there, err := img.GetSize()
+				if err != nil || int64(there) >= size { // never smaller, whoever was faster
+					return err
+				}
+				return img.Resize(uint64(size))
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	mounts, err := p.mounts(i)
+	if err != nil || len(mounts) == 0 {
+		return err
+	}
+	for _, m := range mounts {
+		if !hasOption(m.Options, "ro") {
+			return p.growMounted(ctx, i, m.Mountpoint)
+		}
+	}
+	return nil
+}
+
+// onDevice tells whether a file is in the file system of a device.
+func onDevice(info os.FileInfo, b block) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(unix.Major(st.Dev)) == b.major && int(unix.Minor(st.Dev)) == b.minor
+}

@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Brings up a Ceph cluster of one monitor, manager, OSD (in memory) and MDS on a host of its own, at 10.97.0.10, with cephx,
+# the pools rbd, data and limited and the file system cephfs, then runs a command at 10.97.0.1. To be run by hack/world, with which all of it
+# ends. In the command's environment are
+#   CEPH_CLUSTER   the address of the monitor
+#   CEPH_KEYRINGS  a directory with USER.keyring for the users below
+#   CEPH_ADMIN     a ceph.conf with which the ceph commands are the administrator
+#
+# usage: cluster.bash COMMAND [ARGUMENT]...
+set -euo pipefail
+PATH="$PATH:/usr/sbin:/sbin"
+
+dir=$WORLD/ceph
+host=10.97.0.10
+
+# on runs a command on the cluster's host.
+on() {
+    local pid
+    pid=$(cat "$dir/pid")
+    nsenter --target "$pid" --mount --net "$@"
+}
+
+# boot makes a machine with a cable.
+boot() {
+    local pid
+    unshare --mount --net sleep infinity </dev/null >/dev/null 2>&1 &
+    pid=$!
+    echo "$pid" >"$dir/pid"
+    until [ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ] &&
+        [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f "$(command -v sleep)")" ]; do sleep 0.01; done
+    ip link add ceph type veth peer name eth0 netns "$pid"
+    ip link set ceph master switch up
+    on ip link set lo up
+    on ip addr add "$host/24" dev eth0
+    on ip link set eth0 up
+}
+
+# await WHAT COMMAND... waits until it succeeds.
+await() {
+    local what=$1
+    shift
+    for _ in {1..600}; do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    echo "no $what" >&2
+    tail -n 20 "$dir"/log/*.log >&2 || true
+    return 1
+}
+
+admin() { ceph --conf "$dir/ceph.conf" --connect-timeout 20 "$@"; }
+
+# user NAME CAPS... makes a user and its keyring.
+user() {
+    local name=$1
+    shift
+    admin auth get-or-create "client.$name" "$@" -o "$dir/keyrings/$name.keyring" 2>/dev/null
+    chmod 600 "$dir/keyrings/$name.keyring"
+}
+
+mgr_active() { admin mgr stat --format json | grep -q '"available": *true'; }
+volumes_answer() { admin fs subvolume ls cephfs; }
+mds_active() { admin mds stat | grep -q 'up:active'; }
+
+mkdir -p "$dir"/{log,run,keyrings,mon,mgr,osd,mds} /run/ceph
+ip link add switch type bridge
+ip addr add 10.97.0.1/24 dev switch
+ip link set switch up
+boot
+
+fsid=$(cat /proc/sys/kernel/random/uuid)
+cat >"$dir/ceph.conf" <<CONF
+[global]
+fsid = $fsid
+mon_host = $host
+public_network = 10.97.0.0/24
+auth_cluster_required = cephx
+auth_service_required = cephx
+auth_client_required = cephx
+keyring = $dir/admin.keyring
+run_dir = $dir/run
+pid_file = $dir/run/\$name.pid
+admin_socket = $dir/run/\$name.\$pid.asok
+log_file = $dir/log/\$name.log
+log_to_stderr = false
+err_to_stderr = true
+osd_pool_default_size = 1
+osd_pool_default_min_size = 1
+osd_pool_default_pg_autoscale_mode = off
+osd_crush_chooseleaf_type = 0
+mon_allow_pool_size_one = true
+mon_allow_pool_delete = true
+mon_warn_on_pool_no_redundancy = false
+mon_data = $dir/mon
+mgr_data = $dir/mgr
+mds_data = $dir/mds
+[client]
+admin_socket =
+log_file =
+[osd]
+osd_data = $dir/osd
+osd_objectstore = memstore
+memstore_device_bytes = 4294967296
+osd_class_update_on_start = false
+CONF
+
+key() { ceph-authtool "$dir/admin.keyring" --gen-key --name "$@" >/dev/null; }
+ceph-authtool --create-keyring "$dir/admin.keyring" --gen-key --name mon. --cap mon 'allow *' >/dev/null
+key client.admin --cap mon 'allow *' --cap osd 'allow *' --cap mds 'allow *' --cap mgr 'allow *'
+key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *' --cap mgr 'allow profile osd'
+key mgr.x --cap mon 'allow profile mgr' --cap osd 'allow *' --cap mds 'allow *'
+key mds.a --cap mon 'allow profile mds' --cap osd 'allow rwx' --cap mds 'allow' --cap mgr 'allow profile mds'
+monmaptool --create --clobber --add a "$host:6789" --enable-all-features --fsid "$fsid" "$dir/monmap" >/dev/null
+monmaptool --rm a "$dir/monmap" >/dev/null
+monmaptool --addv a "[v2:$host:3300,v1:$host:6789]" "$dir/monmap" >/dev/null
+
+# start DAEMON ARGUMENT... starts one in the background of the world.
+start() {
+    local daemon=$1
+    shift
+    on "$daemon" --conf "$dir/ceph.conf" --foreground "$@" </dev/null >>"$dir/log/$daemon.out" 2>&1 &
+}
+
+on ceph-mon --conf "$dir/ceph.conf" --mkfs --id a --monmap "$dir/monmap" --keyring "$dir/admin.keyring" >/dev/null 2>&1
+start ceph-mon --id a
+await "monitor" admin mon stat
+uuid=$(cat /proc/sys/kernel/random/uuid)
+admin osd new "$uuid" >/dev/null 2>&1
+on ceph-osd --conf "$dir/ceph.conf" --id 0 --mkfs --osd-uuid "$uuid" >/dev/null 2>&1
+start ceph-osd --id 0
+start ceph-mgr --id x
+{
+    for pool in rbd data limited; do
+        admin osd pool create $pool 8 8
+        admin osd pool application enable $pool rbd
+    done
+    admin osd pool create cephfs.meta 8 8
+    admin osd pool create cephfs.data 8 8
+    admin fs new cephfs cephfs.meta cephfs.data
+} >/dev/null 2>&1
+start ceph-mds --id a
+
+# What a host with RBD volumes may: maps images, and has other hosts' clients refused.
+user host mon 'profile rbd' osd 'profile rbd pool=rbd, profile rbd pool=data, profile rbd pool=limited'
+# What undoes that, too.
+user fencer mon 'allow r, allow command "osd blocklist"'
+# What may look, and change nothing.
+user reader mon 'profile rbd-read-only' osd 'profile rbd-read-only pool=rbd'
+# What a host with CephFS volumes may, in the directories of its pools.
+user files mon 'allow r' mds 'allow rwp' osd 'allow rw tag cephfs data=cephfs' mgr 'allow rw'
+# What has the CephFS clients of other hosts refused, and sees that they are.
+user evictor mon 'allow r, allow command "osd blocklist"' mds 'allow *'
+cat >"$dir/wrong.keyring" <<KEYRING
+[client.host]
+    key = $(ceph-authtool --gen-print-key)
+KEYRING
+mv "$dir/wrong.keyring" "$dir/keyrings/wrong.keyring"
+
+await "manager" mgr_active
+await "MDS" mds_active
+await "file system" volumes_answer
+export CEPH_CLUSTER=$host CEPH_KEYRINGS=$dir/keyrings CEPH_ADMIN=$dir/ceph.conf
+"$@"
