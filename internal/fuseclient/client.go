@@ -179,8 +179,11 @@ func (c *Client) end(ctx context.Context, limit time.Duration) error {
 
 // unmountDead takes away what a client that has ended had mounted. Who still has
 // something open there, such as a call that hung until then, does not keep it:
-// nothing can be read or written through it.
+// nothing can be read or written through it. What a client has started may have its
+// connection with the kernel still, and wait by it for an answer from itself, as the
+// mount(8) of a ceph-fuse that was killed then; force ends that.
 func unmountDead(mountpoint string) error {
+	_ = unix.Unmount(mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) // it may be busy, and is aborted then
 	for {
 		mounted, err := host.IsMountpoint(mountpoint)
 		if err != nil || !mounted {

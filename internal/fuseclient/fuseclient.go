@@ -45,8 +45,24 @@ type Spec struct {
 	FileSystem
 	// Name is the file system's, for people, as in "Gluster volume gv0".
 	Name string
+	// Ask is a program, with its arguments, that fails unless the servers of the file
+	// system have answered which is mounted at its last argument, a mountpoint; nil
+	// means statfs(2).
+	Ask []string
 	// Silence is what it may mean that the file system does not answer, as a clause.
 	Silence string
 	// Log is the file that clients write to what goes wrong.
 	Log string
+	// Bury, unless it is nil, is called before a client takes the place of one that was
+	// started for mountpoint and has ended: servers may keep from others what that had in
+	// use, until they are told.
+	Bury func(ctx context.Context, mountpoint string) error
+}
+
+// asking is Ask, or what stands for none.
+func (s Spec) asking() []string {
+	if len(s.Ask) > 0 {
+		return s.Ask
+	}
+	return []string{"stat", "--file-system"}
 }

@@ -16,12 +16,13 @@ import (
 
 // health tells whether the storage behind a shared client answers.
 //
-// The question is statfs(2) of its root, which the servers have to answer. A process
+// The question is one that the servers have to answer: see Spec.Ask. A process
 // of its own asks: whoever has asked a client can't end before it has answered, not
 // even by SIGKILL, and dvold has to. No client is asked again before it has.
 type health struct {
-	name    string // of the file system
-	silence string // what it may mean that it doesn't answer
+	name    string   // of the file system
+	silence string   // what it may mean that it doesn't answer
+	program []string // that asks
 	log     *slog.Logger
 
 	mu       sync.Mutex // guards the fields below
@@ -99,7 +100,8 @@ func (h *health) ask(c *Client, now time.Time) *question {
 	}
 	q := &question{client: c.Process, done: make(chan struct{})}
 	var said bytes.Buffer
-	cmd := exec.Command("stat", "--file-system", c.Mountpoint)
+	argv := append(h.program[:len(h.program):len(h.program)], c.Mountpoint)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stderr = "/", []string{"LC_ALL=C"}, &said
 	h.next = now.Add(AskInterval)
 	if err := cmd.Start(); err != nil {

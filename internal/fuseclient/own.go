@@ -34,9 +34,9 @@ type Own struct {
 // ends with the volume's key.
 const ownPrefix = "own."
 
-// ownPoint is where the client of a volume mounts its file system for a moment. A
+// OwnPoint is where the client of a volume mounts its file system for a moment. A
 // volume that is exclusive is mounted at one place.
-func (s *Clients) ownPoint(key string) string {
+func (s *Clients) OwnPoint(key string) string {
 	return filepath.Join(s.config.Dir, ownPrefix+key)
 }
 
@@ -108,7 +108,7 @@ func (s *Clients) StartOwn(ctx context.Context, o Own) (*Client, error) {
 	if err := s.EndOwn(ctx, o.Key); err != nil {
 		return nil, err
 	}
-	return o.start(ctx, s.ownPoint(o.Key))
+	return o.start(ctx, s.OwnPoint(o.Key))
 }
 
 func (s *Clients) late() error { return fmt.Errorf("no answer for %v (mount_timeout)", s.config.Wait) }
@@ -120,12 +120,12 @@ func (s *Clients) FindOwn(o Own) (*Client, error) {
 	if err != nil || len(processes) == 0 {
 		return nil, err
 	}
-	return o.found(processes[0], s.ownPoint(o.Key))
+	return o.found(processes[0], s.OwnPoint(o.Key))
 }
 
 // OwnProcesses are the clients that were started for a volume alone, and run.
 func (s *Clients) OwnProcesses(key string) ([]host.Process, error) {
-	return s.config.At(s.ownPoint(key))
+	return s.config.At(s.OwnPoint(key))
 }
 
 // leavePoint has the client serve nothing but what is bound of it.
@@ -159,7 +159,7 @@ func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
 // a mount that was cut short, and waits for that. It is ErrInUse if the client may serve
 // more than its own mountpoint.
 func (s *Clients) EndOwn(ctx context.Context, key string) error {
-	point := s.ownPoint(key)
+	point := s.OwnPoint(key)
 	mounted, err := host.MountedAt(point)
 	if err != nil {
 		return err
@@ -172,14 +172,38 @@ func (s *Clients) EndOwn(ctx context.Context, key string) error {
 		if len(bound) > 0 {
 			return fmt.Errorf("%s shows it, though its client was not ready: %w", bound[0].Mountpoint, backends.ErrInUse)
 		}
-		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.ENOTCONN) {
-			return fmt.Errorf("unmount %s: %w", point, err)
+		running, err := s.OwnProcesses(key)
+		if err == nil && len(running) == 0 {
+			err = unmountDead(point)
+		} else if err == nil {
+			err = unmountIdle(ctx, point)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if err := s.awaitOwn(ctx, point); err != nil {
 		return err
 	}
 	return host.RemoveMountpoint(point)
+}
+
+// busyTime is how long what is being closed may keep a mount busy: a client looks at
+// it too.
+const busyTime = time.Second
+
+// unmountIdle unmounts what nobody uses any more but who is just about to leave.
+func unmountIdle(ctx context.Context, point string) error {
+	for end := time.Now().Add(busyTime); ; {
+		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
+		switch {
+		case err == nil, errors.Is(err, unix.ENOTCONN):
+			return nil
+		case !errors.Is(err, unix.EBUSY) || time.Now().After(end) || ctx.Err() != nil:
+			return fmt.Errorf("unmount %s: %w", point, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // awaitOwn waits until the clients that were started for a mountpoint have ended.
@@ -207,7 +231,7 @@ func (s *Clients) UnmountOwn(ctx context.Context, key, target string) error {
 	if err := host.Unmount(target); err != nil {
 		return err
 	}
-	processes, err := s.config.At(s.ownPoint(key))
+	processes, err := s.config.At(s.OwnPoint(key))
 	if err != nil || len(processes) == 0 || m == nil {
 		return err
 	}
@@ -215,12 +239,12 @@ func (s *Clients) UnmountOwn(ctx context.Context, key, target string) error {
 	if err != nil || len(users) > 0 { // whoever proves that nothing is left finds them, too
 		return err
 	}
-	return s.awaitOwn(ctx, s.ownPoint(key))
+	return s.awaitOwn(ctx, s.OwnPoint(key))
 }
 
 // Servers are those that the client of a volume is connected to.
 func (s *Clients) Servers(key string) ([]netip.Addr, error) {
-	processes, err := s.config.At(s.ownPoint(key))
+	processes, err := s.config.At(s.OwnPoint(key))
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +262,7 @@ func (s *Clients) Servers(key string) ([]netip.Addr, error) {
 // checkOwn returns an error unless a mount shows the volume, of a file system that a
 // client of its own serves, in the way that is asked for.
 func (s *Clients) checkOwn(m *mountinfo.Info, o Own, readOnly bool) error {
-	processes, err := s.config.At(s.ownPoint(o.Key))
+	processes, err := s.config.At(s.OwnPoint(o.Key))
 	if err != nil {
 		return err
 	}

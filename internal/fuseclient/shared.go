@@ -45,7 +45,7 @@ func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger)
 	log = log.With("file_system", spec.Name)
 	return &Shared{
 		spec: spec, dir: dir, key: key, wait: wait, log: log,
-		health: health{name: spec.Name, silence: spec.Silence, log: log}, turn: make(chan struct{}, 1), used: time.Now(),
+		health: health{name: spec.Name, silence: spec.Silence, program: spec.asking(), log: log}, turn: make(chan struct{}, 1), used: time.Now(),
 	}
 }
 
@@ -93,6 +93,7 @@ func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 		return nil, err
 	}
 	if now == nil {
+		s.bury(ctx, dead)
 		if now, err = s.startNew(ctx); err != nil {
 			return nil, err
 		}
@@ -106,6 +107,19 @@ func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 	defer s.mu.Unlock()
 	s.now = now
 	return now, nil
+}
+
+// bury has the servers know of clients that have ended. Without that what takes their
+// place has to wait.
+func (s *Shared) bury(ctx context.Context, dead []string) {
+	if s.spec.Bury == nil {
+		return
+	}
+	for _, point := range dead {
+		if err := s.spec.Bury(ctx, point); err != nil {
+			s.log.Warn("servers were not told of a client that has ended; what it had in use may wait", "mountpoint", point, "err", err)
+		}
+	}
 }
 
 func (s *Shared) startNew(ctx context.Context) (*Client, error) {

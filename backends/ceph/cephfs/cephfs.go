@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dvol/dvold/backends"
@@ -28,6 +29,7 @@ type Pool struct {
 	dir     string // of the clients' mountpoints, and of what they are asked by
 	log     *slog.Logger
 	clients *fuseclient.Clients
+	fencing atomic.Pointer[FencingPool] // nil without a Fencer
 }
 
 var (
@@ -73,7 +75,21 @@ const sharedKey = "shared"
 
 // shared returns the shared client, which may have to be started.
 func (p *Pool) shared() *fuseclient.Shared {
-	return p.clients.Shared(sharedKey, func() fuseclient.Spec { return p.spec(sharedKey).client() })
+	return p.clients.Shared(sharedKey, func() fuseclient.Spec {
+		s := p.spec(sharedKey).client()
+		s.Bury = p.bury
+		return s
+	})
+}
+
+// bury has the file system's MDS end the session of a client that has ended, so that
+// what it had in use does not wait until they find out: session_timeout, a minute. That
+// takes a Fencer.
+func (p *Pool) bury(ctx context.Context, mountpoint string) error {
+	if f := p.fencing.Load(); f != nil {
+		return f.evict(ctx, mountpoint)
+	}
+	return nil
 }
 
 // with calls f with what keeps volumes in the pool.

@@ -2,7 +2,6 @@ package cephfs_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -37,22 +37,7 @@ func fixture(t *testing.T) backendtest.Fixture {
 			}
 			return "Söme data " + name
 		},
-		Sizes:    true,
-		Lags:     10 * time.Second,
-		TakeAway: func(t *testing.T) { cutOff(t) },
+		Sizes: true, SizesUnseen: true, Lags: 10 * time.Second,
+		TakeAway: func(t *testing.T) { cephtest.CutOff(t) },
 	}
-}
-
-// cutOff has the cluster refuse this host's packets until the test has ended.
-func cutOff(t *testing.T) {
-	t.Helper()
-	rule := []string{"OUTPUT", "-d", os.Getenv("CEPH_CLUSTER"), "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"}
-	if out, err := exec.Command("iptables", append([]string{"-w", "-I"}, rule...)...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("iptables", append([]string{"-w", "-D"}, rule...)...).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
 }

@@ -3,6 +3,7 @@ package cephfs
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -31,7 +32,16 @@ func (p *Pool) spec(key string) spec {
 
 // client is the same for who starts clients.
 func (s spec) client() fuseclient.Spec {
-	return fuseclient.Spec{Kind: kind(), FileSystem: s, Name: s.name(), Silence: silence, Log: s.log}
+	return fuseclient.Spec{Kind: kind(), FileSystem: s, Name: s.name(), Ask: question(), Silence: silence, Log: s.log}
+}
+
+// question is one for the MDS: a client answers others out of its cache, and statfs(2)
+// by the monitors alone, as it has to where there is no getfattr(1).
+func question() []string {
+	if _, err := exec.LookPath("getfattr"); err != nil {
+		return nil
+	}
+	return []string{"getfattr", "--absolute-names", "--only-values", "--name=" + usedAttr}
 }
 
 func (s spec) name() string {
@@ -41,10 +51,15 @@ func (s spec) name() string {
 	return "CephFS " + s.config.FileSystem
 }
 
+// stayOption has a client live on that can't remount its mountpoint, as it does to
+// have the kernel let go of what an MDS wants back. That of an exclusive volume has
+// none, and would end itself after some attempts.
+const stayOption = "--client_die_on_failed_dentry_invalidate=false"
+
 // Args returns the arguments of a client. It asks nobody: a client tries one monitor
 // after the other.
 func (s spec) Args(context.Context) ([]string, error) {
-	args := append(s.config.Cluster.Arguments(), "-f", "--log-file="+s.log, "--admin-socket="+s.socket)
+	args := append(s.config.Cluster.Arguments(), "-f", "--log-file="+s.log, "--admin-socket="+s.socket, stayOption)
 	if s.config.FileSystem != "" {
 		args = append(args, "--client_fs="+s.config.FileSystem)
 	}

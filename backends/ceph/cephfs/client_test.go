@@ -15,6 +15,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host"
 )
@@ -86,10 +87,14 @@ func TestClientsOutliveDvold(t *testing.T) {
 	if after := again.wantClients(2); !slices.Equal(before, after) {
 		t.Errorf("clients were %v, and are %v", before, after)
 	}
+	if err := errors.Join(again.Unmount(t.Context(), alone, own), again.Unmount(t.Context(), "volumes/shared.0123456789ab", shared)); err != nil {
+		t.Error(err)
+	}
 }
 
 // What a client served that was killed is served by the next: where it is mounted,
-// and in a container that runs. A client that is well is left alone.
+// and in a container that runs. A client that is well is left alone. What the dead one
+// had in use waits until its MDS gives it up, a minute later (session_timeout).
 func TestClientKilled(t *testing.T) {
 	p := newPool(t, nil)
 	target := p.mount(p.create("data"), backends.MountOptions{})
@@ -168,6 +173,32 @@ func TestClientReaped(t *testing.T) {
 	p.want(p.mount(handle, backends.MountOptions{}), "x")
 }
 
+// An MDS that is short of memory asks clients to let go of what they keep, for which
+// they remount what they have mounted. The client of an exclusive volume, whose
+// mountpoint is gone by then, survives that.
+func TestMDSWantsMemory(t *testing.T) {
+	p := newPool(t, nil)
+	own := p.mount(p.create("mine"), backends.MountOptions{Alone: true})
+	for i := range 20 {
+		if err := os.WriteFile(filepath.Join(own, fmt.Sprint("file", i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := p.wantClients(2)
+	for range 8 { // some failures are forgiven
+		cephtest.Admin(t, "ceph", "tell", "mds.cephfs:0", "cache", "drop", "5")
+	}
+	time.Sleep(2 * time.Second)
+	if after := p.wantClients(2); !slices.Equal(before, after) {
+		t.Errorf("clients were %v, and are %v", before, after)
+	}
+	p.write(own, "x")
+	log, err := os.ReadFile(filepath.Join(p.run, "dvol-pool-own.log"))
+	if err != nil || !strings.Contains(string(log), "failed to remount") {
+		t.Errorf("the client was not asked, or does not say so: %v", err)
+	}
+}
+
 // What one host has closed the others read, at once.
 func TestTwoHosts(t *testing.T) {
 	p := newPool(t, nil)
@@ -194,12 +225,16 @@ func TestCauses(t *testing.T) {
 		{"no directory", "has no directory /nosub", func(_ *testing.T, c *cephfs.Config) { c.Subdir = "nosub" }},
 		{"no file system", "has no CephFS nope", func(_ *testing.T, c *cephfs.Config) { c.FileSystem = "nope" }},
 		{"no keyring", "there is no keyring", func(_ *testing.T, c *cephfs.Config) { c.Cluster.Keyring = "/nosuch/keyring" }},
-		{"wrong key", "refuses the key of client.host", func(_ *testing.T, c *cephfs.Config) { c.Cluster.User, c.Cluster.Keyring = "host", keyring("wrong") }},
-		{"no caps", "the caps of client.reader allow nothing", func(_ *testing.T, c *cephfs.Config) { c.Cluster.User, c.Cluster.Keyring = "reader", keyring("reader") }},
+		{"wrong key", "refuses the key of client.host", func(_ *testing.T, c *cephfs.Config) {
+			c.Cluster.User, c.Cluster.Keyring = "host", cephtest.Keyring("wrong")
+		}},
+		{"no caps", "the caps of client.reader allow nothing", func(_ *testing.T, c *cephfs.Config) {
+			c.Cluster.User, c.Cluster.Keyring = "reader", cephtest.Keyring("reader")
+		}},
 		{"no monitor", "no answer for 2s", func(t *testing.T, c *cephfs.Config) {
 			c.MountTimeout = 2 * time.Second
 			root(t) // while it answers
-			cutOff(t)
+			cephtest.CutOff(t)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -33,7 +33,11 @@ var (
 // configuration.
 func (p *Pool) Fencing(log *slog.Logger) (FencingPool, error) {
 	cluster, err := ceph.Open(p.config.fencer(), log)
-	return FencingPool{p, cluster, new(atomic.Bool)}, err
+	f := FencingPool{p, cluster, new(atomic.Bool)}
+	if err == nil {
+		p.fencing.Store(&f)
+	}
+	return f, err
 }
 
 // Close ends what Fencing and Open began.
@@ -76,7 +80,8 @@ func (p FencingPool) connectAs(ctx context.Context, handle string, id backends.I
 	if err != nil {
 		return id, err
 	}
-	address, err := p.connect(ctx, handle)
+	_, before := recorded(&id)
+	address, err := p.connect(ctx, handle, before)
 	if err != nil {
 		return id, err
 	}

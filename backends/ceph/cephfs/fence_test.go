@@ -18,6 +18,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -30,7 +31,7 @@ type fencingPool struct {
 func newFencingPool(t *testing.T, change func(*cephfs.Config)) fencingPool {
 	t.Helper()
 	p := newPool(t, func(c *cephfs.Config) {
-		c.Fencer, c.FencerKeyring = "evictor", keyring("evictor")
+		c.Fencer, c.FencerKeyring = "evictor", cephtest.Keyring("evictor")
 		if change != nil {
 			change(c)
 		}
@@ -201,7 +202,7 @@ func TestFence(t *testing.T) {
 	if err := p.fencer.Unfence(t.Context(), f); err != nil { // again
 		t.Error(err)
 	}
-	if listed := admin(t, "osd", "blocklist", "ls"); strings.Contains(listed, f.Identity.Facts["addresses"]) {
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); strings.Contains(listed, f.Identity.Facts["addresses"]) {
 		t.Errorf("still on the blocklist: %s", listed)
 	}
 	again := p.connect(handle)
@@ -218,7 +219,7 @@ func TestFenceOfNobody(t *testing.T) {
 	p := newFencingPool(t, nil)
 	handle := p.create("mine")
 	f := p.connect(handle)
-	before := admin(t, "osd", "blocklist", "ls")
+	before := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")
 	none := f
 	none.Identity.Facts = nil
 	if err := errors.Join(p.fencer.Fence(t.Context(), none), p.fencer.Unfence(t.Context(), none)); err != nil {
@@ -240,7 +241,7 @@ func TestFenceOfNobody(t *testing.T) {
 	if err := p.fencer.Fence(t.Context(), other); err == nil {
 		t.Error("fenced another volume's client")
 	}
-	if after := admin(t, "osd", "blocklist", "ls"); after != before {
+	if after := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); after != before {
 		t.Errorf("the blocklist was %q, and is %q", before, after)
 	}
 }
@@ -258,7 +259,7 @@ func TestConnect(t *testing.T) {
 		t.Errorf("remove: %v", err)
 	}
 	restarted := fencing(t, open(t, p.run, func(c *cephfs.Config) {
-		c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", keyring("evictor")
+		c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", cephtest.Keyring("evictor")
 	}))
 	again, err = restarted.Connect(t.Context(), handle, f.Identity)
 	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
@@ -329,4 +330,30 @@ func (p fencingPool) ownClient(handle string) host.Process {
 		}
 	}
 	return host.Process{}
+}
+
+// A shared client that was killed is replaced at once where its session can be ended,
+// and keeps nobody waiting for what it had in use.
+func TestClientKilledAndBuried(t *testing.T) {
+	p := newFencingPool(t, nil)
+	target := p.mount(p.create("data"), backends.MountOptions{})
+	p.write(target, "before")
+	if err := fsync(filepath.Join(target, "file")); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := unix.Kill(p.wantClients(1)[0].PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("a new client", func() bool {
+		_, err := os.ReadFile(filepath.Join(target, "file"))
+		return err == nil
+	})
+	p.want(target, "before")
+	p.write(target, "after")
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	} else {
+		t.Logf("it took %v", took)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
@@ -24,35 +24,32 @@ import (
 // open opens a pool, whose clients end with the test.
 func open(t *testing.T, run string, change func(*cephfs.Config)) *cephfs.Pool {
 	t.Helper()
-	p, err := cephfs.Open(config(run, change), "pool", run, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	p, err := cephfs.Open(config(t, run, change), "pool", run, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		p.Close()
-		endClients(t, filepath.Join(run, "cephfs", "pool"))
+		endClients(t, run)
 	})
 	return p
 }
 
 // config is that of a pool in the tests' cluster.
-func config(run string, change func(*cephfs.Config)) cephfs.Config {
+func config(t *testing.T, run string, change func(*cephfs.Config)) cephfs.Config {
 	c := cephfs.DefaultConfig()
-	c.Cluster.Monitors, c.Cluster.User, c.Cluster.Keyring = []string{os.Getenv("CEPH_CLUSTER")}, "files", keyring("files")
-	c.FileSystem, c.LogDir = "cephfs", run
+	c.Cluster, c.FileSystem, c.LogDir = cephtest.Config(t, "files"), "cephfs", run
 	if change != nil {
 		change(&c)
 	}
 	return c
 }
 
-func keyring(user string) string {
-	return filepath.Join(os.Getenv("CEPH_KEYRINGS"), user+".keyring")
-}
-
-// endClients ends what clients a pool has, and what is mounted of them.
-func endClients(t *testing.T, dir string) {
+// endClients ends what clients the pool of a run directory has, and what is mounted
+// of them.
+func endClients(t *testing.T, run string) {
 	t.Helper()
+	dir := filepath.Join(run, "cephfs", "pool")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Error(err)
@@ -62,9 +59,12 @@ func endClients(t *testing.T, dir string) {
 		t.Error(err)
 	}
 	// One that is killed leaves a session that others wait for, for a minute.
-	for name := range running {
-		for unix.Unmount(filepath.Join(dir, name), unix.MNT_DETACH) == nil {
-		}
+	mounts, err := host.MountsBelow(run)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, m := range mounts {
+		_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
 	}
 	for _, processes := range running {
 		for _, p := range processes {
@@ -79,7 +79,7 @@ func endClients(t *testing.T, dir string) {
 		path := filepath.Join(dir, e.Name())
 		for unix.Unmount(path, unix.MNT_DETACH) == nil {
 		}
-		if err := os.Remove(path); err != nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // a client takes its socket with it
 			t.Error(err)
 		}
 	}
@@ -112,16 +112,6 @@ func newSubdir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-// admin runs a command of the cluster's administrator.
-func admin(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command("ceph", append([]string{"--conf", os.Getenv("CEPH_ADMIN"), "--connect-timeout", "20"}, args...)...).Output()
-	if err != nil {
-		t.Fatalf("ceph %s: %v", strings.Join(args, " "), err)
-	}
-	return string(out)
 }
 
 // pool is one in a directory of its own, with what tests do with it.
@@ -213,42 +203,13 @@ func (p *pool) eventually(what string, ok func() bool) {
 	}
 }
 
-// TestMain runs the tests in a world with a Ceph cluster, in which the test program
-// is started once more.
-func TestMain(m *testing.M) {
-	if os.Getenv("CEPH_CLUSTER") != "" || missing() != "" {
-		os.Exit(m.Run())
-	}
-	program, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command("../../../hack/world", append([]string{"../testdata/cluster.bash", program}, os.Args[1:]...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
-}
-
-// missing says what the tests need and this machine lacks, or is empty.
-func missing() string {
-	if os.Geteuid() != 0 {
-		return "root"
-	}
-	for _, name := range []string{"ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-fuse", "ip", "nsenter", "iptables"} {
-		if _, err := exec.LookPath(name); err != nil {
-			return name
-		}
-	}
-	return ""
-}
+// TestMain runs the tests in a world with a Ceph cluster.
+func TestMain(m *testing.M) { cephtest.Main(m) }
 
 // need skips the test, or fails it where it is required, without Ceph.
 func need(t *testing.T) {
 	t.Helper()
-	hosttest.Need(t, "root", os.Geteuid() == 0)
-	hosttest.Need(t, "ceph", os.Getenv("CEPH_CLUSTER") != "")
+	cephtest.Need(t)
+	_, err := exec.LookPath("ceph-fuse")
+	hosttest.Need(t, "ceph-fuse", err == nil)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -57,59 +58,105 @@ func (p FencingPool) awaitRefused(ctx context.Context, addresses []ceph.Address)
 	}
 }
 
-// sessions are the addresses that the file system's MDS have sessions with. It is an
-// error if one of them can't be asked, or is not at work: it may be replaced by one
-// that takes over its clients.
+// sessions are the addresses that the file system's MDS have sessions with.
 func (p FencingPool) sessions(ctx context.Context) (map[ceph.Address]bool, error) {
 	return ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (map[ceph.Address]bool, error) {
-		ranks, err := activeRanks(conn, p.config.FileSystem)
-		if err != nil {
-			return nil, err
-		}
-		client, err := cephfs.CreateFromRados(conn)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = client.Release() }() // it has mounted nothing
-		if err := client.Init(); err != nil {
-			return nil, err
-		}
 		all := make(map[ceph.Address]bool)
-		for _, rank := range ranks {
-			text, said, err := client.MdsCommand(rank, [][]byte{[]byte(`{"prefix":"session ls","format":"json"}`)})
-			if err != nil {
-				return nil, fmt.Errorf("sessions of MDS %s: %w: %s", rank, err, strings.TrimSpace(said))
+		err := p.eachRank(conn, func(tell tell) error {
+			sessions, err := tell.sessions()
+			for _, s := range sessions {
+				all[s.address()] = true
 			}
-			addresses, err := parseSessions(text)
-			if err != nil {
-				return nil, fmt.Errorf("sessions of MDS %s: %w", rank, err)
-			}
-			for _, a := range addresses {
-				all[a] = true
-			}
-		}
-		return all, nil
+			return err
+		})
+		return all, err
 	})
 }
 
-// parseSessions parses the answer to "session ls" of an MDS.
-func parseSessions(text []byte) ([]ceph.Address, error) {
-	var sessions []struct {
-		Entity struct {
-			Addr struct {
-				Addr  string `json:"addr"`
-				Nonce uint32 `json:"nonce"`
-			} `json:"addr"`
-		} `json:"entity"`
+// evict ends the sessions of the client that this host had at a mountpoint, and has
+// the cluster refuse it. No other client has the name of that mountpoint.
+func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return err
 	}
-	if err := json.Unmarshal(text, &sessions); err != nil {
-		return nil, err
+	return p.cluster.Call(ctx, func(conn *rados.Conn) error {
+		return p.eachRank(conn, func(tell tell) error {
+			sessions, err := tell.sessions()
+			for _, s := range sessions {
+				if err == nil && s.Client.Mountpoint == mountpoint && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User {
+					_, err = tell(map[string]any{"prefix": "session evict", "filters": []string{fmt.Sprint("id=", s.ID)}})
+				}
+			}
+			return err
+		})
+	})
+}
+
+// tell gives an MDS a command, and returns the answer.
+type tell func(command map[string]any) ([]byte, error)
+
+// eachRank calls f for each MDS of the file system. It is an error if one of them can't
+// be asked, or is not at work: it may be replaced by one that takes over its clients.
+func (p FencingPool) eachRank(conn *rados.Conn, f func(tell) error) error {
+	ranks, err := activeRanks(conn, p.config.FileSystem)
+	if err != nil {
+		return err
 	}
-	var addresses []ceph.Address
-	for _, s := range sessions {
-		addresses = append(addresses, ceph.Address(fmt.Sprintf("%s/%d", s.Entity.Addr.Addr, s.Entity.Addr.Nonce)))
+	client, err := cephfs.CreateFromRados(conn)
+	if err != nil {
+		return err
 	}
-	return addresses, nil
+	defer func() { _ = client.Release() }() // it has mounted nothing
+	if err := client.Init(); err != nil {
+		return err
+	}
+	for _, rank := range ranks {
+		err := f(func(command map[string]any) ([]byte, error) {
+			text, err := json.Marshal(command)
+			if err != nil {
+				return nil, err
+			}
+			answer, said, err := client.MdsCommand(rank, [][]byte{text})
+			if err != nil {
+				err = fmt.Errorf("%v of MDS %s: %w: %s", command["prefix"], rank, err, strings.TrimSpace(said))
+			}
+			return answer, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// session is one that an MDS has with a client.
+type session struct {
+	ID     int64 `json:"id"`
+	Entity struct {
+		Addr struct {
+			Addr  string `json:"addr"`
+			Nonce uint32 `json:"nonce"`
+		} `json:"addr"`
+	} `json:"entity"`
+	Client struct {
+		User       string `json:"entity_id"`
+		Host       string `json:"hostname"`
+		Mountpoint string `json:"mount_point"`
+	} `json:"client_metadata"`
+}
+
+func (s session) address() ceph.Address {
+	return ceph.Address(fmt.Sprintf("%s/%d", s.Entity.Addr.Addr, s.Entity.Addr.Nonce))
+}
+
+// sessions are those of an MDS.
+func (t tell) sessions() (all []session, err error) {
+	text, err := t(map[string]any{"prefix": "session ls", "format": "json"})
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	return all, err
 }
 
 // activeRanks are the MDS of a file system that have clients, as commands name them.

@@ -62,8 +62,9 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 }
 
 // connect returns the address of the volume's own client, which it starts if there is
-// none that the cluster lets in. It writes nothing to the volume.
-func (p *Pool) connect(ctx context.Context, handle string) (address string, err error) {
+// none that the cluster lets in. It writes nothing to the volume. There was one before
+// if somebody knows its address.
+func (p *Pool) connect(ctx context.Context, handle string, before bool) (address string, err error) {
 	own := p.own(handle)
 	running, err := p.clients.OwnProcesses(own.Key)
 	if err != nil {
@@ -81,6 +82,11 @@ func (p *Pool) connect(ctx context.Context, handle string) (address string, err 
 	}
 	if err := p.endOwn(ctx, handle); err != nil {
 		return "", err
+	}
+	if before {
+		if err := p.bury(ctx, p.clients.OwnPoint(own.Key)); err != nil {
+			return "", err
+		}
 	}
 	c, err := p.clients.StartOwn(ctx, own)
 	if err != nil {
