@@ -20,6 +20,7 @@ import (
 	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // fencingPool is a pool that fences.
@@ -356,4 +357,50 @@ func TestClientKilledAndBuried(t *testing.T) {
 	} else {
 		t.Logf("it took %v", took)
 	}
+}
+
+// A host whose clients all end at once, as it loses its power, is taken over from.
+// What its shared client had in use of the pool waits until its MDS gives that up.
+func TestHostDies(t *testing.T) {
+	p := newFencingPool(t, nil)
+	handle := p.create("mine")
+	f := p.connect(handle)
+	own := p.mount(handle, backends.MountOptions{Alone: true, Identity: &f.Identity})
+	p.write(own, "flushed")
+	if err := fsync(filepath.Join(own, "file")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stamp(t.Context(), "mine.0123456789ab", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	for _, c := range p.wantClients(2) {
+		if err := unix.Kill(c.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	begin := time.Now()
+	step := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Logf("%s after %v", what, time.Since(begin).Round(10*time.Millisecond))
+	}
+	run := hosttest.Dir(t)
+	change := func(c *cephfs.Config) {
+		c.Subdir, c.MountTimeout = p.subdir, 80*time.Second
+		c.Fencer, c.FencerKeyring = "evictor", cephtest.Keyring("evictor")
+	}
+	taker := fencingPool{pool: &pool{t: t, run: run, subdir: p.subdir, Pool: open(t, run, change)}}
+	taker.fencer = fencing(t, taker.Pool)
+	step("fenced", taker.fencer.Fence(t.Context(), f))
+	g := taker.connect(handle)
+	step("connected", nil)
+	step("stamped", taker.Stamp(t.Context(), "mine.0123456789ab", []byte("2")))
+	target := taker.mount(handle, backends.MountOptions{Alone: true, Identity: &g.Identity})
+	taker.want(target, "flushed")
+	taker.write(target, "taken")
+	step("written", nil)
 }
