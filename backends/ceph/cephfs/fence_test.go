@@ -380,6 +380,10 @@ func TestHostDies(t *testing.T) {
 		}
 	}
 
+	if err := unix.Unmount(own, unix.MNT_DETACH); err != nil { // the taker is the same host here
+		t.Fatal(err)
+	}
+
 	begin := time.Now()
 	step := func(what string, err error) {
 		t.Helper()

@@ -196,7 +196,7 @@ func (p *pool) wantClients(n int) []host.Process {
 
 func (p *pool) eventually(what string, ok func() bool) {
 	p.t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			p.t.Fatalf("not in time: %s", what)
 		}
