@@ -32,8 +32,9 @@ type Fixture struct {
 	// what Request.Adopt calls it. It is nil if the backend adopts nothing.
 	Adopt func(t *testing.T) string
 
-	// Sizes says that the pool can limit what a volume holds.
-	Sizes bool
+	// Sizes says that the pool can limit what a volume holds, and SizesUnseen that
+	// statfs(2) does not show it.
+	Sizes, SizesUnseen bool
 
 	// Disk is the size of a volume that asked for none, where a volume is a disk: it
 	// always has a size, which can only be raised, and what is used of it is known

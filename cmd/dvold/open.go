@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/command"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/backends/local"
@@ -82,6 +83,23 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			return p.Fencing(), nil
 		}
 		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
+	case "cephfs":
+		c := cephfs.DefaultConfig()
+		if err := p.Decode(&c); err != nil {
+			return opener{}, err
+		}
+		if err := c.Validate(); err != nil {
+			return opener{}, fmt.Errorf("pool %q: %w", name, err)
+		}
+		fences := c.Fencer != ""
+		open := func(log *slog.Logger) (backends.Backend, error) {
+			p, err := cephfs.Open(c, name, cfg.RunDir, log)
+			if err != nil || !fences {
+				return p, err
+			}
+			return p.Fencing(log)
+		}
+		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
 	case "nfs":
 		c := nfs.DefaultConfig()
 		if err := p.Decode(&c); err != nil {
@@ -95,7 +113,7 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 	case "rbd":
 		return cephOpener(name, cfg)
 	}
-	return opener{}, fmt.Errorf("pool %q: type %q is not one of: gluster, local, nfs, rbd", name, p.Type)
+	return opener{}, fmt.Errorf("pool %q: type %q is not one of: cephfs, gluster, local, nfs, rbd", name, p.Type)
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.

@@ -59,7 +59,7 @@ pools:
 
 func TestOpenPoolOfUnknownType(t *testing.T) {
 	_, err := openPools(loadText(t, "pools: {a: {type: floppy}}\n"), slog.New(slog.DiscardHandler))
-	if want := `pool "a": type "floppy" is not one of: gluster, local, nfs, rbd`; err == nil || err.Error() != want {
+	if want := `pool "a": type "floppy" is not one of: cephfs, gluster, local, nfs, rbd`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -147,7 +147,9 @@ user fencer mon 'allow r, allow command "osd blocklist"'
 # What may look, and change nothing.
 user reader mon 'profile rbd-read-only' osd 'profile rbd-read-only pool=rbd'
 # What a host with CephFS volumes may, in the directories of its pools.
-user files mon 'allow r' mds 'allow rw' osd 'allow rw tag cephfs data=cephfs' mgr 'allow rw'
+user files mon 'allow r' mds 'allow rwp' osd 'allow rw tag cephfs data=cephfs' mgr 'allow rw'
+# What has the CephFS clients of other hosts refused, and sees that they are.
+user evictor mon 'allow r, allow command "osd blocklist"' mds 'allow *'
 cat >"$dir/wrong.keyring" <<KEYRING
 [client.host]
     key = $(ceph-authtool --gen-print-key)

@@ -1,0 +1,113 @@
+// Package cephfs keeps volumes as directories of a CephFS.
+//
+// In the file system, or the directory of it that is the pool, lies what package
+// local says; this package sees to it that there is a file system for that. All
+// volumes of a host are bound out of the file system of one client, but for those
+// that are exclusive: they have a client of their own each, which can be ended with
+// them, and which the cluster knows by an address of its own.
+//
+// Clients are ceph-fuse(8); package fuseclient starts them, and finds them again.
+package cephfs
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/internal/fuseclient"
+)
+
+// Pool is a CephFS, or a directory of one, that volumes are kept in.
+type Pool struct {
+	config  Config
+	name    string
+	dir     string // of the clients' mountpoints, and of what they are asked by
+	log     *slog.Logger
+	clients *fuseclient.Clients
+	fencing atomic.Pointer[FencingPool] // nil without a Fencer
+}
+
+var (
+	_ backends.Backend   = (*Pool)(nil)
+	_ backends.Stamper   = (*Pool)(nil)
+	_ backends.Resizer   = (*Pool)(nil)
+	_ backends.Networked = (*Pool)(nil)
+	_ backends.Watched   = (*Pool)(nil)
+)
+
+// Open returns the pool of that name that c describes. Below runDir, which is
+// lost in a reboot, lie the mountpoints of its clients. It leaves the storage
+// alone, which may hang: later calls tell whether it is available. From then on
+// until Close clients are seen to, also those of an earlier dvold.
+func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	c.Subdir = strings.TrimPrefix(c.Subdir, "/")
+	dir := filepath.Join(runDir, "cephfs", name)
+	clients, err := fuseclient.Open(fuseclient.Config{Kind: kind(), Dir: dir, Wait: c.MountTimeout, Grace: c.ClientGrace}, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{config: c, name: name, dir: dir, log: log, clients: clients}
+	p.shared()
+	clients.Tend()
+	return p, nil
+}
+
+// Close ends what Open began, and leaves clients and volumes as they are. It does
+// not wait long for storage that hangs.
+func (p *Pool) Close() error {
+	p.clients.Close()
+	return nil
+}
+
+// Silent is for how long the storage does not answer the shared client.
+func (p *Pool) Silent() time.Duration { return p.clients.Silent() }
+
+// sharedKey begins the names of the mountpoints of the shared client.
+const sharedKey = "shared"
+
+// shared returns the shared client, which may have to be started.
+func (p *Pool) shared() *fuseclient.Shared {
+	return p.clients.Shared(sharedKey, func() fuseclient.Spec {
+		s := p.spec(sharedKey).client()
+		s.Bury = p.bury
+		return s
+	})
+}
+
+// bury has the file system's MDS end the session of a client that has ended, so that
+// what it had in use does not wait until they find out: session_timeout, a minute. That
+// takes a Fencer.
+func (p *Pool) bury(ctx context.Context, mountpoint string) error {
+	if f := p.fencing.Load(); f != nil {
+		return f.evict(ctx, mountpoint)
+	}
+	return nil
+}
+
+// with calls f with what keeps volumes in the pool.
+func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
+	root, leave, err := p.shared().Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	d, err := p.at(root)
+	if err != nil {
+		return err
+	}
+	return f(d)
+}
+
+// at is what keeps volumes below root, which is where a client has mounted the
+// pool.
+func (p *Pool) at(root string) (*local.Pool, error) {
+	return local.OpenLimited(local.Config{Path: root, RequireMount: true, Shared: true}, quota{p.config.Cluster.User}, p.log)
+}

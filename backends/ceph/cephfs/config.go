@@ -1,0 +1,102 @@
+package cephfs
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/dvol/dvold/backends/ceph"
+)
+
+// Config describes a pool.
+type Config struct {
+	// Cluster says where the cluster is, and as whom clients use it.
+	Cluster ceph.Config `yaml:"cluster"`
+	// FileSystem is the name of the CephFS; empty means the cluster's default one.
+	FileSystem string `yaml:"filesystem"`
+	// Subdir is the directory of it that is the pool; empty means all of it.
+	Subdir string `yaml:"subdir"`
+
+	// Fencer is a user that may have the cluster refuse clients, and let them in again;
+	// without one there is no fence. FencerKeyring is the file with its key; empty
+	// means /etc/ceph/ceph.client.FENCER.keyring.
+	Fencer        string `yaml:"fencer"`
+	FencerKeyring string `yaml:"fencer_keyring"`
+
+	// LogDir is where clients write their logs.
+	LogDir string `yaml:"log_dir"`
+	// MountTimeout is how long it may take until a client answers.
+	MountTimeout time.Duration `yaml:"mount_timeout"`
+	// ClientGrace is how long the shared client runs on without a volume.
+	ClientGrace time.Duration `yaml:"client_grace"`
+}
+
+// DefaultConfig returns what holds where a configuration says nothing else.
+func DefaultConfig() Config {
+	return Config{Cluster: ceph.DefaultConfig(), LogDir: "/var/log/ceph", MountTimeout: 15 * time.Second, ClientGrace: time.Minute}
+}
+
+// Location tells people where the pool lies.
+func (c Config) Location() string {
+	return c.Cluster.Hosts() + ":" + path.Join("/", c.FileSystem, c.Subdir)
+}
+
+// What MountTimeout may be: Docker waits two minutes.
+const (
+	minMountTimeout = time.Second
+	maxMountTimeout = 80 * time.Second
+)
+
+// As the monitors have it: FSMap's names in "fs new".
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$`)
+
+// Validate returns an error that names the key at fault.
+func (c Config) Validate() error {
+	if err := c.Cluster.Validate(); err != nil {
+		return fmt.Errorf("cluster.%w", err)
+	}
+	if c.FileSystem != "" && !namePattern.MatchString(c.FileSystem) {
+		return fmt.Errorf("filesystem: %q is no name of a CephFS", c.FileSystem)
+	}
+	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
+		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
+	}
+	if c.Fencer == "" && c.FencerKeyring != "" {
+		return fmt.Errorf("fencer_keyring: want the user, fencer, too")
+	}
+	if c.Fencer != "" {
+		if !canFence {
+			return fmt.Errorf("fencer: this dvold was built without the libraries of Ceph, and can't fence: leave it out, or take one that was built with them (docs/cephfs.md)")
+		}
+		if err := c.fencer().Validate(); err != nil {
+			return fmt.Errorf("fencer: %w", err)
+		}
+	}
+	if !filepath.IsAbs(c.LogDir) {
+		return fmt.Errorf("log_dir: %q is not an absolute path", c.LogDir)
+	}
+	if c.MountTimeout < minMountTimeout || c.MountTimeout > maxMountTimeout {
+		return fmt.Errorf("mount_timeout: %v is not between %v and %v", c.MountTimeout, minMountTimeout, maxMountTimeout)
+	}
+	if c.ClientGrace < 0 {
+		return fmt.Errorf("client_grace: %v is below 0", c.ClientGrace)
+	}
+	return nil
+}
+
+// fencer is how the cluster is used to fence.
+func (c Config) fencer() ceph.Config {
+	f := c.Cluster
+	f.User, f.Keyring = c.Fencer, c.FencerKeyring
+	return f
+}
+
+// isPlainPath tells whether p is a relative path that leads straight down.
+func isPlainPath(p string) bool {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	return fs.ValidPath(p) && p != "." && !strings.ContainsFunc(p, control)
+}

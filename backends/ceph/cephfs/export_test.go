@@ -1,0 +1,10 @@
+package cephfs
+
+// ClientsBelow are the clients that run of a pool.
+var ClientsBelow = kind().Below
+
+// OwnKey is that of the client of a volume alone.
+func OwnKey(handle string) string { return ownKey(handle) }
+
+// CanFence says that the tests were built with the libraries of Ceph.
+const CanFence = canFence

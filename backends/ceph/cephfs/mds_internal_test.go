@@ -1,0 +1,56 @@
+//go:build ceph && cgo
+
+package cephfs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/dvol/dvold/backends"
+)
+
+// dump is what a monitor says of two file systems, the second of them the default one,
+// with one MDS of the first in a state.
+func dump(state string) []byte {
+	return fmt.Appendf(nil, `{"default_fscid": 2, "standbys": [{"addrs": {"addrvec": [{"type": "v2", "addr": "10.0.0.9:6800", "nonce": 9}]}}], "filesystems": [
+	{"id": 1, "mdsmap": {"fs_name": "a", "in": [0, 1], "info": {
+		"gid_1": {"rank": 0, "state": "up:active", "addrs": {"addrvec": [{"type": "v1", "addr": "10.0.0.1:6801", "nonce": 1}]}},
+		"gid_2": {"rank": 1, "state": %q}, "gid_3": {"rank": 0, "state": "up:standby-replay"}}}},
+	{"id": 2, "mdsmap": {"fs_name": "b", "in": [0], "info": {"gid_4": {"rank": 0, "state": "up:active"}}}}]}`, state)
+}
+
+// A file system is asked only if all of its MDS are at work.
+func TestParseRanks(t *testing.T) {
+	for _, test := range []struct {
+		name, state string
+		want        []string
+	}{
+		{"a", "up:active", []string{"a:0", "a:1"}},
+		{"a", "up:resolve", nil},
+		{"b", "up:resolve", []string{"b:0"}},
+		{"", "up:resolve", []string{"b:0"}},
+		{"c", "up:active", nil},
+	} {
+		got, err := parseRanks(dump(test.state), test.name)
+		if !slices.Equal(got, test.want) || (err != nil) != (test.want == nil) || err != nil && !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("%q, %s: got %v, %v, want %v", test.name, test.state, got, err, test.want)
+		}
+	}
+}
+
+func TestParseServers(t *testing.T) {
+	for text, want := range map[string]string{
+		string(dump("up:active")): "[10.0.0.9 10.0.0.1]",
+		`{"mons": [{"public_addrs": {"addrvec": [{"type": "v2", "addr": "10.0.0.1:3300", "nonce": 0}, {"type": "v1", "addr": "[fd00::1]:6789", "nonce": 0}]}}]}`: "[10.0.0.1 fd00::1]",
+		`{"osds": [{"osd": 0, "public_addrs": {"addrvec": [{"type": "none", "addr": "0.0.0.0:0", "nonce": 0}]}}], "blocklist": {"10.0.0.7:0/1": "2026"}}`:        "[]",
+	} {
+		if got, err := parseServers([]byte(text)); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("got %v, %v, want %s", got, err, want)
+		}
+	}
+	if _, err := parseServers([]byte(`{"mons": [{"public_addrs": {"addrvec": [{"addr": "ceph-1"}]}}]}`)); err == nil {
+		t.Error("an address that is none was taken for one")
+	}
+}

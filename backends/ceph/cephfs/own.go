@@ -1,0 +1,140 @@
+package cephfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/fuseclient"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// ownKey is that of a volume's own client. It is short, as a socket's path must be.
+func ownKey(handle string) string {
+	sum := sha256.Sum256([]byte(handle))
+	return fmt.Sprintf("%x", sum[:8])
+}
+
+// socket is where a volume's own client says how it is.
+func (p *Pool) socket(handle string) string {
+	return filepath.Join(p.dir, "own."+ownKey(handle)+".sock")
+}
+
+// own is a volume with a client of its own.
+func (p *Pool) own(handle string) fuseclient.Own {
+	s := p.spec("own")
+	s.socket = p.socket(handle)
+	return fuseclient.Own{Spec: s.client(), Key: ownKey(handle), Path: handle}
+}
+
+// mountOwn mounts a volume through a client of its own: the one that connect has
+// started, if the volume is fenced by its address, or one that it starts.
+func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	own := p.own(handle)
+	bind := func(root string) error {
+		d, err := p.at(root)
+		if err != nil {
+			return err
+		}
+		return d.Mount(ctx, handle, target, o)
+	}
+	known, fenced := recorded(o.Identity)
+	if !fenced {
+		return p.clients.MountOwn(ctx, own, target, o.ReadOnly, nil, bind)
+	}
+	now, err := askStatus(ctx, p.socket(handle))
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
+	}
+	if !slices.Contains(known, now.Address) {
+		return fmt.Errorf("its client, %s, is not the one that was recorded to fence this host by, %v: %w", now.Address, known, backends.ErrUnavailable)
+	}
+	return p.clients.PlaceOwn(own, target, o.ReadOnly, bind)
+}
+
+// connect returns the address of the volume's own client, which it starts if there is
+// none that the cluster lets in. It writes nothing to the volume. There was one before
+// if somebody knows its address.
+func (p *Pool) connect(ctx context.Context, handle string, before bool) (address string, err error) {
+	own := p.own(handle)
+	running, err := p.clients.OwnProcesses(own.Key)
+	if err != nil {
+		return "", err
+	}
+	if len(running) > 0 {
+		if now, err := askStatus(ctx, p.socket(handle)); err == nil && !now.Blocklisted {
+			return now.Address, nil
+		}
+	}
+	// A client that has ended, or was cut off, serves a mount to no avail, until that
+	// is unmounted.
+	if err := kind().CheckUnused(handle); err != nil {
+		return "", err
+	}
+	if err := p.endOwn(ctx, handle); err != nil {
+		return "", err
+	}
+	if before {
+		if err := p.bury(ctx, p.clients.OwnPoint(own.Key)); err != nil {
+			return "", err
+		}
+	}
+	c, err := p.clients.StartOwn(ctx, own)
+	if err != nil {
+		return "", err
+	}
+	now, err := p.ready(ctx, c, handle)
+	if err != nil {
+		return "", errors.Join(err, p.endOwn(context.WithoutCancel(ctx), handle))
+	}
+	p.log.Info("client of one volume started", "process", c.PID, "handle", handle, "address", now.Address)
+	return now.Address, nil
+}
+
+// ready returns what a client that was started says of itself, if it has the volume.
+func (p *Pool) ready(ctx context.Context, c *fuseclient.Client, handle string) (now status, err error) {
+	root, err := os.OpenFile(c.Mountpoint, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return now, err
+	}
+	defer root.Close()
+	dir, err := host.OpenWithin(root, handle, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", err, backends.ErrNotFound)
+	}
+	if err != nil {
+		return now, err
+	}
+	dir.Close()
+	return askStatus(ctx, p.socket(handle))
+}
+
+// endOwn ends the volume's own client if that serves nothing, and takes away what one
+// has left that was killed.
+func (p *Pool) endOwn(ctx context.Context, handle string) error {
+	socket := p.socket(handle)
+	if _, err := os.Lstat(socket); errors.Is(err, fs.ErrNotExist) {
+		return nil // there was no such client
+	}
+	if err := p.clients.EndOwn(ctx, ownKey(handle)); err != nil {
+		return err
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Servers are those that the client of the volume at target is connected to.
+func (p *Pool) Servers(_ context.Context, handle, _ string) ([]netip.Addr, error) {
+	return p.clients.Servers(ownKey(handle))
+}
