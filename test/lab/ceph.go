@@ -21,7 +21,7 @@ const (
 
 // Users of Ceph, whose keyrings all hosts have in /etc/ceph: CephUser uses
 // images and the file system, and can have the cluster refuse a client that it knows
-// the address of. CephFencer can undo that, and nothing else.
+// the address of. CephFencer can undo that, and end clients' sessions of the file system.
 const (
 	CephUser   = "dvol"
 	CephFencer = "dvol-fencer"
@@ -32,7 +32,7 @@ const (
 // /etc/ceph/ceph.conf and the keyrings.
 //
 // It goes on while two nodes are up. One that falls silent is given up after some
-// 10 s: Ceph's own times are 20 s and more.
+// 10 s, and a client of the file system after 30 s: Ceph's own times are twice that and more.
 type Ceph struct {
 	nodes []*CephNode
 	id    string // of the cluster: its fsid
@@ -64,7 +64,7 @@ func (c *Ceph) Node(n int) *CephNode { return c.nodes[n-1] }
 // MissingCeph says what a cluster with Ceph needs, beside what a cluster needs, and
 // this machine lacks, or is empty.
 func MissingCeph() string {
-	for _, name := range []string{"ceph-mon", "ceph-osd", "ceph-mgr", "ceph-mds", "ceph", "monmaptool", "ceph-fuse", "rbd"} {
+	for _, name := range []string{"ceph-mon", "ceph-osd", "ceph-mgr", "ceph-mds", "ceph", "monmaptool", "ceph-fuse", "getfattr", "rbd", "rbd-fuse", "mkfs.ext4"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return err.Error()
 		}
@@ -84,6 +84,9 @@ func (c *Cluster) addCeph() {
 		m := c.machine(fmt.Sprint("c", i+1))
 		c.connect(m, cephAddress(i), nil)
 		c.ceph.nodes = append(c.ceph.nodes, newCephNode(m, i))
+	}
+	for _, h := range c.hosts {
+		h.Driver.prepare = h.prepareImages
 	}
 }
 
@@ -166,6 +169,9 @@ func (c *Ceph) make(ctx context.Context) error {
 	_, err := c.Exec(ctx, "osd", "pool", "application", "enable", CephPool, "rbd")
 	if err == nil {
 		_, err = c.Exec(ctx, "fs", "new", CephFileSystem, pools[1], pools[2])
+	}
+	if err == nil { // the least that Ceph allows; of a client that has died, others wait for as long
+		_, err = c.Exec(ctx, "fs", "set", CephFileSystem, "session_timeout", "30")
 	}
 	return err
 }

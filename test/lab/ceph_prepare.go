@@ -106,7 +106,7 @@ func cephUsers() []cephIdentity {
 			"mds": "allow rwp",
 			"mgr": fmt.Sprintf("profile rbd pool=%s", CephPool),
 		}},
-		{"client." + CephFencer, cephKey(), map[string]string{"mon": `allow r, allow command "osd blocklist"`}},
+		{"client." + CephFencer, cephKey(), map[string]string{"mon": `allow r, allow command "osd blocklist"`, "mds": "allow *"}},
 	}
 }
 

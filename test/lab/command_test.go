@@ -49,9 +49,9 @@ func newCommand(t *testing.T) *command {
 	return c
 }
 
-// try runs a command of the lab within a minute.
+// try runs a command of the lab within three minutes: a machine may have a lot to do.
 func (c *command) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Minute)
 	if c.t.Context().Err() != nil { // at the end
 		ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	}
@@ -295,7 +295,9 @@ func TestCommandWithGluster(t *testing.T) {
 
 func TestCommandWithCeph(t *testing.T) { // not parallel, as the other tests with Ceph
 	c := newCommand(t)
-	c.run("up", "--hosts", "1", "--servers", "1", "--consul", consultest.Binary(t), "--ceph", "--dvold", buildDvold(t))
+	dvold, err := lab.BuildDvoldWithCeph(t.TempDir())
+	check(t, err)
+	c.run("up", "--hosts", "1", "--servers", "1", "--consul", consultest.Binary(t), "--ceph", "--dvold", dvold)
 	groups := c.groups()
 	c.run("exec", "h1", "rbd", "--id", lab.CephUser, "create", "--size", "16M", "image")
 	wantDaemons := func(name string, want ...string) {
@@ -332,8 +334,38 @@ func TestCommandWithCeph(t *testing.T) { // not parallel, as the other tests wit
 			t.Errorf("%q: %s", order, out)
 		}
 	}
-	c.run("down")
+	// A machine takes along the loop device of its image, however it ends.
+	c.run("exec", "h1", "rbd", "--id", lab.CephUser, "rm", "--no-progress", "image")
+	c.run("exec", "h1", "docker", "volume", "create", "-d", "dvol", "-o", "pool=images", "-o", "access=exclusive", "db")
+	image := strings.TrimSpace(c.run("exec", "h1", "rbd", "--id", lab.CephUser, "ls"))
+	for _, end := range [][]string{{"exec", "h1", lab.RebootCommand}, {"kill", "h1"}, {"down"}} {
+		c.run("reboot", "h1")
+		if n := loopDevices(t, image); n != 0 {
+			t.Errorf("before %q: %d loop devices show %s", end, n, image)
+		}
+		c.run("exec", "h1", "docker", "run", "-d", "--network", "none", "-v", "db:/data", lab.BusyBox, "sh", "-c", "while echo; do sleep 0.1; done >/data/file")
+		if n := loopDevices(t, image); n != 1 {
+			t.Errorf("before %q: %d loop devices show %s, want one", end, n, image)
+		}
+		c.try(end...) // a command in a machine that ends fails
+	}
+	if n := loopDevices(t, image); n != 0 {
+		t.Errorf("%d loop devices show %s", n, image)
+	}
 	c.wantGone(groups)
+}
+
+// loopDevices counts those whose file is called so.
+func loopDevices(t *testing.T, name string) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	check(t, err)
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && filepath.Base(strings.TrimSpace(string(text))) == name {
+			n++
+		}
+	}
+	return n
 }
 
 func TestDownWithoutSupervisor(t *testing.T) {

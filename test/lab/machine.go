@@ -193,6 +193,9 @@ func (m *Machine) halt() error {
 	if err := m.detachAll(); err != nil {
 		return err
 	}
+	if err := detachImages(m.dir, m.group); err != nil {
+		return err
+	}
 	return removeCgroups(m.group)
 }
 

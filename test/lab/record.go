@@ -177,6 +177,9 @@ func Clean(dir string) error {
 		if err := r.Init.Kill(); err != nil {
 			return err
 		}
+		if err := detachImages(filepath.Dir(file), r.Group); err != nil {
+			return err
+		}
 		return removeCgroups(r.Group)
 	})
 	if err == nil {

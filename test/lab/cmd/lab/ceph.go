@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,16 @@ func cephCommand(dir *string) *cobra.Command {
 		Args:  cobra.ExactArgs(2),
 		RunE:  func(c *cobra.Command, args []string) error { return order(c, *dir, "ceph", args[1], args[0]) },
 	}
+}
+
+// cephPools are the pools images, for exclusive volumes, and files.
+func cephPools() string {
+	var monitors []string
+	for _, a := range lab.CephAddresses() {
+		monitors = append(monitors, a.String())
+	}
+	cluster := fmt.Sprintf("cluster: {monitors: [%s], user: %s}, fencer: %s", strings.Join(monitors, ", "), lab.CephUser, lab.CephFencer)
+	return fmt.Sprintf("  images: {type: rbd, pool: %s, size: 256M, %[2]s}\n  files: {type: cephfs, filesystem: %[3]s, %[2]s}\n", lab.CephPool, cluster, lab.CephFileSystem)
 }
 
 // cephNode is the node of that name, nil if there is none.

@@ -46,11 +46,13 @@ two bricks are there; one that falls silent they notice within 10 s:
     hack/lab exec g1 gluster volume heal gv0 info
 
 Ceph has a pool "rbd" and a file system "cephfs", and the hosts the keys of two users:
-client.dvol uses them, client.dvol-fencer undoes fences. It goes on while two nodes
-are up:
+client.dvol uses them, client.dvol-fencer undoes fences. dvold has the pools "images",
+whose volumes are exclusive, and "files" there. Ceph goes on while two nodes are up:
 
-    hack/lab exec c1 ceph status
+    hack/lab exec h1 docker volume create -d dvol -o pool=images -o access=exclusive db
+    hack/lab exec h1 docker run --rm --volume-driver dvol -v db:/data lab/busybox touch /data/x
     hack/lab exec h1 rbd --id dvol ls
+    hack/lab exec c1 ceph status
     hack/lab ceph kill c3
     hack/lab ceph start c3
 

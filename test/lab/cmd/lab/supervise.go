@@ -106,6 +106,9 @@ pools:
 	if o.Gluster {
 		c += glusterPool(o.Guard)
 	}
+	if o.Ceph {
+		c += cephPools()
+	}
 	return c
 }
 
