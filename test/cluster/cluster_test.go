@@ -18,8 +18,8 @@ import (
 
 // dvold is the binary under test, as it is shipped: with the race detector it is
 // for test/e2e, and for fleets in internal/volumes. beatCommand is what containers
-// write with.
-var dvold, beatCommand string
+// write with. Both are in the directory built.
+var dvold, beatCommand, built string
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -33,6 +33,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	built = dir
 	if dvold, err = lab.BuildDvold(dir, false); err == nil {
 		beatCommand, err = lab.BuildBeat(dir)
 	}

@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -21,7 +20,7 @@ func TestGlusterTakeover(t *testing.T) {
 		run  func(*cluster)
 	}{
 		{"frozen", testGlusterFrozenHost},
-		{"killed", testGlusterKilledHost},
+		{"killed", func(c *cluster) { c.testKilledHost("gluster", 2*lease+machineTime) }},
 		{"cut off from all", testGlusterCutOffFromAll},
 		// The last, for a brick that came back may go on refusing a host: docs/gluster.md.
 		{"killed with a server", testGlusterKilledWithServer},
@@ -80,30 +79,6 @@ func testGlusterFrozenHost(c *cluster) {
 	now := lab.SinceBoot()
 	h1.beat("writer", p.name)
 	c.atOnce(func() error { return c.beatsOn(p, h1, now) })
-	c.removeAll()
-}
-
-// A host dies while it writes, another goes on, and the other way round. What the
-// container had been told was on the storage is there.
-func testGlusterKilledHost(c *cluster) {
-	p := place{"gluster", "killed"}
-	from, to := c.h(1), c.h(2)
-	from.createExclusive(p.pool, p.name)
-	from.beat("run1", p.name)
-	var pauses []time.Duration
-	for run := 1; run <= 2; run++ {
-		c.atOnce(func() error { return c.beatsOn(p, from, lab.SinceBoot()+time.Second) })
-		killed := lab.SinceBoot()
-		from.must(from.Kill())
-		to.takeOver(fmt.Sprint("run", run+1), p.name, killed, 2*lease+machineTime)
-		c.atOnce(func() error { return c.beatsOn(p, to, killed) })
-		pause, _ := c.tookOver(p, from, to, killed)
-		pauses = append(pauses, pause)
-		c.atOnce(func() error { return from.back(c) })
-		from.removeContainers()
-		from, to = to, from
-	}
-	c.t.Logf("from kill to first write: %v", pauses)
 	c.removeAll()
 }
 

@@ -44,8 +44,8 @@ func TestGluster(t *testing.T) {
 		run  func(*cluster)
 	}{
 		{"write here, read there", testGlusterWriteHereReadThere},
-		{"write on both", testGlusterWriteOnBoth},
-		{"hand over", testGlusterHandOver},
+		{"write on both", testWriteOnBoth},
+		{"hand over", func(c *cluster) { c.testHandOver("gluster") }},
 		{"a server ends", testGlusterServerEnds},
 		{"all servers end", testGlusterAllServersEnd},
 		{"no way to the servers", testGlusterCutOff},
@@ -95,11 +95,10 @@ func (c *cluster) brickFile(n *lab.GlusterNode, volume, name string) (string, er
 }
 
 func testGlusterWriteHereReadThere(c *cluster) {
-	c.h(1).sh("datastore", "echo hello >/data/file")
-	want(c.t, "what h2 reads", c.h(2).sh("datastore", "cat /data/file"), "hello")
+	testOneWritesOthersRead(c)
 	for _, n := range c.Gluster().Nodes() {
 		c.h(1).eventually("the brick of "+n.Name(), func() error {
-			file, err := c.brickFile(n, "datastore", "file")
+			file, err := c.brickFile(n, "datastore", "hello")
 			if err != nil {
 				return err
 			}
@@ -109,87 +108,6 @@ func testGlusterWriteHereReadThere(c *cluster) {
 			return nil
 		})
 	}
-	if !c.h(2).listed("datastore") {
-		c.t.Error("docker volume ls on h2 doesn't show the volume")
-	}
-	// Each sees what the other does while both have it.
-	for _, h := range c.hosts {
-		h.start("box", idle, "-v", "datastore:/data")
-	}
-	for i, h := range c.hosts {
-		other, text := c.hosts[1-i], "from "+h.Name()
-		h.docker("exec", "box", "sh", "-c", "echo "+text+" >/data/new && mv /data/new /data/file")
-		other.eventually("what was replaced", func() error {
-			got, err := other.Docker(other.ctx, "exec", "box", "cat", "/data/file")
-			if err == nil && got != text {
-				err = fmt.Errorf("it reads %q", got)
-			}
-			return err
-		})
-	}
-}
-
-// Containers on both hosts count in one file, one at a time: a directory that
-// only one of them can make is their lock. What one has written and closed the
-// other reads, at once.
-func testGlusterWriteOnBoth(c *cluster) {
-	const each = 25
-	script := fmt.Sprintf(`cd /data
-		touch ready.$(hostname)
-		until [ -e ready.h1 ] && [ -e ready.h2 ]; do sleep 0.05; done
-		for i in $(seq %d); do
-			until mkdir lock 2>/dev/null; do sleep 0.02; done
-			n=$(cat counter)
-			echo $((n+1)) >counter
-			echo $(hostname) >>log
-			rmdir lock
-			sleep 0.05 # the other's turn
-		done`, each)
-	c.h(1).sh("counted", "echo 0 >/data/counter")
-	count := func(h *host) func() error {
-		return func() error {
-			_, err := h.Docker(h.ctx, "run", "--rm", "--hostname", h.Name(), "--network", "none", "-v", "counted:/data", lab.BusyBox, "sh", "-euc", script)
-			return err
-		}
-	}
-	c.atOnce(count(c.h(1)), count(c.h(2)))
-	sum := fmt.Sprint(2 * each)
-	for _, h := range c.hosts {
-		h.eventually("the sum", func() error {
-			if got := h.sh("counted", "cat /data/counter"); got != sum {
-				return fmt.Errorf("it is %s, want %s", got, sum)
-			}
-			return nil
-		})
-	}
-	log := strings.Fields(c.h(1).sh("counted", "cat /data/log"))
-	turns := 1
-	for i := range log[1:] {
-		if log[i] != log[i+1] {
-			turns++
-		}
-	}
-	c.t.Logf("%d turns", turns)
-	if len(log) != 2*each || turns < 3 {
-		c.t.Errorf("they did not take turns: %v", log)
-	}
-}
-
-// An exclusive volume goes from a host to another once its container has ended,
-// and not before.
-func testGlusterHandOver(c *cluster) {
-	h1, h2 := c.h(1), c.h(2)
-	h1.createExclusive("gluster", "mine", "-o", "mount_wait=1s")
-	h1.start("owner", idle, "-v", "mine:/data")
-	h1.docker("exec", "owner", "sh", "-c", "echo precious >/data/file; seq 100000 >/data/big")
-	_, err := h2.trySh("mine", "true")
-	h2.fails("mount of what h1 has", err, `owned by host "h1"`)
-	h1.wantOwner("mine", "h1", 1)
-	h1.docker("rm", "-f", "owner")
-	began := time.Now()
-	want(c.t, "what h2 reads", h2.sh("mine", "cat /data/file; seq 100000 | cmp - /data/big && echo more >>/data/file"), "precious")
-	c.t.Logf("handed over and read in %v", time.Since(began).Round(time.Millisecond))
-	want(c.t, "what h1 reads", h1.sh("mine", "cat /data/file"), "precious\nmore")
 }
 
 // A container writes on while a brick is away, and then a whole server. What they
