@@ -79,7 +79,11 @@ func testCephFrozenHost(c *cluster) {
 	}
 	want(c.t, "sum of the image "+compared.name, c.imageSum(compared.name), before)
 	c.wantUndisturbed(h1, thawed, left...)
-	h1.docker("exec", "sharer", "sh", "-c", "cat /data/file && echo again >/data/file")
+	// The MDS has cut off its shared client, whose files h2 needed; it is replaced.
+	h1.eventually("its shared volume", func() error {
+		_, err := h1.Docker(h1.ctx, "exec", "sharer", "sh", "-c", "cat /data/file && echo again >/data/file")
+		return err
+	})
 	for _, client := range c.blocklist(h1) {
 		for _, was := range refused {
 			if client == was {

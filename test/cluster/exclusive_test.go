@@ -118,6 +118,9 @@ func (c *cluster) beatsOf(pool, volume string) ([]lab.Beat, error) {
 	if c.Gluster() != nil && (pool == "gluster" || pool == "leased") {
 		return c.glusterBeats(c.Gluster().Node(1), volume)
 	}
+	if c.Ceph() != nil && pool != "shared" {
+		return c.cephBeats(volume)
+	}
 	var files []string
 	dirs := []string{c.Path(filepath.Join("shared", pool))}
 	if c.Storage() != nil {
