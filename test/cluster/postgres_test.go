@@ -167,7 +167,7 @@ func (h *host) postgresImage() error {
 
 // tryPostgres starts the database on the volume pgdata, in the container db.
 func (h *host) tryPostgres() error {
-	_, err := h.Docker(h.ctx, "run", "-d", "--name", "db", "--network", "none", "--user", "postgres", "--tmpfs", "/tmp", "--stop-signal", "INT",
+	_, err := h.Docker(h.ctx, "run", "-d", "--name", "db", "--network", "host", "--user", "postgres", "--tmpfs", "/tmp", "--stop-signal", "INT",
 		"--volume-driver", "dvol", "-v", "pgdata:/data", "lab/postgres", "/bin/sh", "-ec", `
 		PATH=$0
 		[ -e /data/PG_VERSION ] || initdb --no-locale --encoding UTF8 --auth trust --wal-segsize 1 /data

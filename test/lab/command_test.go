@@ -251,7 +251,7 @@ func TestCommandWithGluster(t *testing.T) {
 	c.run("exec", "h1", "docker", "volume", "create", "-d", "dvol", "-o", "pool=gluster", "data")
 	sh := func(host, script string) string {
 		t.Helper()
-		return c.run("exec", host, "docker", "run", "--rm", "--network", "none", "-v", "data:/data", lab.BusyBox, "sh", "-c", script)
+		return c.run("exec", host, "docker", "run", "--rm", "--network", "host", "-v", "data:/data", lab.BusyBox, "sh", "-c", script)
 	}
 	sh("h1", "echo hello >/data/file")
 	if out := sh("h2", "cat /data/file"); out != "hello\n" {
@@ -288,7 +288,7 @@ func TestCommandWithGluster(t *testing.T) {
 			t.Errorf("%q: %s", order, out)
 		}
 	}
-	c.run("exec", "h1", "docker", "run", "-d", "--network", "none", "-v", "data:/data", lab.BusyBox, "sleep", "1000") // with a client
+	c.run("exec", "h1", "docker", "run", "-d", "--network", "host", "-v", "data:/data", lab.BusyBox, "sleep", "1000") // with a client
 	c.run("down")
 	c.wantGone(groups)
 }
@@ -343,7 +343,7 @@ func TestCommandWithCeph(t *testing.T) { // not parallel, as the other tests wit
 		if n := loopDevices(t, image); n != 0 {
 			t.Errorf("before %q: %d loop devices show %s", end, n, image)
 		}
-		c.run("exec", "h1", "docker", "run", "-d", "--network", "none", "-v", "db:/data", lab.BusyBox, "sh", "-c", "while echo; do sleep 0.1; done >/data/file")
+		c.run("exec", "h1", "docker", "run", "-d", "--network", "host", "-v", "db:/data", lab.BusyBox, "sh", "-c", "while echo; do sleep 0.1; done >/data/file")
 		if n := loopDevices(t, image); n != 1 {
 			t.Errorf("before %q: %d loop devices show %s, want one", end, n, image)
 		}
