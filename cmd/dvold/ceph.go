@@ -21,5 +21,5 @@ func cephOpener(name string, cfg config.Config) (opener, error) {
 		return opener{}, fmt.Errorf("pool %q: %w", name, err)
 	}
 	open := func(log *slog.Logger) (backends.Backend, error) { return rbd.Open(c, name, cfg.RunDir, log) }
-	return opener{location: c.Location(), shared: true, alone: true, fences: true, open: open}, nil
+	return opener{location: c.Location(), shared: true, alone: true, oneWriter: true, fences: true, open: open}, nil
 }

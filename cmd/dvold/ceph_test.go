@@ -15,7 +15,7 @@ func TestOpenPoolOfImages(t *testing.T) {
 	if err != nil || len(pools) != 1 {
 		t.Fatalf("got %v, %v", pools, err)
 	}
-	if p := pools[0]; p.Location != "127.0.0.1:1:rbd" || !p.Shared || !p.Alone || p.Fencer == nil {
+	if p := pools[0]; p.Location != "127.0.0.1:1:rbd" || !p.Shared || !p.Alone || !p.OneWriter || p.Fencer == nil {
 		t.Errorf("got %+v", p)
 	}
 	if err := closePools(pools); err != nil {

@@ -26,6 +26,7 @@ type opener struct {
 	location  string
 	shared    bool
 	alone     bool                                         // exclusive volumes have file systems of their own
+	oneWriter bool                                         // no volume is shared
 	fences    bool                                         // the backend is a Fencer
 	open      func(*slog.Logger) (backends.Backend, error) // leaves the storage alone
 	exclusive volumes.Exclusive
@@ -153,7 +154,7 @@ func openPool(name string, cfg config.Config, log *slog.Logger) (volumes.Pool, e
 		ttl = *c.TrashTTL
 	}
 	return volumes.Pool{
-		Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Alone: o.alone, Backend: b, TrashTTL: ttl.Duration,
+		Name: name, Type: c.Type, Location: o.location, Shared: o.shared, Alone: o.alone, OneWriter: o.oneWriter, Backend: b, TrashTTL: ttl.Duration,
 		Exclusive: o.exclusive, Fencer: o.fencer(name, b, log),
 	}, nil
 }

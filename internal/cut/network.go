@@ -57,17 +57,21 @@ func (r *run) block(ctx context.Context) error {
 }
 
 // addServers adds to the servers of the storage those that a process is connected
-// to which serves a FUSE file system that is the volume's alone: there may be more
+// to which serves a FUSE file system that is the volume's alone, or lies behind it: there may be more
 // of them by now than when it was mounted. Before Linux 6.16 it is not known
 // who that is.
 func (r *run) addServers(ctx context.Context) {
 	ctx, cancel := quickly(ctx)
 	defer cancel()
 	for _, t := range r.targets {
-		if !t.sole || !isFUSE(t.kind) || t.major != 0 || r.located[t.device()] {
+		connection, ok, err := r.served(t)
+		if t.sole && isFUSE(t.kind) && t.major == 0 {
+			connection, ok = t.minor, true
+		}
+		if err != nil || !ok || r.located[t.device()] {
 			continue
 		}
-		serving, err := servers(ctx, t.minor)
+		serving, err := servers(ctx, connection)
 		for _, s := range serving {
 			if s.sure {
 				err = errors.Join(err, r.addServersOf(s.Process))

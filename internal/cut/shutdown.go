@@ -20,24 +20,27 @@ import (
 // It does not wait long: a storage that hangs must not keep anybody from being
 // killed.
 func (r *run) shutDown(ctx context.Context, l *look) error {
-	ctx, cancel := quickly(ctx)
+	quick, cancel := quickly(ctx)
 	defer cancel()
+	var failures []error
 	for _, t := range r.targets {
 		mounts := l.mountsOn(t)
-		if !t.sole || r.shut[t.device()] || len(mounts) == 0 {
-			continue
+		if t.sole && !r.shut[t.device()] && len(mounts) > 0 {
+			done, err := r.shutDownOne(quick, l, t, mounts)
+			if err != nil {
+				failures = append(failures, fmt.Errorf("shut down %v: %w", t, err))
+			}
+			if done {
+				r.shut[t.device()] = true
+				r.note(func(report *Report) { report.ShutDown = append(report.ShutDown, t.device()) })
+				r.log.Info("file system was shut down", "volume", r.v.ID, "device", t.device(), "type", mounts[0].FSType)
+			}
 		}
-		done, err := r.shutDownOne(ctx, l, t, mounts)
-		if err != nil {
-			return fmt.Errorf("shut down %v: %w", t, err)
-		}
-		if done {
-			r.shut[t.device()] = true
-			r.note(func(report *Report) { report.ShutDown = append(report.ShutDown, t.device()) })
-			r.log.Info("file system was shut down", "volume", r.v.ID, "device", t.device(), "type", mounts[0].FSType)
+		if err := r.endBehind(ctx, t); err != nil {
+			failures = append(failures, fmt.Errorf("end what is behind %v: %w", t, err))
 		}
 	}
-	return nil
+	return oneLine(failures)
 }
 
 func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount) (done bool, err error) {

@@ -11,8 +11,8 @@ import (
 // Volume is what this host must stop writing to.
 //
 // A volume is found by its mountpoint and, in the tables and processes of other
-// mount namespaces, by its file system and directory. Device, Root, Type and
-// Source say which; see [Volume.Identified]. The kernel gives the number of a
+// mount namespaces, by its file system and directory. Device, Root, Type,
+// Source and Behind say which; see [Volume.Identified]. The kernel gives the number of a
 // file system that is gone to the next one: a Volume that was cut, and is to be
 // cut again should it be mounted again, is better passed without them.
 type Volume struct {
@@ -23,6 +23,10 @@ type Volume struct {
 	Type       string `json:"type,omitempty"`   // of the file system, as in the mount table; "" is any
 	Source     string `json:"source,omitempty"` // of the file system, as in the mount table; "" is any
 	Sole       bool   `json:"sole,omitempty"`   // the file system is mounted for this volume alone
+
+	// Behind is what serves a file system that is Sole and on a loop device; nil if
+	// nothing does, or that is not known.
+	Behind *Behind `json:"behind,omitempty"`
 
 	// Servers are those of the storage. All traffic between them and this
 	// network namespace is blocked before anything is killed, until the cut is
@@ -49,6 +53,11 @@ func (v Volume) Identified() (Volume, error) {
 		return v, fmt.Errorf("identify what is mounted at %s: %w", v.Mountpoint, err)
 	}
 	v.Device = fmt.Sprintf("%d:%d", m.Major, m.Minor)
-	v.Root, v.Type, v.Source = m.Root, m.FSType, m.Source
+	v.Root, v.Type, v.Source, v.Behind = m.Root, m.FSType, m.Source, nil
+	if v.Sole {
+		if v.Behind, err = behind(m.Major, m.Minor); err != nil {
+			return v, fmt.Errorf("identify what is behind what is mounted at %s: %w", v.Mountpoint, err)
+		}
+	}
 	return v, nil
 }

@@ -54,6 +54,9 @@ func Open(c Config, log *slog.Logger) (*Clients, error) {
 	return &Clients{config: c, log: log, end: func() {}, shared: make(map[string]*Shared)}, nil
 }
 
+// Dir is where the clients have their mountpoints, as mount tables and processes have it.
+func (s *Clients) Dir() string { return s.config.Dir }
+
 // Tend begins to see to the shared clients that are known by then, and those that
 // become known later.
 func (s *Clients) Tend() {

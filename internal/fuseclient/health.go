@@ -20,17 +20,19 @@ import (
 // of its own asks: whoever has asked a client can't end before it has answered, not
 // even by SIGKILL, and dvold has to. No client is asked again before it has.
 type health struct {
-	name    string   // of the file system
-	silence string   // what it may mean that it doesn't answer
-	program []string // that asks
+	name    string                  // of the file system
+	silence string                  // what it may mean that it doesn't answer
+	program []string                // that asks
+	cutOff  func(host.Process) bool // or nil
 	log     *slog.Logger
 
-	mu       sync.Mutex // guards the fields below
-	asked    *question  // that is under way, or nil
-	next     time.Time  // when to ask again
-	answered time.Time  // when it answered last
-	silent   time.Time  // since when nothing was answered; zero while all was
-	told     bool       // and the log says so
+	mu       sync.Mutex   // guards the fields below
+	asked    *question    // that is under way, or nil
+	next     time.Time    // when to ask again
+	answered time.Time    // when it answered last
+	refused  host.Process // the client that was found to be refused last
+	silent   time.Time    // since when nothing was answered; zero while all was
+	told     bool         // and the log says so
 }
 
 // question is one that a client was asked.
@@ -86,6 +88,13 @@ func (h *health) await(ctx context.Context, c *Client, wait time.Duration) error
 	}
 }
 
+// isRefused tells whether the servers were found to refuse a client.
+func (h *health) isRefused(c *Client) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refused == c.Process
+}
+
 // waiting tells whether the client is being asked: then its file system is in use.
 func (h *health) waiting() bool {
 	h.mu.Lock()
@@ -119,8 +128,12 @@ func (h *health) ask(c *Client, now time.Time) *question {
 			text := strings.TrimSpace(said.String())
 			q.err = fmt.Errorf("%s: %s: %w", h.silence, text, backends.ErrUnavailable)
 		}
+		refused := q.err != nil && h.cutOff != nil && h.cutOff(q.client)
 		h.mu.Lock()
 		defer h.mu.Unlock()
+		if refused {
+			h.refused = q.client
+		}
 		if h.asked != q { // another client has taken its place
 			return
 		}

@@ -45,7 +45,7 @@ func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger)
 	log = log.With("file_system", spec.Name)
 	return &Shared{
 		spec: spec, dir: dir, key: key, wait: wait, log: log,
-		health: health{name: spec.Name, silence: spec.Silence, program: spec.asking(), log: log}, turn: make(chan struct{}, 1), used: time.Now(),
+		health: health{name: spec.Name, silence: spec.Silence, program: spec.asking(), cutOff: spec.CutOff, log: log}, turn: make(chan struct{}, 1), used: time.Now(),
 	}
 }
 
@@ -217,6 +217,10 @@ func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 		return err
 	}
 	s.health.watch(now)
+	if s.health.isRefused(now) { // nothing that it still has can be written
+		s.log.Warn("client is replaced, for its servers refuse it", "process", now.PID)
+		return kill(now.Process)
+	}
 	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
 		return nil
 	}

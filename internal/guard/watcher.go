@@ -117,7 +117,7 @@ func (w *watcher) job(o Order) *job {
 func (w *watcher) begin(ctx context.Context, j *job, now time.Duration) {
 	if j.began == 0 || j.verified != 0 {
 		if j.verified != 0 { // what was known about it is of a mount that is gone
-			j.volume.Device, j.volume.Root, j.volume.Type, j.volume.Source = "", "", "", ""
+			j.volume.Device, j.volume.Root, j.volume.Type, j.volume.Source, j.volume.Behind = "", "", "", "", nil
 		}
 		j.began, j.verified, j.problem = now, 0, ""
 		w.changes++

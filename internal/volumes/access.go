@@ -7,6 +7,32 @@ import (
 	"github.com/dvol/dvold/coordination"
 )
 
+// access is what a new volume has that asks for s.
+func (p *pool) access(s settings) (Access, error) {
+	access := s.access
+	if access == "" {
+		access = AccessShared
+		if p.OneWriter {
+			access = AccessExclusive
+		}
+	}
+	switch {
+	case access == AccessReadOnly && s.adopt == "":
+		return "", fmt.Errorf("option access=readonly: a new volume is empty: make it without, fill it, then dvold volume set --access readonly: %w", ErrInvalid)
+	case access != AccessExclusive && (s.takeover != "" || s.mountWait != nil):
+		return "", fmt.Errorf("options takeover and mount_wait are for access=%s: %w", AccessExclusive, ErrInvalid)
+	}
+	return access, p.admits(access)
+}
+
+// admits returns ErrInvalid for what no volume of the pool can be.
+func (p *pool) admits(access Access) error {
+	if access == AccessShared && p.OneWriter {
+		return fmt.Errorf("access=%s: a volume of pool %q has one writer at a time: %s, or %s once it is filled: %w", access, p.Name, AccessExclusive, AccessReadOnly, ErrInvalid)
+	}
+	return nil
+}
+
 // SetAccess changes who may have a volume mounted: one that was filled can be
 // made readonly, and writable again. Nobody may hold it, and nobody can start
 // to until it is changed. It returns ErrNotFound, ErrInvalid, ErrInUse, naming
@@ -28,6 +54,11 @@ func (m *Manager) setAccess(ctx context.Context, name string, access Access) (re
 	r, err := m.look(ctx, name)
 	if err != nil || r.Access == access {
 		return r, err
+	}
+	if p := m.pools[r.Pool]; p != nil { // elsewhere its Backend says so once it is mounted
+		if err := p.admits(access); err != nil {
+			return r, err
+		}
 	}
 	if err := m.vacate(ctx, name, nil); err != nil {
 		return r, err

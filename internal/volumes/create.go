@@ -147,14 +147,14 @@ func (m *Manager) agree(ctx context.Context, name string, options map[string]str
 
 // plan has the backend say what it would make.
 func (m *Manager) plan(ctx context.Context, name string, options map[string]string, s settings) (record, backends.Volume, error) {
-	if s.access == AccessReadOnly && s.adopt == "" {
-		return record{}, backends.Volume{}, fmt.Errorf("option access=readonly: a new volume is empty: make it shared, fill it, then dvold volume set --access readonly: %w", ErrInvalid)
-	}
 	if s.pool == "" {
 		s.pool = m.cfg.DefaultPool
 	}
 	p, err := m.pool(ctx, s.pool)
 	if err != nil {
+		return record{}, backends.Volume{}, err
+	}
+	if s.access, err = p.access(s); err != nil {
 		return record{}, backends.Volume{}, err
 	}
 	request := backends.Request{

@@ -127,7 +127,7 @@ func checkSettings(t *testing.T, options map[string]string, s settings) {
 			t.Errorf("owner %q:%q was read as %d", options["uid"], options["gid"], *id)
 		}
 	}
-	if access, given := options["access"]; s.access != AccessShared && !given || given && string(s.access) != access {
+	if access := options["access"]; string(s.access) != access {
 		t.Errorf("access %q was read as %q", options["access"], s.access)
 	}
 }

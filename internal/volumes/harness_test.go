@@ -28,6 +28,7 @@ type world struct {
 	gates map[string]*gate
 
 	connecting bool // the fencer of pool a knows hosts by their connections
+	oneWriter  bool // at a time has a volume of pool a
 
 	*Manager
 	coord *embedded.Store
@@ -64,6 +65,7 @@ func (w *world) start() *world {
 	cfg := Config{Host: "h1", StateDir: w.dir, RunDir: filepath.Join(w.dir, "run"), DefaultPool: "a", CutTime: time.Second, Guard: guard.Config{RebootCommand: "/bin/true"}}
 	for name, g := range w.gates {
 		p := Pool{Name: name, Type: "local", Backend: g, TrashTTL: w.ttl}
+		p.OneWriter = w.oneWriter && name == "a"
 		if w.connecting && name == "a" {
 			c := newConnector(g, "h1", w.dir)
 			p.Backend, p.Fencer = c, c

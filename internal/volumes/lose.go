@@ -166,7 +166,7 @@ func (m *Manager) order(e entry) error {
 	}
 	for _, old := range m.guard.Orders() {
 		if old.ID == e.ID { // what it knows stays true, also when dvold does not know it any more
-			order.Device, order.Root, order.Type, order.Source = old.Device, old.Root, old.Type, old.Source
+			order.Device, order.Root, order.Type, order.Source, order.Behind = old.Device, old.Root, old.Type, old.Source, old.Behind
 			order.Servers = union(order.Servers, old.Servers)
 			if !ok {
 				order.Deadline, order.CutTime, order.Incarnation = old.Deadline, old.CutTime, old.Incarnation

@@ -195,7 +195,7 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) e
 		return fmt.Errorf("make mountpoint: %w", err)
 	}
 	m.step("mount: mountpoint made")
-	o := backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: e.Exclusive && p.Alone}
+	o := backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: p.Alone && (e.Exclusive || p.OneWriter)}
 	if own, ok := m.owned(e.Name); ok && e.Exclusive && own.terms.Fence != nil {
 		o.Identity = &own.terms.Fence.Identity
 	}

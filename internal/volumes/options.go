@@ -16,8 +16,8 @@ import (
 // they were read from.
 type settings struct {
 	pool      string
-	access    Access
-	size      int64 // bytes; 0 means no limit
+	access    Access // "": as the pool's
+	size      int64  // bytes; 0 means no limit
 	retain    bool
 	uid, gid  *int
 	mode      *fs.FileMode
@@ -35,7 +35,7 @@ const (
 
 // parseOptions reads options as Docker's -o gives them, or returns ErrInvalid.
 func parseOptions(options map[string]string) (settings, error) {
-	s := settings{access: AccessShared, own: make(map[string]string)}
+	s := settings{own: make(map[string]string)}
 	if len(options) > maxOptions {
 		return s, fmt.Errorf("%d options, the limit is %d: %w", len(options), maxOptions, ErrInvalid)
 	}
@@ -47,9 +47,6 @@ func parseOptions(options map[string]string) (settings, error) {
 		if err := s.set(name, value); err != nil {
 			return s, fmt.Errorf("option %s=%q: %w: %w", name, value, err, ErrInvalid)
 		}
-	}
-	if s.access != AccessExclusive && (s.takeover != "" || s.mountWait != nil) {
-		return s, fmt.Errorf("options takeover and mount_wait are for access=%s: %w", AccessExclusive, ErrInvalid)
 	}
 	return s, nil
 }

@@ -73,6 +73,9 @@ type Pool struct {
 	Shared   bool          // it is the same place on every host that has it
 	TrashTTL time.Duration // how long removed data is kept; 0 means not at all
 	Alone    bool          // its Backend mounts a volume on a file system of its own, if asked to
+	// OneWriter says that only one host at a time can write to a volume: none is
+	// shared, and what asks for nothing is exclusive.
+	OneWriter bool
 
 	Exclusive Exclusive
 	Fencer    backends.Fencer // nil if nothing can cut another host off

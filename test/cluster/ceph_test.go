@@ -131,7 +131,7 @@ func testCephWithoutConsul(c *cluster) {
 		}
 		return nil
 	})
-	time.Sleep(2 * lease) // in which it may notice
+	time.Sleep(lease) // in which it may notice
 	h1.must(h1.Heal(h1.ctx))
 	h1.must(h1.Rejoin(h1.ctx))
 	c.wantUndisturbed(h1, 0, places...)

@@ -20,7 +20,7 @@ func TestGlusterTakeover(t *testing.T) {
 		run  func(*cluster)
 	}{
 		{"frozen", testGlusterFrozenHost},
-		{"killed", func(c *cluster) { c.testKilledHost("gluster", 2*lease+machineTime) }},
+		{"killed", func(c *cluster) { c.testKilledHost("gluster") }},
 		{"cut off from all", testGlusterCutOffFromAll},
 		// The last, for a brick that came back may go on refusing a host: docs/gluster.md.
 		{"killed with a server", testGlusterKilledWithServer},

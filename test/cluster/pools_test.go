@@ -100,7 +100,7 @@ func (c *cluster) testHandOver(pool string) {
 
 // A host dies while it writes, another goes on, and the other way round. What the
 // container had been told was on the storage is there.
-func (c *cluster) testKilledHost(pool string, limit time.Duration) {
+func (c *cluster) testKilledHost(pool string) {
 	p := place{pool, "killed"}
 	from, to := c.h(1), c.h(2)
 	from.createExclusive(p.pool, p.name)
@@ -110,7 +110,7 @@ func (c *cluster) testKilledHost(pool string, limit time.Duration) {
 		c.atOnce(func() error { return c.beatsOn(p, from, lab.SinceBoot()+time.Second) })
 		killed := lab.SinceBoot()
 		from.must(from.Kill())
-		to.takeOver(p.name, p.name, killed, limit)
+		to.takeOver(p.name, p.name, killed, 2*lease+machineTime)
 		c.atOnce(func() error { return c.beatsOn(p, to, killed) })
 		pause, _ := c.tookOver(p, from, to, killed)
 		pauses = append(pauses, pause)

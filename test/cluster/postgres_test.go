@@ -154,12 +154,12 @@ var postgresBin = func() string {
 }()
 
 // postgresImage makes the image lab/postgres of this machine's package: programs, what
-// they are linked with, and a shell.
+// they are linked with, and what a script needs.
 func (h *host) postgresImage() error {
 	_, err := h.Exec(h.ctx, "bash", "-euo", "pipefail", "-c", `
 		bin=$1 version=$(basename "$(dirname "$1")")
-		mapfile -t libraries < <(ldd /bin/sh "$bin"/{postgres,initdb,psql} | grep -oE '/[^ ]*\.so[^ ]*' | sort -u)
-		tar -chPC / --exclude bitcode --exclude 'llvmjit*' /bin/sh /etc/passwd "${libraries[@]}" \
+		mapfile -t libraries < <(ldd /bin/{sh,sync} "$bin"/{postgres,initdb,psql} | grep -oE '/[^ ]*\.so[^ ]*' | sort -u)
+		tar -chPC / --exclude bitcode --exclude 'llvmjit*' /bin/{sh,sync} /etc/passwd "${libraries[@]}" \
 			"$bin"/{postgres,initdb,psql} "/usr/lib/postgresql/$version/lib" "/usr/share/postgresql/$version" |
 			docker import - lab/postgres`, "image", postgresBin)
 	return err
@@ -170,13 +170,20 @@ func (h *host) tryPostgres() error {
 	_, err := h.Docker(h.ctx, "run", "-d", "--name", "db", "--network", "host", "--user", "postgres", "--tmpfs", "/tmp", "--stop-signal", "INT",
 		"--volume-driver", "dvol", "-v", "pgdata:/data", "lab/postgres", "/bin/sh", "-ec", `
 		PATH=$0
-		[ -e /data/PG_VERSION ] || initdb --no-locale --encoding UTF8 --auth trust --wal-segsize 1 /data
+		if ! [ -e /data/PG_VERSION ]; then
+			initdb --no-sync --no-locale --encoding UTF8 --auth trust --wal-segsize 1 /data
+			/bin/sync -f /data/PG_VERSION # all at once
+		fi
 		exec postgres -D /data -k /tmp -c listen_addresses= -c shared_buffers=16MB -c max_wal_size=16MB -c jit=off`, postgresBin)
 	if err != nil {
 		return err
 	}
 	h.eventually("the database", func() error {
 		_, err := h.tryPsql("SELECT 1")
+		if err != nil {
+			said, _ := h.Exec(h.ctx, "sh", "-c", "docker logs --tail 3 db 2>&1")
+			err = fmt.Errorf("%w; it says: %s", err, said)
+		}
 		return err
 	})
 	return nil

@@ -104,7 +104,6 @@ func cephUsers() []cephIdentity {
 			"mon": "allow r, profile rbd",
 			"osd": fmt.Sprintf("profile rbd pool=%s, allow rw tag cephfs data=%s", CephPool, CephFileSystem),
 			"mds": "allow rwp",
-			"mgr": fmt.Sprintf("profile rbd pool=%s", CephPool),
 		}},
 		{"client." + CephFencer, cephKey(), map[string]string{"mon": `allow r, allow command "osd blocklist"`, "mds": "allow *"}},
 	}

@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,31 +15,13 @@ import (
 
 // A host's dvold maps images of Ceph by rbd-fuse, a process for each, and a loop
 // device that shows what that does. Processes and mounts go with a machine, but loop
-// devices are its kernel's, which here is that of all machines: they see each other's,
-// and nobody takes away what one leaves that has ended.
+// devices are its kernel's, which here is that of all machines: nobody takes away what one
+// leaves that has ended.
 
-// imageDir is where dvold has the mountpoints of its images: below its run directory,
-// by a link to where no other machine of this kernel has them, for a loop device is told
-// by the path of its file.
-const imageDir = "run/dvol/rbd"
-
-// prepareImages makes imageDir, before dvold starts.
-func (h *Host) prepareImages(*exec.Cmd) error {
-	for _, dir := range []string{filepath.Dir(h.Path(imageDir)), h.Path("run/" + h.group)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	if err := os.Symlink("/run/"+h.group, h.Path(imageDir)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-// detachImages takes away the loop devices that a machine with that disk and group has
-// left, which has ended. Their files are told by what is left of their mountpoints.
-func detachImages(disk, group string) error {
-	points, err := filepath.Glob(filepath.Join(disk, "run", group, "*", "*"))
+// detachImages takes away the loop devices that a machine with that disk has left, which
+// has ended. Their files are told by the mountpoints that dvold has left.
+func detachImages(disk string) error {
+	points, err := filepath.Glob(filepath.Join(disk, "run/dvol/rbd/*/*/*"))
 	if err != nil || len(points) == 0 {
 		return err
 	}

@@ -193,7 +193,7 @@ func (m *Machine) halt() error {
 	if err := m.detachAll(); err != nil {
 		return err
 	}
-	if err := detachImages(m.dir, m.group); err != nil {
+	if err := detachImages(m.dir); err != nil {
 		return err
 	}
 	return removeCgroups(m.group)

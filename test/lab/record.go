@@ -177,7 +177,7 @@ func Clean(dir string) error {
 		if err := r.Init.Kill(); err != nil {
 			return err
 		}
-		if err := detachImages(filepath.Dir(file), r.Group); err != nil {
+		if err := detachImages(filepath.Dir(file)); err != nil {
 			return err
 		}
 		return removeCgroups(r.Group)

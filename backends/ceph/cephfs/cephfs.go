@@ -49,12 +49,11 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 		return nil, err
 	}
 	c.Subdir = strings.TrimPrefix(c.Subdir, "/")
-	dir := filepath.Join(runDir, "cephfs", name)
-	clients, err := fuseclient.Open(fuseclient.Config{Kind: kind(), Dir: dir, Wait: c.MountTimeout, Grace: c.ClientGrace}, log)
+	clients, err := fuseclient.Open(fuseclient.Config{Kind: kind(), Dir: filepath.Join(runDir, "cephfs", name), Wait: c.MountTimeout, Grace: c.ClientGrace}, log)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: dir, log: log, clients: clients}
+	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients}
 	p.shared()
 	clients.Tend()
 	return p, nil
@@ -76,9 +75,11 @@ const sharedKey = "shared"
 // shared returns the shared client, which may have to be started.
 func (p *Pool) shared() *fuseclient.Shared {
 	return p.clients.Shared(sharedKey, func() fuseclient.Spec {
-		s := p.spec(sharedKey).client()
-		s.Bury = p.bury
-		return s
+		s := p.spec(sharedKey)
+		s.socket = p.sharedSocket("$pid") // as Ceph's programs say it
+		c := s.client()
+		c.Bury, c.CutOff = p.bury, p.cutOff
+		return c
 	})
 }
 
@@ -86,6 +87,7 @@ func (p *Pool) shared() *fuseclient.Shared {
 // what it had in use does not wait until they find out: session_timeout, a minute. That
 // takes a Fencer.
 func (p *Pool) bury(ctx context.Context, mountpoint string) error {
+	p.removeSockets()
 	if f := p.fencing.Load(); f != nil {
 		return f.evict(ctx, mountpoint)
 	}

@@ -75,9 +75,6 @@ func (p *Pool) mapAnew(ctx context.Context, i image, earlier ceph.Address) (*map
 	if err := p.awaitNobody(ctx, i); err != nil {
 		return nil, "", err
 	}
-	if err := p.unlock(ctx, i); err != nil {
-		return nil, "", err
-	}
 	begin := time.Now()
 	m, err := p.mapper.attach(ctx, i, false)
 	if err != nil {
@@ -101,11 +98,14 @@ func (p *Pool) undo(ctx context.Context, i image, err error) error {
 	return err
 }
 
-// awaitNobody waits until no client has the image. One that was killed counts for half
-// a minute more, unless it is fenced.
+// awaitNobody waits until no client has the image, or its lock. One that was killed
+// counts for half a minute more, unless it is fenced.
 func (p *Pool) awaitNobody(ctx context.Context, i image) error {
 	for {
 		others, err := p.watchers(ctx, i)
+		if err == nil && len(others) == 0 {
+			others, err = p.unlock(ctx, i)
+		}
 		if err != nil || len(others) == 0 {
 			return err
 		}
@@ -117,27 +117,28 @@ func (p *Pool) awaitNobody(ctx context.Context, i image) error {
 	}
 }
 
-// unlock takes the lock of an image away from a client that has it still though it does not watch the
-// image: it has died, or was cut off. Who writes next would do the same, and rbd-fuse
-// has been seen to fail its first write by that.
-func (p *Pool) unlock(ctx context.Context, i image) error {
-	owners, err := value(ctx, p, func(pool *rados.IOContext) (all []ceph.Address, err error) {
+// unlock takes the lock of an image away from a client that does not watch the image: it
+// has died, or was cut off. Who writes next would do the same, and rbd-fuse has been seen
+// to fail its first write by that. A client that watches it keeps the lock, and is
+// returned.
+func (p *Pool) unlock(ctx context.Context, i image) (live []ceph.Address, err error) {
+	has, err := value(ctx, p, func(pool *rados.IOContext) (has lockers, err error) {
 		err = p.reading(pool, i, func(img *rbd.Image) error {
-			all, err = lockers(img)
+			has, err = lockersOf(img)
 			return err
 		})
-		return all, err
+		return has, err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, a := range owners {
+	for _, a := range has.dead {
 		p.log.Warn("a client that has ended has the lock of an image, which is taken away from it", "image", p.config.within(i.name), "client", a)
 		if err := p.refuse(ctx, i, a); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return has.live, nil
 }
 
 // client returns the address of a mapping's client, or an error if the cluster does

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -203,38 +202,4 @@ func (p *Pool) refuse(ctx context.Context, i image, a ceph.Address) error {
 	return p.with(ctx, func(pool *rados.IOContext) error {
 		return p.writing(pool, i, func(img *rbd.Image) error { return breakLock(img, a) })
 	})
-}
-
-// lockers are the clients that have a lock of an image.
-func lockers(img *rbd.Image) (all []ceph.Address, err error) {
-	_, found, err := img.ListLockers()
-	if err != nil && !isNotFound(err) {
-		return nil, fmt.Errorf("look who has the lock: %w", err)
-	}
-	for _, l := range found {
-		all = append(all, ceph.Address(l.Addr))
-	}
-	return all, nil
-}
-
-// breakLock takes the lock of an image away from a client, and from no other.
-func breakLock(img *rbd.Image, a ceph.Address) error {
-	all, err := lockers(img)
-	if err != nil || !slices.Contains(all, a) {
-		return err
-	}
-	owners, err := img.LockGetOwners()
-	if err != nil && !isNotFound(err) {
-		return fmt.Errorf("look who has the lock: %w", err)
-	}
-	for _, o := range owners {
-		if o.Owner != string(a) {
-			continue
-		}
-		err := img.LockBreak(o.Mode, o.Owner)
-		if err != nil && !isNotFound(err) { // it is gone, or another's
-			return fmt.Errorf("break the lock of client %s: %w", a, err)
-		}
-	}
-	return nil
 }

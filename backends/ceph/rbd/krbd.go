@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,13 +90,35 @@ func (k *krbd) number(i image) (string, error) {
 		if !same {
 			continue
 		}
+		how, err := attribute(e.Name(), "config_info") // as add writes it
+		if err != nil {
+			return "", err
+		}
+		monitors, options, _ := strings.Cut(how, " ")
+		if !k.knows(monitors) {
+			continue
+		}
 		// What dvold maps is a client by itself, see add.
-		if how, err := attribute(e.Name(), "config_info"); err != nil || !strings.Contains(how, "noshare") {
+		if !strings.Contains(options, "noshare") {
 			return "", fmt.Errorf("image %s is mapped as /dev/rbd%s, and not by dvold: rbd unmap it: %w", k.config.within(i.name), e.Name(), backends.ErrInUse)
 		}
 		return e.Name(), nil
 	}
 	return "", nil
+}
+
+// knows tells whether one of some monitors is the pool's: others are of another cluster,
+// which may have an image of that name, too.
+func (k *krbd) knows(monitors string) bool {
+	bare := func(m string) string { // without the port, if that is the usual one
+		return strings.TrimSuffix(plainAddress(m), ":6789")
+	}
+	for m := range strings.SplitSeq(monitors, ",") {
+		if slices.ContainsFunc(k.config.Cluster.Monitors, func(own string) bool { return bare(own) == bare(m) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func attribute(number, name string) (string, error) {
@@ -271,15 +294,6 @@ func (k *krbd) refresh(i image, _ *mapping) error {
 // fenced that it failed.
 func (k *krbd) abandon(image) error { return nil }
 
-// peers are the monitors: the addresses of the others are in the cluster's map.
-func (k *krbd) peers(context.Context, image) ([]netip.Addr, error) {
-	var all []netip.Addr
-	for _, m := range k.config.Cluster.Monitors {
-		if a, err := netip.ParseAddr(m); err == nil {
-			all = append(all, a)
-		} else if a, err := netip.ParseAddrPort(m); err == nil {
-			all = append(all, a.Addr())
-		}
-	}
-	return all, nil
-}
+// peers are none: once its file system is gone a device has nothing under way, and until
+// then what is under way must come to an end.
+func (k *krbd) peers(context.Context, image) ([]netip.Addr, error) { return nil, nil }

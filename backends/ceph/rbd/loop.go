@@ -18,7 +18,8 @@ import (
 )
 
 // loopOf returns the loop device that shows a file, or nil. It asks sysfs alone: a
-// device may hang (HAZARDS 18).
+// device may hang (HAZARDS 18). Sysfs has the path as it is in whatever mount namespace, so
+// the file must have one that no other host's has, see ownDir.
 func loopOf(file string) (*block, error) {
 	paths, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {

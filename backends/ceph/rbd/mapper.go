@@ -36,8 +36,8 @@ type mapper interface {
 	// refresh has the device be as large as the image is.
 	refresh(i image, m *mapping) error
 
-	// peers are the addresses of the cluster's servers that the mapping's client is
-	// connected to.
+	// peers are the addresses of the cluster's servers that the process is connected to
+	// which serves the mapping, if one does.
 	peers(ctx context.Context, i image) ([]netip.Addr, error)
 }
 

@@ -4,6 +4,7 @@ package rbd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,11 +59,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(runDir, "rbd", name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	dir, err := filepath.EvalSymlinks(dir) // as mount tables do
+	dir, err := ownDir(filepath.Join(runDir, "rbd", name))
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +80,29 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	p.end = end
 	p.tending.Go(func() { p.tend(ctx) })
 	return p, nil
+}
+
+// ownDir returns the directory of the pool's mountpoints, which is the one in dir, and
+// called as no other on this machine is: loop devices and processes are known by paths in it,
+// and other hosts may share the kernel, with the same paths in mount namespaces of their
+// own.
+func ownDir(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	dir, err := filepath.EvalSymlinks(dir) // as mount tables do
+	if err != nil {
+		return "", err
+	}
+	there, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	if len(there) == 0 {
+		own := filepath.Join(dir, rand.Text())
+		return own, os.Mkdir(own, 0o700)
+	}
+	return filepath.Join(dir, there[0].Name()), nil
 }
 
 // Close ends what Open began, and leaves mappings and volumes as they are. It does not

@@ -1,0 +1,18 @@
+//go:build ceph && cgo
+
+package rbd
+
+import (
+	"context"
+
+	"github.com/dvol/dvold/backends/ceph"
+)
+
+// Unlock takes the lock of a volume's image away from who is dead.
+func (p *Pool) Unlock(ctx context.Context, handle string) ([]ceph.Address, error) {
+	i, err := imageOf(handle)
+	if err != nil {
+		return nil, err
+	}
+	return p.unlock(ctx, i)
+}
