@@ -38,6 +38,16 @@ func ParseAddress(text string) (Address, error) {
 	return Address(text), nil
 }
 
+// SameHost tells whether two clients have the same address but for what tells clients of
+// one host apart.
+func (a Address) SameHost(b Address) bool {
+	at, _, _ := strings.Cut(string(a), "/")
+	bt, _, _ := strings.Cut(string(b), "/")
+	x, errA := netip.ParseAddrPort(at)
+	y, errB := netip.ParseAddrPort(bt)
+	return errA == nil && errB == nil && x.Addr() == y.Addr()
+}
+
 // Forever is how long a blocklist entry stays: a host that was suspended must not
 // wake up to find itself let in again. It takes up a line of the cluster's map until
 // it is taken away.

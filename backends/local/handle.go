@@ -83,6 +83,16 @@ func checkHandle(handle string) error {
 	return nil
 }
 
+// Touched are the paths in a pool of what a host looks at or changes that comes to
+// have a volume, but for what is in the volume: "" is the pool itself.
+func Touched(id, handle string) []string {
+	touched := []string{"", volumesDir, workDir, stampsDir, path.Join(stampsDir, id+stamps().suffix)}
+	for dir := handle; dir != "." && dir != volumesDir; dir = path.Dir(dir) {
+		touched = append(touched, dir)
+	}
+	return touched
+}
+
 // isName tells whether name and what may be added to it is a file name, and
 // what follows a mark in it is a project.
 func isName(name string) bool {

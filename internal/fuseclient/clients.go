@@ -54,6 +54,9 @@ func Open(c Config, log *slog.Logger) (*Clients, error) {
 	return &Clients{config: c, log: log, end: func() {}, shared: make(map[string]*Shared)}, nil
 }
 
+// Dir is where the clients have their mountpoints, as mount tables and processes have it.
+func (s *Clients) Dir() string { return s.config.Dir }
+
 // Tend begins to see to the shared clients that are known by then, and those that
 // become known later.
 func (s *Clients) Tend() {
@@ -113,7 +116,7 @@ func (s *Clients) Silent() (longest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.shared {
-		longest = max(longest, c.health.lasts())
+		longest = max(longest, c.health.Silent())
 	}
 	return longest
 }

@@ -14,6 +14,8 @@ package fuseclient
 import (
 	"context"
 	"time"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // Kind tells the clients of one kind of file system from all other processes and
@@ -49,6 +51,10 @@ type Spec struct {
 	// system have answered which is mounted at its last argument, a mountpoint; nil
 	// means statfs(2).
 	Ask []string
+	// CutOff, unless it is nil, tells of a client that did not answer Ask well whether its
+	// servers refuse it for good, as one that they took for dead. Such a client is
+	// replaced.
+	CutOff func(host.Process) bool
 	// Silence is what it may mean that the file system does not answer, as a clause.
 	Silence string
 	// Log is the file that clients write to what goes wrong.

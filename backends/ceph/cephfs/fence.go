@@ -22,6 +22,7 @@ type FencingPool struct {
 	*Pool
 	cluster *ceph.Cluster
 	fences  *atomic.Bool // the cluster has said that its user may
+	late    *lateWatches
 }
 
 var (
@@ -33,7 +34,9 @@ var (
 // configuration.
 func (p *Pool) Fencing(log *slog.Logger) (FencingPool, error) {
 	cluster, err := ceph.Open(p.config.fencer(), log)
-	f := FencingPool{p, cluster, new(atomic.Bool)}
+	late := new(lateWatches)
+	late.ctx, late.end = context.WithCancel(context.Background())
+	f := FencingPool{p, cluster, new(atomic.Bool), late}
 	if err == nil {
 		p.fencing.Store(&f)
 	}
@@ -41,7 +44,11 @@ func (p *Pool) Fencing(log *slog.Logger) (FencingPool, error) {
 }
 
 // Close ends what Fencing and Open began.
-func (p FencingPool) Close() error { return errors.Join(p.cluster.Close(), p.Pool.Close()) }
+func (p FencingPool) Close() error {
+	p.late.end()
+	p.late.wait.Wait()
+	return errors.Join(p.cluster.Close(), p.Pool.Close())
+}
 
 // Method is "blocklist".
 func (p FencingPool) Method() string { return "blocklist" }
@@ -105,6 +112,9 @@ func (p FencingPool) Fence(ctx context.Context, f backends.Fence) error {
 	}
 	if err != nil {
 		return fmt.Errorf("blocklist host %q, %v: %w", f.Host, addresses, err)
+	}
+	if len(addresses) > 0 {
+		p.watchLate(f, addresses)
 	}
 	return nil
 }

@@ -50,15 +50,10 @@ func config(t *testing.T, run string, change func(*cephfs.Config)) cephfs.Config
 func endClients(t *testing.T, run string) {
 	t.Helper()
 	dir := filepath.Join(run, "cephfs", "pool")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Error(err)
-	}
 	running, err := cephfs.ClientsBelow(dir)
 	if err != nil {
 		t.Error(err)
 	}
-	// One that is killed leaves a session that others wait for, for a minute.
 	mounts, err := host.MountsBelow(run)
 	if err != nil {
 		t.Error(err)
@@ -66,14 +61,14 @@ func endClients(t *testing.T, run string) {
 	for _, m := range mounts {
 		_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
 	}
-	for _, processes := range running {
+	for point, processes := range running {
 		for _, p := range processes {
-			for limit := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
-				if time.Now().After(limit) {
-					_ = unix.Kill(p.PID, unix.SIGKILL)
-				}
-			}
+			endClient(t, filepath.Join(dir, point), p)
 		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Error(err)
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
@@ -82,6 +77,23 @@ func endClients(t *testing.T, run string) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // a client takes its socket with it
 			t.Error(err)
 		}
+	}
+}
+
+// endClient waits for the end of a client that serves nothing any more. One that can't
+// end, for it lost the cluster, is killed, and with it its session, which others would
+// wait for.
+func endClient(t *testing.T, point string, p host.Process) {
+	t.Helper()
+	for limit := time.Now().Add(8 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
+		if time.Now().Before(limit) {
+			continue
+		}
+		if err := unix.Kill(p.PID, unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		cephtest.Admin(t, "ceph", "tell", "mds.cephfs:0", "session", "evict", "client_metadata.mount_point="+point)
+		return
 	}
 }
 

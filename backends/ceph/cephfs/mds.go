@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -73,24 +74,44 @@ func (p FencingPool) sessions(ctx context.Context) (map[ceph.Address]bool, error
 	})
 }
 
+// statusOf is what the MDS say of the client of that number: one that has no session is
+// refused, or was given up.
+func (p FencingPool) statusOf(ctx context.Context, client string) (status, error) {
+	return ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (now status, err error) {
+		now.Blocklisted = true
+		err = p.eachRank(conn, func(tell tell) error {
+			sessions, err := tell.sessions()
+			for _, s := range sessions {
+				if fmt.Sprint(s.ID) == client {
+					now = status{Address: string(s.address())}
+				}
+			}
+			return err
+		})
+		return now, err
+	})
+}
+
 // evict ends the sessions of the client that this host had at a mountpoint, and has
 // the cluster refuse it. No other client has the name of that mountpoint.
 func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
-	hostname, err := os.Hostname()
-	if err != nil {
-		return err
-	}
 	return p.cluster.Call(ctx, func(conn *rados.Conn) error {
 		return p.eachRank(conn, func(tell tell) error {
 			sessions, err := tell.sessions()
 			for _, s := range sessions {
-				if err == nil && s.Client.Mountpoint == mountpoint && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User {
-					_, err = tell(map[string]any{"prefix": "session evict", "filters": []string{fmt.Sprint("id=", s.ID)}})
+				if err == nil && p.isOurs(s) && s.Client.Mountpoint == mountpoint {
+					err = tell.evict(s.ID)
 				}
 			}
 			return err
 		})
 	})
+}
+
+// isOurs tells whether a session is that of a client of the pool on this host.
+func (p FencingPool) isOurs(s session) bool {
+	hostname, err := os.Hostname()
+	return err == nil && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User && (s.Client.Kernel != "" || filepath.Dir(s.Client.Mountpoint) == p.dir)
 }
 
 // tell gives an MDS a command, and returns the answer.
@@ -142,7 +163,9 @@ type session struct {
 	Client struct {
 		User       string `json:"entity_id"`
 		Host       string `json:"hostname"`
-		Mountpoint string `json:"mount_point"`
+		Mountpoint string `json:"mount_point"`    // of ceph-fuse
+		Kernel     string `json:"kernel_version"` // of the kernel's client
+		Root       string `json:"root"`
 	} `json:"client_metadata"`
 }
 
@@ -157,6 +180,12 @@ func (t tell) sessions() (all []session, err error) {
 		err = json.Unmarshal(text, &all)
 	}
 	return all, err
+}
+
+// evict has an MDS end a session, and the cluster refuse its client.
+func (t tell) evict(session int64) error {
+	_, err := t(map[string]any{"prefix": "session evict", "filters": []string{fmt.Sprint("id=", session)}})
+	return err
 }
 
 // activeRanks are the MDS of a file system that have clients, as commands name them.

@@ -54,3 +54,35 @@ func TestParseServers(t *testing.T) {
 		t.Error("an address that is none was taken for one")
 	}
 }
+
+// What a client has more than it is meant to have is wanted back.
+func TestParseWanted(t *testing.T) {
+	text := `[{"path": "/docker", "client_caps": [
+		{"client_id": 7, "pending": "pAsLsXsFsx", "issued": "pAsLsXsFsx", "wanted": "-", "last_sent": 3},
+		{"client_id": 8, "pending": "pAsLsXs", "issued": "pAsLsXsFsx", "wanted": "-", "last_sent": 4}]}, {"path": "/x"}]`
+	got, err := parseWanted([]byte(text), "dir")
+	if want := []wanted{{8, "dir", 4}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestIsShared(t *testing.T) {
+	p := FencingPool{Pool: &Pool{name: "files", dir: "/run/dvol/cephfs/files"}}
+	p.config.Cluster.User = "dvol"
+	for point, want := range map[string]bool{
+		"/run/dvol/cephfs/files/shared.0123abcd":  true,
+		"/run/dvol/cephfs/others/shared.0123abcd": false,
+		"/run/dvol/cephfs/files/own.0123abcd":     false,
+		"/mnt/cephfs":                             false,
+		"":                                        false,
+	} {
+		var s session
+		s.Client.Mountpoint, s.Client.User, s.Client.Host = point, "dvol", "another"
+		if got := p.isShared(s); got != want {
+			t.Errorf("%q: got %t", point, got)
+		}
+		if s.Client.User = "root"; p.isShared(s) {
+			t.Errorf("%q of another user is the pool's", point)
+		}
+	}
+}

@@ -4,10 +4,18 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // askTime is how long a client may take to say how it is, and maxAnswer how much it
@@ -16,6 +24,32 @@ const (
 	askTime   = 5 * time.Second
 	maxAnswer = 1 << 20
 )
+
+// sharedSocket is where the shared client says how it is that is a process of that number.
+func (p *Pool) sharedSocket(pid string) string {
+	return filepath.Join(p.dir, sharedKey+"."+pid+".sock")
+}
+
+// cutOff tells whether the cluster refuses a shared client, which then is of no use any
+// more: an MDS has that done to one that keeps others waiting for session_timeout.
+func (p *Pool) cutOff(client host.Process) bool {
+	now, err := askStatus(context.Background(), p.sharedSocket(strconv.Itoa(client.PID)))
+	return err == nil && now.Blocklisted
+}
+
+// removeSockets takes away what shared clients have left that were killed.
+func (p *Pool) removeSockets() {
+	sockets, _ := filepath.Glob(p.sharedSocket("*")) // its only error is a pattern's
+	for _, socket := range sockets {
+		conn, err := net.Dial("unix", socket)
+		switch {
+		case err == nil:
+			conn.Close()
+		case errors.Is(err, unix.ECONNREFUSED):
+			_ = os.Remove(socket) // else it is at the next opportunity
+		}
+	}
+}
 
 // status is what a client says of itself.
 type status struct {

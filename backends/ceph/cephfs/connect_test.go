@@ -1,0 +1,77 @@
+//go:build ceph && cgo
+
+package cephfs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
+)
+
+// Connect is repeated, found again, undone by Unmount, and replaces what has ended.
+func TestConnect(t *testing.T) {
+	p := newFencingPool(t, nil)
+	handle := p.create("mine")
+	f := p.connect(handle)
+	again, err := p.fencer.Connect(t.Context(), handle, f.Identity)
+	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("remove: %v", err)
+	}
+	restarted := fencing(t, open(t, p.run, func(c *cephfs.Config) {
+		c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", cephtest.Keyring("evictor")
+	}))
+	again, err = restarted.Connect(t.Context(), handle, f.Identity)
+	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+		t.Errorf("by another dvold: %v, %v", again, err)
+	}
+	own := p.mount(handle, backends.MountOptions{Alone: true, Identity: &again})
+	p.write(own, "x")
+	again, err = p.fencer.Connect(t.Context(), handle, f.Identity)
+	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+		t.Errorf("once mounted: %v, %v", again, err)
+	}
+	if err := p.Unmount(t.Context(), handle, own); err != nil {
+		t.Fatal(err)
+	}
+	p.wantNone()
+
+	// One that was killed before it was mounted.
+	f = p.connect(handle)
+	if err := unix.Kill(p.ownClient(handle).PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("its end", func() bool { return p.ownClient(handle).PID == 0 })
+	if err := p.Mount(t.Context(), handle, own, backends.MountOptions{Alone: true, Identity: &f.Identity}); !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("mount without a client: %v", err)
+	}
+	both, err := p.fencer.Connect(t.Context(), handle, f.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addresses := strings.Fields(both.Facts["addresses"]); len(addresses) != 2 || addresses[0] != f.Identity.Facts["addresses"] {
+		t.Errorf("addresses are %v, want that of the dead client, and another", addresses)
+	}
+	// Undone, though it was never mounted.
+	if err := p.Unmount(t.Context(), handle, own); err != nil {
+		t.Fatal(err)
+	}
+	p.wantNone()
+
+	missing := "volumes/nosuch.0123456789ab"
+	if _, err := p.fencer.Connect(t.Context(), missing, backends.Identity{}); !errors.Is(err, backends.ErrNotFound) {
+		t.Errorf("connect to a missing volume: %v", err)
+	}
+	p.wantNone()
+	if err := p.Remove(t.Context(), handle); err != nil {
+		t.Error(err)
+	}
+}
