@@ -44,7 +44,7 @@ type Guest struct {
 	// Load are kernel modules, in the order in which they are loaded.
 	Load []string
 	// Tap is the network device of the machine's that the guest's, vec0, is connected
-	// to; empty means none. What it sends has to be complete: see ethtool -K … tx off.
+	// to; empty means none.
 	Tap string
 	// Env is what more the test has in its environment, as NAME=VALUE without spaces.
 	Env []string
@@ -75,7 +75,7 @@ func (g Guest) Run(t *testing.T) {
 		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con0=fd:0,fd:1", "con=null",
 		"init=" + init, inGuest + "=" + dir, modules + "=" + strings.Join(g.Load, ","), "DVOLD_TEST_REQUIRE=root"}
 	if g.Tap != "" {
-		args = append(args, "vec0:transport=tap,ifname="+g.Tap+",depth=128,gro=0")
+		args = append(args, "vec0:transport=tap,ifname="+g.Tap+",depth=128,gro=1") // else it takes no packets that are larger than the cable lets through
 	}
 	args = append(append(args, g.Env...), "--", "/mnt/test", "-test.v", "-test.run="+pattern(t))
 	machine := exec.CommandContext(ctx, "linux.uml", args...)
