@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,7 +62,7 @@ func (g Guest) Run(t *testing.T) {
 	dir := hosttest.Dir(t)
 	binary, init := filepath.Join(dir, "test"), filepath.Join(dir, "init")
 	// Its race detector would need more addresses than a guest has.
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-tags="+tags(), "-o", binary, ".")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test for the guest: %v: %s", err, output)
 	}
@@ -97,6 +98,17 @@ func (g Guest) Run(t *testing.T) {
 	default:
 		t.Logf("in the guest:\n%s", output)
 	}
+}
+
+// tags are those that this test was built with.
+func tags() string {
+	info, _ := debug.ReadBuildInfo()
+	for _, s := range info.Settings {
+		if s.Key == "-tags" {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 // pattern is what the guest is to run: the test, or what of it was asked for here.
