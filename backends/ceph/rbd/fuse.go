@@ -82,6 +82,7 @@ func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mappi
 func (f *fuseMapper) start(ctx context.Context, i image) error {
 	args := append(f.config.Cluster.Arguments(),
 		"-f", "--log-file=", "--admin-socket=", // it would leave them behind
+		"--err-to-stderr=false", // which is a file that nobody empties
 		"--rbd-cache=false",    // what is written is with the cluster before anything else is
 		"-o", "attr_timeout=0", // an image may become larger
 		"-p", f.config.Pool, "-r", i.name)
