@@ -83,8 +83,8 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 	args := append(f.config.Cluster.Arguments(),
 		"-f", "--log-file=", "--admin-socket=", // it would leave them behind
 		"--err-to-stderr=false", // which is a file that nobody empties
-		"--rbd-cache=false",    // what is written is with the cluster before anything else is
-		"-o", "attr_timeout=0", // an image may become larger
+		"--rbd-cache=false",     // what is written is with the cluster before anything else is
+		"-o", "attr_timeout=0",  // an image may become larger
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
 		args = append(args, "--namespace="+f.config.Namespace)
