@@ -155,8 +155,14 @@ var sharedPoint = regexp.MustCompile(`/cephfs/([^/]+)/` + sharedKey + `\.[0-9a-f
 
 // isShared tells whether a session is that of another host's shared client of the pool.
 func (p FencingPool) isShared(s session) bool {
+	if s.Client.User != p.config.Cluster.User || p.isOurs(s) {
+		return false
+	}
+	if s.Client.Kernel != "" { // one of a volume alone has the directory of that for its root
+		return s.Client.Root == p.pathOf("")
+	}
 	m := sharedPoint.FindStringSubmatch(s.Client.Mountpoint)
-	return m != nil && m[1] == p.name && s.Client.User == p.config.Cluster.User && !p.isOurs(s)
+	return m != nil && m[1] == p.name
 }
 
 // parseWanted parses what an MDS says of a file: it wants some of what it has issued back
