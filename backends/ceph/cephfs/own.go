@@ -80,7 +80,7 @@ func (p *Pool) ownByKernel(handle string) (bool, error) {
 	if err != nil || len(running) > 0 {
 		return false, err
 	}
-	return p.usesKernel()
+	return p.usesKernel(true)
 }
 
 // connect returns the address of the volume's own client, which it starts if there is
