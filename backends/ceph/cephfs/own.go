@@ -92,7 +92,7 @@ func (p *Pool) connect(ctx context.Context, handle string, before bool) (address
 		return "", err
 	}
 	if kernel {
-		return p.kernelConnect(ctx, handle)
+		return p.kernelConnect(ctx, handle, before)
 	}
 	own := p.own(handle)
 	running, err := p.clients.OwnProcesses(own.Key)
