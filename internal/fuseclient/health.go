@@ -74,12 +74,18 @@ func (h *Health) Watch(c *Client) {
 // perhaps without end, and can't be called off.
 func (h *Health) Await(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
-	now := time.Now()
-	if now.Sub(h.answered) < answerHolds {
-		h.mu.Unlock()
+	fresh := time.Since(h.answered) < answerHolds
+	h.mu.Unlock()
+	if fresh {
 		return nil
 	}
-	q := h.ask(c, now)
+	return h.Ask(ctx, c, wait)
+}
+
+// Ask is Await that believes no answer but one to come.
+func (h *Health) Ask(ctx context.Context, c *Client, wait time.Duration) error {
+	h.mu.Lock()
+	q := h.ask(c, time.Now())
 	h.mu.Unlock()
 	limit := time.NewTimer(wait)
 	defer limit.Stop()

@@ -117,7 +117,7 @@ func (p *Pool) bury(ctx context.Context, mountpoint string) error {
 // with calls f with what keeps volumes in the pool.
 func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 	enter := p.shared().Enter
-	kernel, err := p.usesKernel()
+	kernel, err := p.usesKernel(false)
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,7 @@ func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 	}
 	root, leave, err := enter(ctx)
 	if err != nil {
+		p.removeSockets() // of one that did not come up
 		return err
 	}
 	defer leave()

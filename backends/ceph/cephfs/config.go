@@ -21,8 +21,8 @@ type Config struct {
 	// Subdir is the directory of it that is the pool; empty means all of it.
 	Subdir string `yaml:"subdir"`
 
-	// Client is "kernel" or "fuse"; empty means the kernel's client where there is one, and
-	// otherwise ceph-fuse.
+	// Client is "kernel" or "fuse". Empty means the kernel's client where there is one, but
+	// ceph-fuse for exclusive volumes where that is installed.
 	Client string `yaml:"client"`
 
 	// Fencer is a user that may have the cluster refuse clients, and let them in again;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -20,8 +21,7 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// What Client may be: the kernel's, ceph-fuse, or, if it is empty, the kernel's where
-// there is one.
+// What Client may be, or empty: see usesKernel.
 const (
 	clientKernel = "kernel"
 	clientFUSE   = "fuse"
@@ -35,15 +35,28 @@ const ownOption = "noshare"
 
 // usesKernel tells whether what is mounted next is mounted by the kernel's client. A pool
 // that ceph-fuse serves goes on with it, unless the configuration says otherwise.
-func (p *Pool) usesKernel() (bool, error) {
+//
+// Exclusive volumes the kernel's client serves only if it is asked to, or there is no
+// other. A fence ends its sessions in the midst of writing; one that has lost its session
+// and does not know yet that it is refused tells of what it can't write down any more,
+// such as the new size of a file, that it was flushed.
+func (p *Pool) usesKernel(exclusive bool) (bool, error) {
 	if p.config.Client != "" {
 		return p.config.Client == clientKernel, nil
+	}
+	if _, err := exec.LookPath(kind().Program); exclusive && err == nil {
+		return false, nil
 	}
 	if len(p.config.Cluster.Monitors) == 0 || !kernelHas() {
 		return false, nil
 	}
 	running, err := kind().Below(p.dir)
-	return len(running) == 0, err
+	for point := range running {
+		if strings.HasPrefix(point, sharedKey+".") {
+			return false, err
+		}
+	}
+	return true, err
 }
 
 // kernelHas tells whether this kernel has a client, or a module of one that it loads when
@@ -137,7 +150,9 @@ func (p *Pool) explainMount(below string, err error) error {
 		reason = fmt.Sprintf("the cluster refuses the key of client.%s in %s, or its caps do not allow %s, or its directory %s: see ceph fs authorize", c.User, c.KeyringPath(), name, p.pathOf(""))
 	case errors.Is(err, unix.ENODEV):
 		reason = "this kernel has no client of CephFS: set client to fuse"
-	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ETIMEDOUT), errors.Is(err, unix.EIO), errors.Is(err, unix.ESHUTDOWN):
+	case errors.Is(err, unix.EHOSTUNREACH):
+		reason = fmt.Sprintf("no MDS of %s is up, or there is no such file system, or the cluster refuses the key of client.%s in %s: see ceph fs status, and dmesg", name, c.User, c.KeyringPath())
+	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, unix.EIO), errors.Is(err, unix.ESHUTDOWN):
 		reason = fmt.Sprintf("no monitor answers (%s), or no MDS of %s: see ceph fs status", c.Hosts(), name)
 	default:
 		reason = "see dmesg"

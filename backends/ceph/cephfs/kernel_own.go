@@ -109,8 +109,9 @@ func (p *Pool) checkKernel(ctx context.Context, dir string, known []string) erro
 }
 
 // kernelConnect returns the address of the volume's own client, which it makes if there
-// is none that the cluster lets in.
-func (p *Pool) kernelConnect(ctx context.Context, handle string) (string, error) {
+// is none that the cluster lets in. There was one before if somebody knows its address:
+// the MDS may not know yet that it has ended, with the kernel.
+func (p *Pool) kernelConnect(ctx context.Context, handle string, before bool) (string, error) {
 	own, err := p.ownMounts(handle)
 	if err != nil {
 		return "", err
@@ -126,6 +127,11 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string) (string, error)
 	}
 	if err := unmountDir(point); err != nil {
 		return "", err
+	}
+	if f := p.fencing.Load(); f != nil && before {
+		if err := f.evictKernel(ctx, handle); err != nil {
+			return "", err
+		}
 	}
 	if err := p.mountKernel(ctx, handle, point, true); err != nil {
 		return "", err

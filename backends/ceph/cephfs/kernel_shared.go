@@ -68,7 +68,7 @@ func (s *kernelShared) enter(ctx context.Context) (root string, leave func(), er
 		err = s.bringUp(ctx)
 	}
 	if err == nil {
-		err = s.health.Await(ctx, kernelClient(s.point), s.pool.config.MountTimeout)
+		err = s.health.Ask(ctx, kernelClient(s.point), s.pool.config.MountTimeout)
 	}
 	if err != nil {
 		leave()
@@ -144,7 +144,7 @@ func (s *kernelShared) see(ctx context.Context, point string) error {
 		}
 	}
 	if point == s.point {
-		if err := s.health.Await(ctx, kernelClient(point), time.Second); err != nil {
+		if err := s.health.Ask(ctx, kernelClient(point), time.Second); err != nil {
 			return nil // it is silent, which it is told of
 		}
 	}

@@ -97,17 +97,7 @@ func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []
 	if len(ids) == 0 {
 		return l.shared, nil
 	}
-	return true, p.cluster.Call(ctx, func(conn *rados.Conn) error {
-		return p.eachRank(conn, func(tell tell) error {
-			sessions, err := tell.sessions()
-			for _, s := range sessions {
-				if err == nil && slices.Contains(ids, s.ID) {
-					err = tell.evict(s.ID)
-				}
-			}
-			return err
-		})
-	})
+	return true, p.evictAll(ctx, func(s session) bool { return slices.Contains(ids, s.ID) })
 }
 
 // late is what MDS say of the shared clients of a host: whether there are any, and what

@@ -95,11 +95,20 @@ func (p FencingPool) statusOf(ctx context.Context, client string) (status, error
 // evict ends the sessions of the client that this host had at a mountpoint, and has
 // the cluster refuse it. No other client has the name of that mountpoint.
 func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
+	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Mountpoint == mountpoint })
+}
+
+// evictKernel is evict for the kernel's clients that this host had of a volume alone.
+func (p FencingPool) evictKernel(ctx context.Context, handle string) error {
+	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Kernel != "" && s.Client.Root == p.pathOf(handle) })
+}
+
+func (p FencingPool) evictAll(ctx context.Context, which func(session) bool) error {
 	return p.cluster.Call(ctx, func(conn *rados.Conn) error {
 		return p.eachRank(conn, func(tell tell) error {
 			sessions, err := tell.sessions()
 			for _, s := range sessions {
-				if err == nil && p.isOurs(s) && s.Client.Mountpoint == mountpoint {
+				if err == nil && which(s) {
 					err = tell.evict(s.ID)
 				}
 			}

@@ -80,7 +80,7 @@ func (p *Pool) ownByKernel(handle string) (bool, error) {
 	if err != nil || len(running) > 0 {
 		return false, err
 	}
-	return p.usesKernel()
+	return p.usesKernel(true)
 }
 
 // connect returns the address of the volume's own client, which it starts if there is
@@ -92,7 +92,7 @@ func (p *Pool) connect(ctx context.Context, handle string, before bool) (address
 		return "", err
 	}
 	if kernel {
-		return p.kernelConnect(ctx, handle)
+		return p.kernelConnect(ctx, handle, before)
 	}
 	own := p.own(handle)
 	running, err := p.clients.OwnProcesses(own.Key)
