@@ -3,6 +3,7 @@
 package rbd_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -55,14 +56,8 @@ func TestContentsRefused(t *testing.T) {
 		if _, err := p.Stat(t.Context(), v.Handle); !errors.Is(err, backends.ErrNotFound) {
 			t.Errorf("something %s: then it is there: %v", what, err)
 		}
-		copied := filepath.Join(p.run, "copy")
-		cephtest.Admin(t, "rbd", "export", "--no-progress", p.spec(v.Handle), copied)
-		text, err := os.ReadFile(copied)
-		if err != nil || string(text[at:at+8]) != "precious" {
-			t.Errorf("something %s: it became %q, %v", what, text[at:at+8], err)
-		}
-		if err := os.Remove(copied); err != nil {
-			t.Error(err)
+		if text := p.export(v.Handle); string(text[at:at+8]) != "precious" {
+			t.Errorf("something %s: it became %q", what, text[at:at+8])
 		}
 	}
 	if got := p.mapped(); len(got) != 0 {
@@ -189,7 +184,7 @@ func TestReadOnly(t *testing.T) {
 	target, _ := p.own(handle)
 	p.write(target, "data")
 	p.unmount(handle, target)
-	before := cephtest.Admin(t, "rbd", "export", "--no-progress", p.spec(handle), "-")
+	before := p.export(handle)
 	readOnly := backends.MountOptions{ReadOnly: true}
 	other := inNamespace(t, p.config.Namespace, nil)
 	target, second := p.mount(handle, readOnly), other.mount(handle, readOnly)
@@ -197,7 +192,7 @@ func TestReadOnly(t *testing.T) {
 	other.want(second, "data")
 	p.unmount(handle, target)
 	other.unmount(handle, second)
-	if after := cephtest.Admin(t, "rbd", "export", "--no-progress", p.spec(handle), "-"); after != before {
+	if after := p.export(handle); !bytes.Equal(after, before) {
 		t.Error("it was written to")
 	}
 

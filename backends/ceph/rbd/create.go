@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,10 +103,50 @@ func (p *Pool) fill(ctx context.Context, i image, s state, v backends.Volume) (e
 			return err
 		}
 	}
-	if err := makeFS(ctx, m.block, s); err != nil {
-		return err
+	return p.whileRoom(ctx, i, func(ctx context.Context) error {
+		if err := makeFS(ctx, m.block, s); err != nil {
+			return err
+		}
+		return p.inside(ctx, i, m, false, func(root *os.File) error { return makeVolumeDir(root, v) })
+	})
+}
+
+// roomPause is how often the cluster is asked whether there is room still.
+const roomPause = 2 * time.Second
+
+// whileRoom calls f, which writes to an image that nobody has yet, and gives up once the
+// pool is full: what is written then waits until it is not.
+func (p *Pool) whileRoom(ctx context.Context, i image, f func(context.Context) error) error {
+	ctx, end := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(roomPause)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			err := p.checkRoom(ctx)
+			if !errors.Is(err, backends.ErrNoSpace) {
+				continue
+			}
+			end(err)
+			if err := p.mapper.abandon(i); err != nil {
+				p.log.Warn("a client that waits for room was not ended", "image", p.config.within(i.name), "err", err)
+			}
+			return
+		}
+	})
+	err := f(ctx)
+	full := context.Cause(ctx)
+	end(nil)
+	watching.Wait()
+	if err != nil && errors.Is(full, backends.ErrNoSpace) {
+		return full
 	}
-	return p.inside(ctx, i, m, false, func(root *os.File) error { return makeVolumeDir(root, v) })
+	return err
 }
 
 var errContents = fmt.Errorf("it has contents that dvold did not put there, so no file system is made on it: look what it is, and delete or rename it: %w", backends.ErrInvalid)

@@ -29,8 +29,8 @@ type mapper interface {
 	// device is mounted anywhere on this host. It is no error if there is none.
 	detach(ctx context.Context, i image) error
 
-	// abandon has all that is asked of a device fail from now on, whose client the
-	// cluster refuses: what is mounted of it can be unmounted then.
+	// abandon has all that is asked of a device fail from now on whose client waits for
+	// what the cluster refuses: what is mounted of it can be unmounted then.
 	abandon(i image) error
 
 	// refresh has the device be as large as the image is.

@@ -17,6 +17,7 @@ import (
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
+	"github.com/dvol/dvold/internal/host/guesttest"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -51,7 +52,14 @@ func fixture(t *testing.T) backendtest.Fixture {
 			})
 			return name
 		},
-		TakeAway: func(t *testing.T) { cephtest.CutOff(t) },
+		TakeAway: func(t *testing.T) {
+			if guesttest.Inside() { // which has no iptables
+				ip(t, "route", "add", "unreachable", c.Cluster.Monitors[0])
+				t.Cleanup(func() { ip(t, "route", "delete", "unreachable", c.Cluster.Monitors[0]) })
+				return
+			}
+			cephtest.CutOff(t)
+		},
 	}
 }
 
