@@ -82,6 +82,7 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 		"--log-file=", "--admin-socket=", // it would leave them behind
 		"--rbd-cache=false",    // what is written is with the cluster before anything else is
 		"-o", "attr_timeout=0", // an image may become larger
+		"-o", "big_writes", // or else each page is a request by itself
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
 		argv = append(argv, "--namespace="+f.config.Namespace)
