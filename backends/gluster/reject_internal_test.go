@@ -3,9 +3,12 @@ package gluster
 import (
 	"encoding/xml"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // volumeWith is a Gluster volume with options.
@@ -37,11 +40,7 @@ func TestRejectList(t *testing.T) {
 		if !ok {
 			t.Fatalf("there is no mark of %s", host)
 		}
-		reset, set := v.lift(m)
-		for _, name := range reset {
-			delete(options, name)
-		}
-		do(set)
+		do(v.lift(m))
 	}
 	want := func(list string) {
 		t.Helper()
@@ -69,7 +68,7 @@ func TestRejectList(t *testing.T) {
 	unfence("h3", "10.0.0.1")
 	want("10.0.0.2")
 	unfence("h2", "10.0.0.2")
-	want("")
+	want(nobody)
 	if marks := volumeWith(options).marks(); len(marks) != 3 || slices.ContainsFunc(marks, func(m mark) bool { return m.state != markLifted }) {
 		t.Errorf("left: %v", options)
 	}
@@ -87,7 +86,9 @@ func TestRejectList(t *testing.T) {
 	fence("h1", "10.9.9.9", 2)
 	want("10.9.9.9")
 	unfence("h1", "10.9.9.9")
-	want("")
+	want(nobody)
+	fence("h1", "10.0.0.1", 4)
+	want("10.0.0.1")
 }
 
 func TestMarks(t *testing.T) {
@@ -141,6 +142,20 @@ func TestWritable(t *testing.T) {
 	}
 }
 
+// Bricks that don't say that this host is their client.
+func TestBricksWithout(t *testing.T) {
+	at := netip.MustParseAddrPort
+	v := volumeInfo{Bricks: []brick{{"a:/b"}, {"b:/b"}, {"c:/b"}}}
+	mine := []host.Connection{{Local: at("10.0.0.1:1")}, {Local: at("10.0.0.1:2")}}
+	seen := map[string][]netip.AddrPort{"a:/b": {at("10.0.0.2:1"), at("10.0.0.1:2")}, "b:/b": {at("10.0.0.1:3"), at("10.0.0.2:1")}}
+	if got := v.bricksWithout(mine, seen); !slices.Equal(got, []string{"b:/b", "c:/b"}) {
+		t.Errorf("got %v", got)
+	}
+	if got := v.bricksWithout(nil, seen); len(got) != 3 {
+		t.Errorf("without a connection: got %v", got)
+	}
+}
+
 func TestParsePending(t *testing.T) {
 	text := `Pending calls for volume gv0
 ----------------------------------------------
@@ -176,6 +191,10 @@ Call Stack1
 	}
 	if _, err := parsePending([]byte("Volume gv0 is not started\n")); err == nil {
 		t.Error("no brick: got no error")
+	}
+	// Of what was nothing, nobody is asked whether it is done.
+	if err := (management{}).drain(t.Context(), "gv0", nil); err != nil {
+		t.Errorf("nothing to wait for: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dvol/dvold/test/lab"
@@ -35,31 +36,52 @@ pools:
     {type: local, path: /shared/leased, shared: true, exclusive: {takeover: auto, accept_lease: true}}
 `
 
-// scene is what clusters of two hosts have beside those and Consul: pools of
-// the names fenced and leased, and the storage of these.
+// scene is what clusters of two hosts have beside those and Consul: pools, and the
+// storage of these.
 type scene struct {
-	name   string             // of the part
-	lab    lab.ClusterOptions // what there is of storage
-	config string             // of dvold
-	atOnce int                // how many clusters there are at a time in which a host is killed
-	start  func(context.Context, *lab.Cluster) error
-	data   func(c *lab.Cluster, pool string) string // the directory that a pool is, seen from outside
+	name    string             // of the part
+	lab     lab.ClusterOptions // what there is of storage
+	config  string             // of dvold
+	atOnce  int                // how many clusters there are at a time in which a host is killed
+	start   func(context.Context, *lab.Cluster) error
+	victims []victim // what a host has that is killed
+	// text is what a host would read of a victim's beats.
+	text func(b *exclusiveBench, v victim, h writer) (string, error)
+	// native has h1 write to the storage without dvold, and returns how h2 takes that
+	// over. There may be none.
+	native func(b *exclusiveBench) (takeOver func() (time.Duration, error), err error)
+}
+
+// leasedAndFenced are what is compared where a pool can be fenced and another can't.
+var leasedAndFenced = []victim{{fenced, "fenced-db", takenFenced}, {leased, "leased-db", takenLeased}}
+
+// textIn reads beats from outside, out of the directory that a pool is.
+func textIn(data func(c *lab.Cluster, pool string) string) func(*exclusiveBench, victim, writer) (string, error) {
+	return func(b *exclusiveBench, v victim, _ writer) (string, error) {
+		files, err := filepath.Glob(filepath.Join(data(b.lab, v.pool), "volumes", v.name+".*", "beats"))
+		if err != nil || len(files) != 1 {
+			return "", fmt.Errorf("%s has %d files of beats", v.name, len(files))
+		}
+		text, err := os.ReadFile(files[0])
+		return string(text), err
+	}
 }
 
 // plainScene has a directory that all hosts have, and a server that fences.
 func plainScene() scene {
 	return scene{
-		name:   "exclusive",
-		lab:    lab.ClusterOptions{Storage: true},
-		config: fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime),
-		atOnce: 4, // most of the time they wait
-		start:  func(ctx context.Context, c *lab.Cluster) error { return c.StartStorage(ctx) },
-		data: func(c *lab.Cluster, pool string) string {
+		name:    "exclusive",
+		lab:     lab.ClusterOptions{Storage: true},
+		config:  fmt.Sprintf(exclusiveConfiguration, exclusiveTTL, cutTime),
+		atOnce:  4, // most of the time they wait
+		start:   func(ctx context.Context, c *lab.Cluster) error { return c.StartStorage(ctx) },
+		victims: leasedAndFenced,
+		text: textIn(func(c *lab.Cluster, pool string) string {
 			if pool == fenced {
 				return c.Storage().Data(pool)
 			}
 			return c.Path("shared/" + pool)
-		},
+		}),
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -61,7 +60,7 @@ func (on scene) killFact(o options) string {
 // are started on h2 at the same moment.
 func (b *exclusiveBench) killed() error {
 	h1, h2 := b.hosts[0], b.hosts[1]
-	victims := []victim{{fenced, "fenced-db", takenFenced}, {leased, "leased-db", takenLeased}}
+	victims := b.scene.victims
 	for _, v := range victims {
 		if err := b.prepare(v); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
@@ -69,6 +68,13 @@ func (b *exclusiveBench) killed() error {
 	}
 	for _, v := range victims {
 		if _, err := b.writes(v, h1); err != nil {
+			return err
+		}
+	}
+	var takeNative func() (time.Duration, error)
+	if b.scene.native != nil {
+		var err error
+		if takeNative, err = b.scene.native(b); err != nil {
 			return err
 		}
 	}
@@ -96,6 +102,9 @@ func (b *exclusiveBench) killed() error {
 	}
 	for _, v := range victims {
 		waits = append(waits, sample(v.taken, func() (time.Duration, error) { return b.takeOver(v, h2) }))
+	}
+	if takeNative != nil {
+		waits = append(waits, sample(takenNative, takeNative))
 	}
 	if err := all(len(waits), func(i int) error { return waits[i]() }); err != nil {
 		return err
@@ -149,7 +158,7 @@ func (b *exclusiveBench) reached(look func(context.Context) error) (time.Duratio
 // durable is when a host's first beat had reached a volume: not later than the
 // second was begun.
 func (b *exclusiveBench) durable(v victim, h writer) (time.Duration, error) {
-	beats, err := b.beats(v)
+	beats, err := b.beats(v, h)
 	if err != nil {
 		return 0, err
 	}
@@ -161,19 +170,23 @@ func (b *exclusiveBench) durable(v victim, h writer) (time.Duration, error) {
 	return 0, fmt.Errorf("%s has not written to %s", h.Name(), v.name)
 }
 
-// beats are those that have reached a volume, where that lies.
-func (b *exclusiveBench) beats(v victim) ([]lab.Beat, error) {
-	files, err := filepath.Glob(filepath.Join(b.scene.data(b.lab, v.pool), "volumes", v.name+".*", "beats"))
-	if err != nil || len(files) != 1 {
-		return nil, fmt.Errorf("%s has %d files of beats", v.name, len(files))
+// beats are those that have reached a volume.
+func (b *exclusiveBench) beats(v victim, h writer) ([]lab.Beat, error) {
+	text, err := b.scene.text(b, v, h)
+	if err != nil {
+		return nil, err
 	}
-	return lab.Beats(files[0])
+	beats, err := lab.ParseBeats(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", v.name, err)
+	}
+	return beats, err
 }
 
 // oneWriter makes sure that what was measured was a takeover: nothing that h1
 // wrote came after what h2 did.
 func (b *exclusiveBench) oneWriter(v victim) error {
-	beats, err := b.beats(v)
+	beats, err := b.beats(v, b.hosts[1])
 	if err != nil {
 		return err
 	}

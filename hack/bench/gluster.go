@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
@@ -88,39 +87,13 @@ func glusterServers() string {
 	return strings.Join(all, ", ")
 }
 
-// glusterBench measures volumes on GlusterFS, inside a host.
-type glusterBench struct {
-	ctx    context.Context
-	dvol   plugin
-	consul agent
-	dir    string // for what is no business of dvold's
-	plain  []*plainClient
-	s      series
-	results
-}
-
-// glusterStage takes all measures inside the host, where dvold runs.
-func glusterStage(ctx context.Context) (results, error) {
-	dir, err := os.MkdirTemp("", "plain")
-	if err != nil {
-		return results{}, err
-	}
-	dial := func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:8500")
-	}
-	b := &glusterBench{
-		ctx: ctx, dvol: plugin{newClient(pluginSocket)}, consul: agent{newClientOver(dial)}, dir: dir, s: series{},
-	}
-	for _, step := range []struct {
-		what string
-		do   func() error
-	}{
-		{"clients", b.clients},
-		{"input and output", b.inputOutput},
-	} {
-		if err := step.do(); err != nil {
-			return b.results, fmt.Errorf("%s: %w", step.what, err)
+// glusterKind is a client of the Gluster volume.
+func glusterKind() clientKind {
+	return clientKind{program: "glusterfs", pool: glusterPool, arguments: func(dir string) []string {
+		args := []string{"--no-daemon", "--process-name=fuse", "--volfile-id=" + lab.GlusterVolume, "--log-file=" + dir + ".log"}
+		for _, server := range lab.GlusterAddresses() {
+			args = append(args, "--volfile-server="+server.String())
 		}
-	}
-	return b.results, b.stopPlain()
+		return append(args, "--log-level=WARNING", dir)
+	}}
 }

@@ -27,17 +27,18 @@ pools:
 // own. What has been written is looked at on the first.
 func glusterScene() scene {
 	return scene{
-		name:   "gluster",
-		lab:    lab.ClusterOptions{Gluster: true},
-		config: fmt.Sprintf(glusterKilledConfiguration, exclusiveTTL, cutTime, glusterServers()),
-		atOnce: 1, // a fence is several commands of gluster(8), which take processors
-		start:  startGlusterPools,
-		data: func(c *lab.Cluster, pool string) string {
+		name:    "gluster",
+		lab:     lab.ClusterOptions{Gluster: true},
+		config:  fmt.Sprintf(glusterKilledConfiguration, exclusiveTTL, cutTime, glusterServers()),
+		atOnce:  1, // a fence is several commands of gluster(8), which take processors
+		start:   startGlusterPools,
+		victims: leasedAndFenced,
+		text: textIn(func(c *lab.Cluster, pool string) string {
 			if pool == leased {
 				return c.Gluster().Node(1).Brick(leased)
 			}
 			return c.Gluster().Node(1).Brick(".")
-		},
+		}),
 	}
 }
 

@@ -15,6 +15,8 @@ const (
 	stageSocket  = "socket"
 	stageEngine  = "engine"
 	stageGluster = "gluster"
+	stageFiles   = "files"
+	stageImages  = "images"
 )
 
 // hosts takes the measures of a host that is alone, on two of them: one for dvold alone, one for dvold

@@ -6,7 +6,7 @@
 // mark their place there. A part that is measured alone leaves the others there
 // as they are.
 //
-//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive|gluster] [-n KILLS] [-write FILE]
+//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive|gluster|ceph] [-n KILLS] [-write FILE]
 //
 // It needs what test/lab needs, and to be run from the top of the checkout if a
 // binary is to be built. What it measures on one host runs inside that, where
@@ -42,7 +42,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.dvold, "dvold", "", "the `binary` to measure; otherwise it is built")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the hosts use")
 	flag.StringVar(&o.consul, "consul", "", "the consul `binary`; otherwise it is built, or taken from the cache")
-	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster, exclusive or gluster")
+	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster, exclusive, gluster or ceph")
 	flag.IntVar(&o.kills, "n", 20, "how many hosts to kill that have exclusive volumes, of each kind of storage")
 	write := flag.String("write", "", "the `file` to put the table into")
 	stage := flag.String("stage", "", "what to measure inside a host (for bench itself)")
@@ -56,7 +56,11 @@ func run(ctx context.Context) error {
 	case stageEngine:
 		return report(engineStage(ctx))
 	case stageGluster:
-		return report(glusterStage(ctx))
+		return report(clientStage(ctx, glusterKind()))
+	case stageFiles:
+		return report(clientStage(ctx, cephKind()))
+	case stageImages:
+		return report(imageStage(ctx))
 	}
 	return fmt.Errorf("there is no stage %q", *stage)
 }
@@ -70,6 +74,7 @@ var parts = []struct {
 	{"cluster", "Three hosts", cluster},
 	{"exclusive", "Exclusive volumes", exclusive},
 	{"gluster", "GlusterFS", glusterFS},
+	{"ceph", "Ceph", ceph},
 }
 
 // measure takes all measures and shows them.
@@ -88,7 +93,7 @@ func measure(ctx context.Context, o options, file string) error {
 	var text strings.Builder
 	title := ""
 	for _, part := range parts {
-		if o.only != "" && o.only != part.name {
+		if !o.wants(part.name) {
 			continue
 		}
 		title = part.title

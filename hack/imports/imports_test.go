@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"backends/nfs":            {"backends", "backends/local", "internal/host"},
 	"backends/ceph":           {"backends"},
 	"backends/ceph/cephtest":  {"backends/ceph", "internal/host/hosttest"},
-	"backends/ceph/rbd":       {"backends", "backends/ceph", "internal/host", "internal/program"},
+	"backends/ceph/rbd":       {"backends", "backends/ceph", "internal/fuseclient", "internal/host", "internal/program"},
 	"backends/backendtest":    {"backends", "internal/host", "internal/host/hosttest"},
 	"coordination":            {},
 	"coordination/":           {"coordination"},

@@ -116,7 +116,7 @@ func (s *Clients) Silent() (longest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.shared {
-		longest = max(longest, c.health.lasts())
+		longest = max(longest, c.health.Silent())
 	}
 	return longest
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// health tells whether the storage behind a shared client answers.
+// Health tells whether the storage behind a shared client answers.
 //
 // The question is one that the servers have to answer: see Spec.Ask. A process
 // of its own asks: whoever has asked a client can't end before it has answered, not
 // even by SIGKILL, and dvold has to. No client is asked again before it has.
-type health struct {
+type Health struct {
 	name    string                  // of the file system
 	silence string                  // what it may mean that it doesn't answer
 	program []string                // that asks
@@ -33,6 +33,11 @@ type health struct {
 	refused  host.Process // the client that was found to be refused last
 	silent   time.Time    // since when nothing was answered; zero while all was
 	told     bool         // and the log says so
+}
+
+// NewHealth returns that of the clients of a file system.
+func NewHealth(s Spec, log *slog.Logger) *Health {
+	return &Health{name: s.Name, silence: s.Silence, program: s.asking(), cutOff: s.CutOff, log: log}
 }
 
 // question is one that a client was asked.
@@ -52,9 +57,9 @@ const (
 	answerHolds = time.Second
 )
 
-// watch asks the client, if it is time to, and tells the log what is new. It does
+// Watch asks the client, if it is time to, and tells the log what is new. It does
 // not wait for the answer.
-func (h *health) watch(c *Client) {
+func (h *Health) Watch(c *Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -64,17 +69,23 @@ func (h *health) watch(c *Client) {
 	h.tell(now)
 }
 
-// await returns nil if the storage has answered just now, or does within a time.
+// Await returns nil if the storage has answered just now, or does within a time.
 // What is called while it is silent waits for as long as the client gives the servers,
 // perhaps without end, and can't be called off.
-func (h *health) await(ctx context.Context, c *Client, wait time.Duration) error {
+func (h *Health) Await(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
-	now := time.Now()
-	if now.Sub(h.answered) < answerHolds {
-		h.mu.Unlock()
+	fresh := time.Since(h.answered) < answerHolds
+	h.mu.Unlock()
+	if fresh {
 		return nil
 	}
-	q := h.ask(c, now)
+	return h.Ask(ctx, c, wait)
+}
+
+// Ask is Await that believes no answer but one to come.
+func (h *Health) Ask(ctx context.Context, c *Client, wait time.Duration) error {
+	h.mu.Lock()
+	q := h.ask(c, time.Now())
 	h.mu.Unlock()
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
@@ -89,21 +100,21 @@ func (h *health) await(ctx context.Context, c *Client, wait time.Duration) error
 }
 
 // isRefused tells whether the servers were found to refuse a client.
-func (h *health) isRefused(c *Client) bool {
+func (h *Health) isRefused(c *Client) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.refused == c.Process
 }
 
 // waiting tells whether the client is being asked: then its file system is in use.
-func (h *health) waiting() bool {
+func (h *Health) waiting() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.asked != nil
 }
 
 // ask begins to, unless the client is being asked. h.mu is held.
-func (h *health) ask(c *Client, now time.Time) *question {
+func (h *Health) ask(c *Client, now time.Time) *question {
 	if h.asked != nil && h.asked.client == c.Process {
 		return h.asked
 	}
@@ -146,7 +157,7 @@ func (h *health) ask(c *Client, now time.Time) *question {
 }
 
 // answers says that all is well. h.mu is held.
-func (h *health) answers() {
+func (h *Health) answers() {
 	if h.told {
 		h.log.Info("the storage answers again", "after", time.Since(h.silent).Round(time.Second))
 	}
@@ -154,7 +165,7 @@ func (h *health) answers() {
 }
 
 // tell tells the log once that the storage is silent. h.mu is held.
-func (h *health) tell(now time.Time) {
+func (h *Health) tell(now time.Time) {
 	if h.silent.IsZero() || h.told || now.Sub(h.silent) < silentAfter {
 		return
 	}
@@ -163,7 +174,7 @@ func (h *health) tell(now time.Time) {
 }
 
 // failed says that there is no client, though there are volumes for one to serve.
-func (h *health) failed() {
+func (h *Health) failed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -174,14 +185,14 @@ func (h *health) failed() {
 }
 
 // forget is for a client that is needed no more.
-func (h *health) forget() {
+func (h *Health) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked, h.answered, h.silent, h.told = nil, time.Time{}, time.Time{}, false
 }
 
-// lasts is for how long the storage is silent, or 0.
-func (h *health) lasts() time.Duration {
+// Silent is for how long the storage is silent, or 0.
+func (h *Health) Silent() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.silent.IsZero() || time.Since(h.silent) < silentAfter {

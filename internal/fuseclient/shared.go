@@ -31,7 +31,7 @@ type Shared struct {
 	wait time.Duration // for a client to answer
 	log  *slog.Logger
 
-	health health
+	health *Health
 
 	turn chan struct{} // held by who looks for, starts, heals or stops the client
 
@@ -45,7 +45,7 @@ func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger)
 	log = log.With("file_system", spec.Name)
 	return &Shared{
 		spec: spec, dir: dir, key: key, wait: wait, log: log,
-		health: health{name: spec.Name, silence: spec.Silence, program: spec.asking(), cutOff: spec.CutOff, log: log}, turn: make(chan struct{}, 1), used: time.Now(),
+		health: NewHealth(spec, log), turn: make(chan struct{}, 1), used: time.Now(),
 	}
 }
 
@@ -65,7 +65,7 @@ func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), er
 		s.used = time.Now()
 	}
 	if now != nil {
-		err = s.health.await(ctx, now, s.wait)
+		err = s.health.Await(ctx, now, s.wait)
 	}
 	if now == nil || !now.healthy() {
 		now, err = s.bringUp(ctx)
@@ -216,7 +216,7 @@ func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 		}
 		return err
 	}
-	s.health.watch(now)
+	s.health.Watch(now)
 	if s.health.isRefused(now) { // nothing that it still has can be written
 		s.log.Warn("client is replaced, for its servers refuse it", "process", now.PID)
 		return kill(now.Process)

@@ -6,7 +6,8 @@
 // that are exclusive: they have a client of their own each, which can be ended with
 // them, and which the cluster knows by an address of its own.
 //
-// Clients are ceph-fuse(8); package fuseclient starts them, and finds them again.
+// Clients are the kernel's, or ceph-fuse(8), which package fuseclient starts, and finds
+// again. What the kernel has mounted is found again in the mount table.
 package cephfs
 
 import (
@@ -29,6 +30,9 @@ type Pool struct {
 	dir     string // of the clients' mountpoints, and of what they are asked by
 	log     *slog.Logger
 	clients *fuseclient.Clients
+	kernel  *kernelShared
+	end     context.CancelFunc // of what sees to the kernel's mounts
+	ended   chan struct{}
 	fencing atomic.Pointer[FencingPool] // nil without a Fencer
 }
 
@@ -53,21 +57,37 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients}
+	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, ended: make(chan struct{})}
 	p.shared()
 	clients.Tend()
+	p.kernel = newKernelShared(p)
+	ctx, end := context.WithCancel(context.Background())
+	p.end = end
+	go func() {
+		defer close(p.ended)
+		p.kernel.tend(ctx)
+	}()
 	return p, nil
 }
 
 // Close ends what Open began, and leaves clients and volumes as they are. It does
 // not wait long for storage that hangs.
 func (p *Pool) Close() error {
+	p.end()
 	p.clients.Close()
+	select {
+	case <-p.ended:
+	case <-time.After(endTime):
+		p.log.Warn("a mount of the pool is still being seen to: its storage hangs")
+	}
 	return nil
 }
 
+// endTime is how long Close waits for what is under way.
+const endTime = 5 * time.Second
+
 // Silent is for how long the storage does not answer the shared client.
-func (p *Pool) Silent() time.Duration { return p.clients.Silent() }
+func (p *Pool) Silent() time.Duration { return max(p.clients.Silent(), p.kernel.health.Silent()) }
 
 // sharedKey begins the names of the mountpoints of the shared client.
 const sharedKey = "shared"
@@ -96,8 +116,17 @@ func (p *Pool) bury(ctx context.Context, mountpoint string) error {
 
 // with calls f with what keeps volumes in the pool.
 func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
-	root, leave, err := p.shared().Enter(ctx)
+	enter := p.shared().Enter
+	kernel, err := p.usesKernel(false)
 	if err != nil {
+		return err
+	}
+	if kernel {
+		enter = p.kernel.enter
+	}
+	root, leave, err := enter(ctx)
+	if err != nil {
+		p.removeSockets() // of one that did not come up
 		return err
 	}
 	defer leave()

@@ -21,6 +21,10 @@ type Config struct {
 	// Subdir is the directory of it that is the pool; empty means all of it.
 	Subdir string `yaml:"subdir"`
 
+	// Client is "kernel" or "fuse". Empty means the kernel's client where there is one, but
+	// ceph-fuse for exclusive volumes where that is installed.
+	Client string `yaml:"client"`
+
 	// Fencer is a user that may have the cluster refuse clients, and let them in again;
 	// without one there is no fence. FencerKeyring is the file with its key; empty
 	// means /etc/ceph/ceph.client.FENCER.keyring.
@@ -64,6 +68,12 @@ func (c Config) Validate() error {
 	}
 	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
 		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
+	}
+	switch {
+	case c.Client != "" && c.Client != clientKernel && c.Client != clientFUSE:
+		return fmt.Errorf("client: %q is neither %s nor %s", c.Client, clientKernel, clientFUSE)
+	case c.Client == clientKernel && len(c.Cluster.Monitors) == 0:
+		return fmt.Errorf("client: %s wants cluster.monitors, not cluster.conf", clientKernel)
 	}
 	if c.Fencer == "" && c.FencerKeyring != "" {
 		return fmt.Errorf("fencer_keyring: want the user, fencer, too")

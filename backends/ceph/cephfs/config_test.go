@@ -21,6 +21,11 @@ func TestValidate(t *testing.T) {
 		{func(c *cephfs.Config) { c.Subdir = "a/../b" }, "subdir: "},
 		{func(c *cephfs.Config) { c.Subdir = "a\nb" }, "subdir: "},
 		{func(c *cephfs.Config) { c.Subdir = "/" }, "subdir: "},
+		{func(c *cephfs.Config) { c.Client = "kernel" }, ""},
+		{func(c *cephfs.Config) { c.Client = "nfs" }, "client: "},
+		{func(c *cephfs.Config) {
+			c.Client, c.Cluster.Monitors, c.Cluster.Conf = "kernel", nil, "/etc/ceph/ceph.conf"
+		}, "client: "},
 		{func(c *cephfs.Config) { c.Fencer = "evictor" }, unless(cephfs.CanFence, "fencer: ")},
 		{func(c *cephfs.Config) { c.Fencer = "client.evictor" }, "fencer: "},
 		{func(c *cephfs.Config) { c.FencerKeyring = "/x" }, "fencer_keyring: "},

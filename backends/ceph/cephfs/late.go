@@ -97,17 +97,7 @@ func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []
 	if len(ids) == 0 {
 		return l.shared, nil
 	}
-	return true, p.cluster.Call(ctx, func(conn *rados.Conn) error {
-		return p.eachRank(conn, func(tell tell) error {
-			sessions, err := tell.sessions()
-			for _, s := range sessions {
-				if err == nil && slices.Contains(ids, s.ID) {
-					err = tell.evict(s.ID)
-				}
-			}
-			return err
-		})
-	})
+	return true, p.evictAll(ctx, func(s session) bool { return slices.Contains(ids, s.ID) })
 }
 
 // late is what MDS say of the shared clients of a host: whether there are any, and what
@@ -155,8 +145,14 @@ var sharedPoint = regexp.MustCompile(`/cephfs/([^/]+)/` + sharedKey + `\.[0-9a-f
 
 // isShared tells whether a session is that of another host's shared client of the pool.
 func (p FencingPool) isShared(s session) bool {
+	if s.Client.User != p.config.Cluster.User || p.isOurs(s) {
+		return false
+	}
+	if s.Client.Kernel != "" { // one of a volume alone has the directory of that for its root
+		return s.Client.Root == p.pathOf("")
+	}
 	m := sharedPoint.FindStringSubmatch(s.Client.Mountpoint)
-	return m != nil && m[1] == p.name && s.Client.User == p.config.Cluster.User && !p.isOurs(s)
+	return m != nil && m[1] == p.name
 }
 
 // parseWanted parses what an MDS says of a file: it wants some of what it has issued back

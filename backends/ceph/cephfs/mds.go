@@ -74,14 +74,41 @@ func (p FencingPool) sessions(ctx context.Context) (map[ceph.Address]bool, error
 	})
 }
 
+// statusOf is what the MDS say of the client of that number: one that has no session is
+// refused, or was given up.
+func (p FencingPool) statusOf(ctx context.Context, client string) (status, error) {
+	return ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (now status, err error) {
+		now.Blocklisted = true
+		err = p.eachRank(conn, func(tell tell) error {
+			sessions, err := tell.sessions()
+			for _, s := range sessions {
+				if fmt.Sprint(s.ID) == client {
+					now = status{Address: string(s.address())}
+				}
+			}
+			return err
+		})
+		return now, err
+	})
+}
+
 // evict ends the sessions of the client that this host had at a mountpoint, and has
 // the cluster refuse it. No other client has the name of that mountpoint.
 func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
+	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Mountpoint == mountpoint })
+}
+
+// evictKernel is evict for the kernel's clients that this host had of a volume alone.
+func (p FencingPool) evictKernel(ctx context.Context, handle string) error {
+	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Kernel != "" && s.Client.Root == p.pathOf(handle) })
+}
+
+func (p FencingPool) evictAll(ctx context.Context, which func(session) bool) error {
 	return p.cluster.Call(ctx, func(conn *rados.Conn) error {
 		return p.eachRank(conn, func(tell tell) error {
 			sessions, err := tell.sessions()
 			for _, s := range sessions {
-				if err == nil && p.isOurs(s) && s.Client.Mountpoint == mountpoint {
+				if err == nil && which(s) {
 					err = tell.evict(s.ID)
 				}
 			}
@@ -93,7 +120,7 @@ func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
 // isOurs tells whether a session is that of a client of the pool on this host.
 func (p FencingPool) isOurs(s session) bool {
 	hostname, err := os.Hostname()
-	return err == nil && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User && filepath.Dir(s.Client.Mountpoint) == p.dir
+	return err == nil && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User && (s.Client.Kernel != "" || filepath.Dir(s.Client.Mountpoint) == p.dir)
 }
 
 // tell gives an MDS a command, and returns the answer.
@@ -145,7 +172,9 @@ type session struct {
 	Client struct {
 		User       string `json:"entity_id"`
 		Host       string `json:"hostname"`
-		Mountpoint string `json:"mount_point"`
+		Mountpoint string `json:"mount_point"`    // of ceph-fuse
+		Kernel     string `json:"kernel_version"` // of the kernel's client
+		Root       string `json:"root"`
 	} `json:"client_metadata"`
 }
 

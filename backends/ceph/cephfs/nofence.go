@@ -16,6 +16,12 @@ type FencingPool struct{ *Pool }
 
 func (p FencingPool) evict(context.Context, string) error { return errNoLibraries }
 
+func (p FencingPool) evictKernel(context.Context, string) error { return errNoLibraries }
+
+func (p FencingPool) statusOf(context.Context, string) (status, error) {
+	return status{}, errNoLibraries
+}
+
 // Fencing returns an error, for it takes the libraries of Ceph.
 func (p *Pool) Fencing(*slog.Logger) (FencingPool, error) {
 	return FencingPool{}, errNoLibraries

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,13 @@ func (p *Pool) own(handle string) fuseclient.Own {
 // mountOwn mounts a volume through a client of its own: the one that connect has
 // started, if the volume is fenced by its address, or one that it starts.
 func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	kernel, err := p.ownByKernel(handle)
+	if err != nil {
+		return err
+	}
+	if kernel {
+		return p.kernelOwn(ctx, handle, target, o)
+	}
 	own := p.own(handle)
 	bind := func(root string) error {
 		d, err := p.at(root)
@@ -61,10 +69,31 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 	return p.clients.PlaceOwn(own, target, o.ReadOnly, bind)
 }
 
+// ownByKernel tells whether a volume's own client is the kernel's, if there is one, or
+// will be.
+func (p *Pool) ownByKernel(handle string) (bool, error) {
+	mounts, err := p.ownMounts(handle)
+	if err != nil || len(mounts) > 0 {
+		return true, err
+	}
+	running, err := p.clients.OwnProcesses(ownKey(handle))
+	if err != nil || len(running) > 0 {
+		return false, err
+	}
+	return p.usesKernel(true)
+}
+
 // connect returns the address of the volume's own client, which it starts if there is
 // none that the cluster lets in. It writes nothing to the volume. There was one before
 // if somebody knows its address.
 func (p *Pool) connect(ctx context.Context, handle string, before bool) (address string, err error) {
+	kernel, err := p.ownByKernel(handle)
+	if err != nil {
+		return "", err
+	}
+	if kernel {
+		return p.kernelConnect(ctx, handle, before)
+	}
 	own := p.own(handle)
 	running, err := p.clients.OwnProcesses(own.Key)
 	if err != nil {
@@ -134,7 +163,24 @@ func (p *Pool) endOwn(ctx context.Context, handle string) error {
 	return nil
 }
 
-// Servers are those that the client of the volume at target is connected to.
-func (p *Pool) Servers(_ context.Context, handle, _ string) ([]netip.Addr, error) {
-	return p.clients.Servers(ownKey(handle))
+// Servers are those that the client of the volume at target is connected to, if it is a
+// process. The kernel doesn't tell, but has the monitors.
+func (p *Pool) Servers(_ context.Context, handle, target string) ([]netip.Addr, error) {
+	m, err := host.MountedAt(target)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil || m.FSType != kernelType {
+		return p.clients.Servers(ownKey(handle))
+	}
+	var servers []netip.Addr
+	source, _, _ := strings.Cut(m.Source, ":/")
+	for at := range strings.SplitSeq(source, ",") {
+		if a, err := netip.ParseAddr(strings.Trim(at, "[]")); err == nil {
+			servers = append(servers, a)
+		} else if a, err := netip.ParseAddrPort(at); err == nil {
+			servers = append(servers, a.Addr())
+		}
+	}
+	return servers, nil
 }

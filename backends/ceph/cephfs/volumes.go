@@ -2,6 +2,7 @@ package cephfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 
@@ -30,7 +31,7 @@ func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
 func (p *Pool) Remove(ctx context.Context, handle string) error {
 	// Which package local can't know: that is another file system to it. No other
 	// volume has that handle, for it is unique for all time.
-	if err := kind().CheckUnused(handle); err != nil {
+	if err := errors.Join(kind().CheckUnused(handle), p.checkKernelUnused(handle)); err != nil {
 		return wrap("remove", handle, err)
 	}
 	running, err := p.clients.OwnProcesses(ownKey(handle))
@@ -72,6 +73,9 @@ func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 	err := ctx.Err()
 	if err == nil {
 		err = p.clients.UnmountOwn(ctx, ownKey(handle), target)
+	}
+	if err == nil {
+		err = p.endKernelOwn(handle)
 	}
 	if err == nil {
 		err = p.endOwn(ctx, handle)

@@ -11,11 +11,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -30,7 +32,8 @@ type fuseMapper struct {
 	log    *slog.Logger
 }
 
-const fuseProgram = "rbd-fuse"
+// client tells the processes of rbd-fuse.
+var client = fuseclient.Kind{Program: "rbd-fuse", FSType: "fuse.rbd-fuse", EndTime: endTime}
 
 // point is where rbd-fuse shows the image, and file what is shown.
 func (f *fuseMapper) point(i image) string { return filepath.Join(f.dir, i.key()) }
@@ -45,7 +48,7 @@ func (f *fuseMapper) find(i image) (*mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, err := processesOf(fuseProgram, f.point(i))
+	running, err := client.At(f.point(i))
 	if err != nil {
 		return nil, err
 	}
@@ -77,21 +80,21 @@ func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mappi
 
 // start starts rbd-fuse, which shows the image once start returns.
 func (f *fuseMapper) start(ctx context.Context, i image) error {
-	argv := append([]string{fuseProgram}, f.config.Cluster.Arguments()...)
-	argv = append(argv,
-		"--log-file=", "--admin-socket=", // it would leave them behind
-		"--rbd-cache=false",    // what is written is with the cluster before anything else is
-		"-o", "attr_timeout=0", // an image may become larger
-		"-o", "big_writes", // or else each page is a request by itself
+	args := append(f.config.Cluster.Arguments(),
+		"-f", "--log-file=", "--admin-socket=", // it would leave them behind
+		"--err-to-stderr=false", // which is a file that nobody empties
+		"--rbd-cache=false",     // what is written is with the cluster before anything else is
+		"-o", "attr_timeout=0",  // an image may become larger
+		"-o", "big_writes",      // or else each page is a request by itself
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
-		argv = append(argv, "--namespace="+f.config.Namespace)
+		args = append(args, "--namespace="+f.config.Namespace)
 	}
-	p, err := spawn(append(argv, f.point(i)))
+	c, err := client.Start(append(args, f.point(i)))
 	if err != nil {
 		return err
 	}
-	defer p.said.Close()
+	defer c.Close()
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		mounted, err := host.IsMountpoint(f.point(i))
 		if err != nil {
@@ -101,17 +104,10 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 			break
 		}
 		select {
-		case <-p.ended: // it may have gone on in the background
-			running, err := processesOf(fuseProgram, f.point(i))
-			if err != nil {
-				return err
-			}
-			if p.err != nil || len(running) == 0 {
-				return fmt.Errorf("rbd-fuse ended: %s: %w", cmp.Or(p.output(), fmt.Sprint(p.err)), backends.ErrUnavailable)
-			}
-		default:
-		}
-		select {
+		case <-c.Ended():
+			said := c.Output()
+			last := said[strings.LastIndexByte(said, '\n')+1:]
+			return fmt.Errorf("rbd-fuse ended: %s: %w", cmp.Or(last, "it said nothing"), backends.ErrUnavailable)
 		case <-ctx.Done():
 			return fmt.Errorf("rbd-fuse shows nothing yet: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
 		case <-time.After(pause):
@@ -133,7 +129,7 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 			return err
 		}
 	}
-	running, err := processesOf(fuseProgram, f.point(i))
+	running, err := client.At(f.point(i))
 	if err != nil {
 		return err
 	}
@@ -142,14 +138,16 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 	}
 	for _, p := range running {
 		// The file system is gone, and with it all that it was asked for.
-		if !awaitEnd(context.WithoutCancel(ctx), p, endTime) {
-			f.log.Warn("rbd-fuse did not end when its image was let go, and is killed", "process", p.PID, "image", i.name)
-			if err := kill(p); err != nil {
-				return err
-			}
-			if !awaitEnd(context.WithoutCancel(ctx), p, endTime) {
-				return fmt.Errorf("rbd-fuse, process %d, does not end: %w", p.PID, backends.ErrInUse)
-			}
+		ctx := context.WithoutCancel(ctx)
+		if fuseclient.AwaitEnd(ctx, p, endTime) == nil {
+			continue
+		}
+		f.log.Warn("rbd-fuse did not end when its image was let go, and is killed", "process", p.PID, "image", i.name)
+		if err := fuseclient.Kill(p); err != nil {
+			return err
+		}
+		if err := fuseclient.AwaitEnd(ctx, p, endTime); err != nil {
+			return fmt.Errorf("rbd-fuse: %w", err)
 		}
 	}
 	return host.RemoveMountpoint(f.point(i))
@@ -190,12 +188,12 @@ func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
 // abandon ends rbd-fuse, which does not give up by itself when it is fenced: it tries to
 // get the lock back for ever, and who has written waits.
 func (f *fuseMapper) abandon(i image) error {
-	running, err := processesOf(fuseProgram, f.point(i))
+	running, err := client.At(f.point(i))
 	if err != nil {
 		return err
 	}
 	for _, p := range running {
-		if err := kill(p); err != nil {
+		if err := fuseclient.Kill(p); err != nil {
 			return err
 		}
 	}
@@ -216,7 +214,7 @@ func (f *fuseMapper) refresh(i image, m *mapping) error {
 }
 
 func (f *fuseMapper) peers(_ context.Context, i image) ([]netip.Addr, error) {
-	running, err := processesOf(fuseProgram, f.point(i))
+	running, err := client.At(f.point(i))
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ package rbd
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -149,7 +148,7 @@ func (k *krbd) add(i image, readOnly bool) error {
 	defer k.adding.Unlock()
 	runtime.LockOSThread() // whose keyring it is
 	defer runtime.UnlockOSThread()
-	forget, err := k.addKey()
+	_, forget, err := k.config.Cluster.AddKernelKey()
 	if err != nil {
 		return err
 	}
@@ -204,43 +203,6 @@ func (k *krbd) monitors() (string, error) {
 		return "", fmt.Errorf("krbd needs the addresses of the monitors (cluster.monitors): %w", backends.ErrUnavailable)
 	}
 	return strings.Join(all, ","), nil
-}
-
-// addKey puts the user's key into the kernel's keyring of this thread, for nobody to
-// see it in what the kernel is told.
-func (k *krbd) addKey() (forget func(), err error) {
-	path := k.config.Cluster.KeyringPath()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
-	}
-	user := "client." + k.config.Cluster.User
-	key, err := base64.StdEncoding.DecodeString(keyOf(string(text), user))
-	if err != nil || len(key) == 0 {
-		return nil, fmt.Errorf("%s has no key for %s: %w", path, user, backends.ErrUnavailable)
-	}
-	id, err := unix.AddKey("ceph", user, key, unix.KEY_SPEC_THREAD_KEYRING)
-	if err != nil {
-		return nil, os.NewSyscallError("add_key", err)
-	}
-	return func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, id, unix.KEY_SPEC_THREAD_KEYRING, 0, 0) }, nil
-}
-
-// keyOf returns the key of a user in a keyring file, or nothing.
-func keyOf(keyring, user string) string {
-	section := ""
-	for line := range strings.Lines(keyring) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			section = strings.Trim(line, "[]")
-			continue
-		}
-		name, value, ok := strings.Cut(line, "=")
-		if ok && section == user && strings.TrimSpace(name) == "key" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }
 
 func (k *krbd) detach(ctx context.Context, i image) error {

@@ -13,12 +13,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ceph/go-ceph/rados"
+	ceph "github.com/ceph/go-ceph/rbd"
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/guesttest"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -29,6 +32,9 @@ func mapper() string {
 	if m := os.Getenv("RBD_TEST_MAPPER"); m != "" {
 		return m
 	}
+	if guesttest.Inside() {
+		return "krbd"
+	}
 	return "fuse"
 }
 
@@ -36,10 +42,36 @@ func mapper() string {
 // are there.
 func newNamespace(t *testing.T) string {
 	t.Helper()
-	cephtest.Need(t)
 	name := fmt.Sprintf("test-%08x", rand.Uint32())
-	cephtest.Admin(t, "rbd", "namespace", "create", "rbd/"+name)
+	inCluster(t, func(pool *rados.IOContext) error { return ceph.NamespaceCreate(pool, name) })
 	return name
+}
+
+// inCluster calls f with the pool rbd. The commands of Ceph's do as much, and take longer.
+func inCluster(t *testing.T, f func(*rados.IOContext) error) {
+	t.Helper()
+	c := cephtest.Config(t, "host")
+	conn, err := rados.NewConnWithUser(c.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Shutdown()
+	for _, option := range [][2]string{{"mon_host", c.Monitors[0]}, {"keyring", c.Keyring}, {"log_file", ""}, {"admin_socket", ""}, {"client_mount_timeout", "30"}} {
+		if err := conn.SetConfigOption(option[0], option[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := conn.OpenIOContext("rbd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Destroy()
+	if err := f(pool); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pool is one in a namespace of its own, with what tests do with it.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ceph/go-ceph/rados"
+	ceph "github.com/ceph/go-ceph/rbd"
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
@@ -43,7 +45,10 @@ func fixture(t *testing.T) backendtest.Fixture {
 			name := fmt.Sprintf("adopted-%08x", rand.Uint32())
 			made := inNamespace(t, c.Namespace, nil)
 			handle := made.create("adopt")
-			cephtest.Admin(t, "rbd", "rename", "rbd/"+c.Namespace+"/"+filepath.Base(handle), "rbd/"+c.Namespace+"/"+name)
+			inCluster(t, func(pool *rados.IOContext) error {
+				pool.SetNamespace(c.Namespace)
+				return ceph.GetImage(pool, filepath.Base(handle)).Rename(name)
+			})
 			return name
 		},
 		TakeAway: func(t *testing.T) { cephtest.CutOff(t) },

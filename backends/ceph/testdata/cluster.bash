@@ -102,6 +102,7 @@ osd_data = $dir/osd
 osd_objectstore = memstore
 memstore_device_bytes = 4294967296
 osd_class_update_on_start = false
+osd_client_watch_timeout = 15
 CONF
 
 key() { ceph-authtool "$dir/admin.keyring" --gen-key --name "$@" >/dev/null; }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +38,22 @@ func Inside() bool { return os.Getenv(inGuest) != "" }
 
 // Run runs a test of the top level again in a guest, with kernel modules that are
 // loaded in that order, and has it fail if it fails there.
-func Run(t *testing.T, load ...string) {
+func Run(t *testing.T, load ...string) { t.Helper(); Guest{Load: load}.Run(t) }
+
+// Guest is what a test can run in.
+type Guest struct {
+	// Load are kernel modules, in the order in which they are loaded.
+	Load []string
+	// Tap is the network device of the machine's that the guest's, vec0, is connected
+	// to; empty means none.
+	Tap string
+	// Env is what more the test has in its environment, as NAME=VALUE without spaces.
+	Env []string
+}
+
+// Run runs a test of the top level again in the guest, and has it fail if it fails
+// there.
+func (g Guest) Run(t *testing.T) {
 	t.Helper()
 	for _, command := range []string{"linux.uml", "busybox", "ip", "go"} {
 		_, err := exec.LookPath(command)
@@ -46,7 +62,7 @@ func Run(t *testing.T, load ...string) {
 	dir := hosttest.Dir(t)
 	binary, init := filepath.Join(dir, "test"), filepath.Join(dir, "init")
 	// Its race detector would need more addresses than a guest has.
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-tags="+tags(), "-o", binary, ".")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test for the guest: %v: %s", err, output)
 	}
@@ -56,10 +72,14 @@ func Run(t *testing.T, load ...string) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	machine := exec.CommandContext(ctx, "linux.uml", "mem=768M", "uml_dir="+dir,
+	args := []string{"mem=768M", "uml_dir=" + dir,
 		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con0=fd:0,fd:1", "con=null",
-		"init="+init, inGuest+"="+dir, modules+"="+strings.Join(load, ","), "DVOLD_TEST_REQUIRE=root",
-		"--", "/mnt/test", "-test.v", "-test.run="+pattern(t))
+		"init=" + init, inGuest + "=" + dir, modules + "=" + strings.Join(g.Load, ","), "DVOLD_TEST_REQUIRE=root"}
+	if g.Tap != "" {
+		args = append(args, "vec0:transport=tap,ifname="+g.Tap+",depth=128,gro=1") // else it takes no packets that are larger than the cable lets through
+	}
+	args = append(append(args, g.Env...), "--", "/mnt/test", "-test.v", "-test.run="+pattern(t))
+	machine := exec.CommandContext(ctx, "linux.uml", args...)
 	machine.Env = append(os.Environ(), "TMPDIR="+memory(dir))
 	// The guest is several processes; in a PID namespace all end with the first.
 	runtime.LockOSThread() // with which a child with Pdeathsig ends
@@ -78,6 +98,17 @@ func Run(t *testing.T, load ...string) {
 	default:
 		t.Logf("in the guest:\n%s", output)
 	}
+}
+
+// tags are those that this test was built with.
+func tags() string {
+	info, _ := debug.ReadBuildInfo()
+	for _, s := range info.Settings {
+		if s.Key == "-tags" {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 // pattern is what the guest is to run: the test, or what of it was asked for here.

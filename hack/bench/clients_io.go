@@ -42,13 +42,21 @@ var ioSteps = []struct {
 }
 
 // inputOutput reads and writes through a shared volume, an exclusive one, and two
-// direct mounts of the same Gluster volume: how far those two differ is how far
-// two clients do that are alike.
-func (b *glusterBench) inputOutput() error {
+// direct mounts of the same file system: how far those two differ is how far two
+// clients do that are alike.
+func (b *clientBench) inputOutput() error {
 	sides, err := b.sides()
 	if err != nil {
 		return err
 	}
+	rows, err := b.s.compare(sides, direct, viaShared)
+	b.Rows = append(b.Rows, rows...)
+	return err
+}
+
+// compare reads and writes on all sides, one of which is the baseline, and one is to
+// be as quick.
+func (s series) compare(sides []*side, baseline, target string) (rows []row, err error) {
 	defer func() {
 		for _, side := range sides {
 			side.close()
@@ -59,35 +67,38 @@ func (b *glusterBench) inputOutput() error {
 			if i%do.anew == 0 {
 				for _, side := range sides {
 					if err := side.forget(); err != nil {
-						return err
+						return nil, err
 					}
 				}
 			}
 			for _, n := range rand.Perm(len(sides)) {
 				side := sides[n]
-				if err := b.s.time(do.what+side.name, func() error { return do.of(side) }); err != nil {
-					return fmt.Errorf("%s%s: %w", do.what, side.name, err)
+				if err := s.time(do.what+side.name, func() error { return do.of(side) }); err != nil {
+					return nil, fmt.Errorf("%s%s: %w", do.what, side.name, err)
 				}
 			}
 		}
-		for _, name := range []string{viaShared, viaExclusive, directToo} {
-			r := b.s.row(do.what+name, do.what+direct)
-			if name == viaShared {
+		for _, side := range sides {
+			if side.name == baseline {
+				continue
+			}
+			r := s.row(do.what+side.name, do.what+baseline)
+			if side.name == target {
 				r.Within = ioWithin
 			}
-			b.Rows = append(b.Rows, r)
+			rows = append(rows, r)
 		}
 	}
-	return nil
+	return rows, nil
 }
 
-// sides are the four ways to the bricks. All but the exclusive volume show the same
+// sides are the four ways to the storage. All but the exclusive volume show the same
 // directory.
-func (b *glusterBench) sides() ([]*side, error) {
+func (b *clientBench) sides() ([]*side, error) {
 	at := make(map[string]string)
 	for n, access := range []string{"shared", "exclusive"} {
 		name := "io-" + access
-		if err := b.dvol.createAs(b.ctx, name, map[string]string{"pool": glusterPool, "access": access}); err != nil {
+		if err := b.dvol.createAs(b.ctx, name, map[string]string{"pool": b.kind.pool, "access": access}); err != nil {
 			return nil, err
 		}
 		var err error

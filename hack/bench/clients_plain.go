@@ -13,29 +13,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/dvol/dvold/test/lab"
 )
 
-// plainClient is a glusterfs process that has mounted the whole Gluster volume,
-// as plugins start one for each volume. It is started with the options that a
-// shared client of dvold's has.
+// plainClient is a process that has mounted the whole file system, as plugins
+// start one for each volume. It is started with the options that a shared client of
+// dvold's has.
 type plainClient struct {
 	cmd *exec.Cmd
 	dir string // where it is mounted
 }
 
 // startPlain starts one more client, whose root answers when startPlain returns.
-func (b *glusterBench) startPlain() error {
+func (b *clientBench) startPlain() error {
 	c := &plainClient{dir: filepath.Join(b.dir, strconv.Itoa(len(b.plain)))}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	args := []string{"--no-daemon", "--process-name=fuse", "--volfile-id=" + lab.GlusterVolume, "--log-file=" + c.dir + ".log"}
-	for _, server := range lab.GlusterAddresses() {
-		args = append(args, "--volfile-server="+server.String())
-	}
-	c.cmd = exec.Command("glusterfs", append(args, "--log-level=WARNING", c.dir)...)
+	c.cmd = exec.Command(b.kind.program, b.kind.arguments(c.dir)...)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as dvold's: the scheduler treats sessions apart
 	if err := c.cmd.Start(); err != nil {
 		return err
@@ -66,14 +60,15 @@ func (c *plainClient) await(ctx context.Context) error {
 }
 
 // stopPlain ends all plain clients.
-func (b *glusterBench) stopPlain() error {
+func (b *clientBench) stopPlain() error {
 	var errs []error
 	for _, c := range b.plain {
 		if err := unix.Unmount(c.dir, unix.UMOUNT_NOFOLLOW); err != nil {
-			errs = append(errs, &os.PathError{Op: "unmount", Path: c.dir, Err: err})
-			continue
+			return &os.PathError{Op: "unmount", Path: c.dir, Err: err}
 		}
-		c.cmd.Wait() // it ends with that, by a signal of its own
+	}
+	for _, c := range b.plain {
+		c.cmd.Wait() // it ends with that, perhaps by a signal of its own
 		errs = append(errs, os.Remove(c.dir))
 	}
 	b.plain = nil
@@ -82,7 +77,7 @@ func (b *glusterBench) stopPlain() error {
 
 // clientsSize is the memory of the plain clients, and that of dvold's, which are
 // all others.
-func (b *glusterBench) clientsSize() (plain, dvol size, err error) {
+func (b *clientBench) clientsSize() (plain, dvol size, err error) {
 	isPlain := make(map[int]bool)
 	for _, c := range b.plain {
 		isPlain[c.cmd.Process.Pid] = true
@@ -93,7 +88,7 @@ func (b *glusterBench) clientsSize() (plain, dvol size, err error) {
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		if name, _, _ := strings.Cut(string(text), "\x00"); err != nil || filepath.Base(name) != "glusterfs" {
+		if name, _, _ := strings.Cut(string(text), "\x00"); err != nil || filepath.Base(name) != b.kind.program {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

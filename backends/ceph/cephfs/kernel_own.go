@@ -1,0 +1,168 @@
+package cephfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// A volume that is exclusive is mounted by a client of its own, which the mount is: the
+// directory of the volume, and nothing above it, so that it needs nothing that another
+// client may have in use.
+
+// ownMounts are the mounts by a kernel's client of its own of what lies there.
+func (p *Pool) ownMounts(handle string) (own []*mountinfo.Info, err error) {
+	mounts, err := host.Mounts()
+	for _, m := range mounts {
+		if p.showsKernel(m, handle) && hasOption(m.VFSOptions, ownOption) {
+			own = append(own, m)
+		}
+	}
+	return own, err
+}
+
+// unmountDir takes away what is mounted at point, and point.
+func unmountDir(point string) error {
+	if err := host.Unmount(point); err != nil {
+		return err
+	}
+	return host.RemoveMountpoint(point)
+}
+
+// placeKernel has a mount that was made for a volume alone appear at target, and nowhere
+// else.
+func placeKernel(point, target string, readOnly bool) error {
+	root, err := os.OpenFile(point, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	err = host.BindMount(root, target, readOnly)
+	root.Close()
+	if err != nil {
+		return err
+	}
+	if err := unmountDir(point); err != nil { // or the volume would not be alone
+		return errors.Join(err, host.Unmount(target))
+	}
+	return nil
+}
+
+// kernelOwn mounts a volume by a client of its own: the one that connect has made, if
+// the volume is fenced by its address, or one that it makes.
+func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	mounted, err := host.MountedAt(target)
+	if err != nil {
+		return err
+	}
+	point := p.clients.OwnPoint(ownKey(handle))
+	known, fenced := recorded(o.Identity)
+	if fenced {
+		at := point
+		if mounted != nil {
+			at = target
+		}
+		if err := p.checkKernel(ctx, at, known); err != nil {
+			return err
+		}
+	}
+	switch {
+	case mounted != nil && (!p.showsKernel(mounted, handle) || !hasOption(mounted.VFSOptions, ownOption)):
+		return fmt.Errorf("something else is mounted at %s: %w", target, backends.ErrInUse)
+	case mounted != nil && host.IsReadOnly(mounted) != o.ReadOnly:
+		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", target, !o.ReadOnly, backends.ErrInUse)
+	case mounted != nil:
+		return unmountDir(point) // which a crash may have left
+	case fenced:
+		return placeKernel(point, target, o.ReadOnly)
+	}
+	if err := unmountDir(point); err != nil {
+		return err
+	}
+	if err := p.mountKernel(ctx, handle, point, true); err != nil {
+		return err
+	}
+	if err := placeKernel(point, target, o.ReadOnly); err != nil {
+		return errors.Join(err, unmountDir(point))
+	}
+	return nil
+}
+
+// checkKernel returns an error unless the client that has mounted what is at dir is one
+// of those that were recorded.
+func (p *Pool) checkKernel(ctx context.Context, dir string, known []string) error {
+	now, err := p.kernelStatus(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
+	}
+	if !slices.Contains(known, now.Address) {
+		return fmt.Errorf("its client, %q, is not the one that was recorded to fence this host by, %v: %w", now.Address, known, backends.ErrUnavailable)
+	}
+	return nil
+}
+
+// kernelConnect returns the address of the volume's own client, which it makes if there
+// is none that the cluster lets in. There was one before if somebody knows its address:
+// the MDS may not know yet that it has ended, with the kernel.
+func (p *Pool) kernelConnect(ctx context.Context, handle string, before bool) (string, error) {
+	own, err := p.ownMounts(handle)
+	if err != nil {
+		return "", err
+	}
+	point := p.clients.OwnPoint(ownKey(handle))
+	for _, m := range own {
+		if now, err := p.kernelStatus(ctx, m.Mountpoint); err == nil && !now.Blocklisted {
+			return now.Address, nil
+		}
+		if m.Mountpoint != point {
+			return "", fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
+		}
+	}
+	if err := unmountDir(point); err != nil {
+		return "", err
+	}
+	if f := p.fencing.Load(); f != nil && before {
+		if err := f.evictKernel(ctx, handle); err != nil {
+			return "", err
+		}
+	}
+	if err := p.mountKernel(ctx, handle, point, true); err != nil {
+		return "", err
+	}
+	now, err := p.kernelStatus(ctx, point)
+	if err == nil && now.Blocklisted {
+		err = fmt.Errorf("the MDS know nothing of its client")
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("%w: %w", err, backends.ErrUnavailable), unmountDir(point))
+	}
+	p.log.Info("volume was mounted by a client of its own", "handle", handle, "address", now.Address)
+	return now.Address, nil
+}
+
+// checkKernelUnused returns ErrInUse if a kernel's client of its own has the volume.
+func (p *Pool) checkKernelUnused(handle string) error {
+	own, err := p.ownMounts(handle)
+	if err == nil && len(own) > 0 {
+		err = fmt.Errorf("mounted at %s: %w", own[0].Mountpoint, backends.ErrInUse)
+	}
+	return err
+}
+
+// endKernelOwn takes away what connect has mounted, if a volume's own client is the
+// kernel's.
+func (p *Pool) endKernelOwn(handle string) error {
+	point := p.clients.OwnPoint(ownKey(handle))
+	m, err := host.MountedAt(point)
+	if err != nil || m == nil || m.FSType != kernelType {
+		return err
+	}
+	return unmountDir(point)
+}

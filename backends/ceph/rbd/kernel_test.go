@@ -1,0 +1,85 @@
+//go:build ceph && cgo
+
+package rbd_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/backendtest"
+	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/host/guesttest"
+)
+
+// The kernel's client, in a guest that has one, and whose network is the cluster's.
+func TestKernel(t *testing.T) {
+	cephtest.Need(t)
+	if !guesttest.Inside() {
+		ip(t, "tuntap", "add", "dev", "guest", "mode", "tap")
+		t.Cleanup(func() { ip(t, "link", "delete", "guest") })
+		ip(t, "link", "set", "guest", "master", "switch", "up")
+		g := guesttest.Guest{
+			Load: []string{"crypto/cbc", "crypto/ctr", "crypto/gcm", "crypto/hmac", "net/ceph/libceph", "drivers/block/rbd"},
+			Tap:  "guest",
+		}
+		for _, name := range []string{"CEPH_CLUSTER", "CEPH_KEYRINGS", "CEPH_ADMIN"} {
+			g.Env = append(g.Env, name+"="+os.Getenv(name))
+		}
+		g.Run(t)
+		return
+	}
+	ip(t, "address", "add", "10.97.0.2/24", "dev", "vec0")
+	ip(t, "link", "set", "vec0", "up")
+	t.Run("Conformance", func(t *testing.T) { backendtest.Run(t, fixture) })
+	t.Run("Fence", testKernelFence)
+}
+
+// A kernel that was fenced says so of all that is asked of it, whatever was under way,
+// and has the image again as another client; its other images go on. The lock is given
+// to nobody who asks for it.
+func testKernelFence(t *testing.T) {
+	p := newPool(t, nil)
+	handle, other := p.create("db"), p.create("other")
+	target, identity := p.own(handle)
+	kept, _ := p.own(other)
+	p.write(target, "synced")
+	p.write(kept, "synced")
+	if err := p.Resize(t.Context(), handle, 32<<20); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("resize what has its lock kept: got %v", err)
+	}
+	next := inNamespace(t, p.config.Namespace, nil) // another host, but for its kernel
+	if live, err := next.Unlock(t.Context(), handle); err != nil || len(live) != 1 || string(live[0]) != identity.Facts["address"] {
+		t.Errorf("got lock of %q, %v, want %s", live, err, identity.Facts["address"])
+	}
+	begin := time.Now()
+	if err := next.Fence(t.Context(), victim(handle, identity)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("fenced in %v", time.Since(begin))
+	if live, err := next.Unlock(t.Context(), handle); err != nil || len(live) != 0 {
+		t.Errorf("fenced, and the lock is that of %q, %v", live, err)
+	}
+	t.Logf("the old owner: %v", refused(t, target))
+	p.write(kept, "kept")
+	p.unmount(handle, target)
+	target, again := p.own(handle)
+	if again.Facts["address"] == identity.Facts["address"] {
+		t.Errorf("connected as %s again", again.Facts["address"])
+	}
+	p.want(target, "synced")
+	p.write(target, "again")
+	p.unmount(handle, target)
+	p.want(kept, "kept")
+	p.unmount(other, kept)
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+}
