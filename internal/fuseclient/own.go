@@ -65,7 +65,7 @@ func (s *Clients) MountOwn(ctx context.Context, o Own, target string, readOnly b
 		err = bind(c.Mountpoint)
 	}
 	if err == nil {
-		err = c.leavePoint()
+		err = c.leavePoint(ctx)
 	}
 	if err != nil {
 		return errors.Join(err, s.abandon(ctx, c, target))
@@ -76,7 +76,7 @@ func (s *Clients) MountOwn(ctx context.Context, o Own, target string, readOnly b
 
 // PlaceOwn is MountOwn for a client that StartOwn has started: it starts none, and if
 // it fails it leaves the client for EndOwn.
-func (s *Clients) PlaceOwn(o Own, target string, readOnly bool, bind func(root string) error) error {
+func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly bool, bind func(root string) error) error {
 	mounted, err := host.MountedAt(target)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *Clients) PlaceOwn(o Own, target string, readOnly bool, bind func(root s
 	if err := bind(c.Mountpoint); err != nil {
 		return err
 	}
-	if err := c.leavePoint(); err != nil {
+	if err := c.leavePoint(ctx); err != nil {
 		return errors.Join(err, host.Unmount(target)) // or the volume would not be alone
 	}
 	return nil
@@ -129,8 +129,8 @@ func (s *Clients) OwnProcesses(key string) ([]host.Process, error) {
 }
 
 // leavePoint has the client serve nothing but what is bound of it.
-func (c *Client) leavePoint() error {
-	if err := host.Unmount(c.Mountpoint); err != nil {
+func (c *Client) leavePoint(ctx context.Context) error {
+	if err := unmountIdle(ctx, c.Mountpoint); err != nil {
 		return err
 	}
 	return host.RemoveMountpoint(c.Mountpoint)

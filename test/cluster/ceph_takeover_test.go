@@ -39,6 +39,8 @@ func testCephFrozenHost(c *cluster) {
 		h1.createExclusive(p.pool, p.name)
 		h1.beat(p.name, p.name)
 	}
+	// Something that is not yet written, whenever the host freezes.
+	h1.start("noise", "while dd if=/dev/urandom of=/data/noise bs=1M count=8 conv=notrunc; do sleep 0.2; done", "-v", compared.name+":/data")
 	h1.start("sharer", idle, "-v", "spoken:/data")
 	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
 	for _, p := range append(left, taken...) {
@@ -63,8 +65,8 @@ func testCephFrozenHost(c *cluster) {
 	thawed := lab.SinceBoot()
 	h1.must(h1.Thaw())
 	c.must(h1.back(c))
-	for _, p := range taken {
-		h1.stopped(p.name)
+	for _, name := range []string{image.name, compared.name, directory.name, "noise"} {
+		h1.stopped(name)
 	}
 	for _, p := range []place{image, directory} {
 		c.must(c.beatsOn(p, h2, thawed+2*time.Second))

@@ -66,7 +66,7 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 	if !slices.Contains(known, now.Address) {
 		return fmt.Errorf("its client, %s, is not the one that was recorded to fence this host by, %v: %w", now.Address, known, backends.ErrUnavailable)
 	}
-	return p.clients.PlaceOwn(own, target, o.ReadOnly, bind)
+	return p.clients.PlaceOwn(ctx, own, target, o.ReadOnly, bind)
 }
 
 // ownByKernel tells whether a volume's own client is the kernel's, if there is one, or

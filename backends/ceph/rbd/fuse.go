@@ -85,6 +85,7 @@ func (f *fuseMapper) start(ctx context.Context, i image) error {
 		"--err-to-stderr=false", // which is a file that nobody empties
 		"--rbd-cache=false",     // what is written is with the cluster before anything else is
 		"-o", "attr_timeout=0",  // an image may become larger
+		"-o", "big_writes", // or else each page is a request by itself
 		"-p", f.config.Pool, "-r", i.name)
 	if f.config.Namespace != "" {
 		args = append(args, "--namespace="+f.config.Namespace)
