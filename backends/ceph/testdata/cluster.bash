@@ -138,7 +138,6 @@ start ceph-mgr --id x
     admin osd pool create cephfs.meta 8 8
     admin osd pool create cephfs.data 8 8
     admin fs new cephfs cephfs.meta cephfs.data
-    admin fs set cephfs session_timeout 30 # the least there is: what a client that is dead has in use
 } >/dev/null 2>&1
 start ceph-mds --id a
 
