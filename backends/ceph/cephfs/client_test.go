@@ -177,16 +177,16 @@ func TestClientReaped(t *testing.T) {
 // they remount what they have mounted. The client of an exclusive volume, whose
 // mountpoint is gone by then, survives that.
 func TestMDSWantsMemory(t *testing.T) {
-	p := newPool(t, nil)
+	p := newPool(t, func(c *cephfs.Config) { c.ClientGrace = 10 * time.Minute })
 	own := p.mount(p.create("mine"), backends.MountOptions{Alone: true})
 	before := p.wantClients(2)
 	p.eventually("it was asked as often as a client by itself does not forgive (max_retries_on_remount_failure)", func() bool {
-		for i := range 20 {
+		for i := range 200 { // a hundred each client may keep (mds_min_caps_per_client)
 			if err := os.WriteFile(filepath.Join(own, fmt.Sprint("file", i)), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		cephtest.Admin(t, "ceph", "tell", "mds.cephfs:0", "cache", "drop", "5")
+		cephtest.Admin(t, "ceph", "tell", "mds.cephfs:0", "cache", "drop", "1")
 		log, err := os.ReadFile(filepath.Join(p.run, "dvol-pool-own.log"))
 		return err == nil && strings.Count(string(log), "failed to remount") >= 5
 	})
