@@ -202,6 +202,7 @@ func kernelFixture(t *testing.T) backendtest.Fixture {
 			return "Söme data " + name
 		},
 		Sizes: true, Lags: 10 * time.Second,
+		SizesUnseen: true,
 		TakeAway: takeCable,
 	}
 }
