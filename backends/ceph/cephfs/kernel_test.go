@@ -201,8 +201,7 @@ func kernelFixture(t *testing.T) backendtest.Fixture {
 			}
 			return "Söme data " + name
 		},
-		Sizes: true, Lags: 10 * time.Second,
-		SizesUnseen: true,
+		Sizes: true, SizesUnseen: true, Lags: 10 * time.Second,
 		TakeAway: takeCable,
 	}
 }
