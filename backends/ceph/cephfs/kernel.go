@@ -98,7 +98,7 @@ func (p *Pool) mountKernel(ctx context.Context, below, point string, own bool) e
 	}
 	result := make(chan error)
 	go func() {
-		err := p.callMount(monitors+":"+p.pathOf(below), point, strings.Join(options, ","))
+		err := p.callMountPatiently(ctx, monitors+":"+p.pathOf(below), point, strings.Join(options, ","))
 		select {
 		case result <- err:
 		case <-ctx.Done():
@@ -121,6 +121,26 @@ func (p *Pool) mountKernel(ctx context.Context, below, point string, own bool) e
 
 // pathOf is the path of what lies in the pool in the file system.
 func (p *Pool) pathOf(below string) string { return path.Join("/", p.config.Subdir, below) }
+
+// lagTime is how long it is tried to mount while no MDS is there for that. The monitors
+// call one laggy whose last sign of life is late, and the kernel gives up at once then
+// (ceph_mdsmap_is_cluster_available), as it does if there is no such file system.
+const lagTime = 5 * time.Second
+
+// callMountPatiently is callMount, again and again in that time.
+func (p *Pool) callMountPatiently(ctx context.Context, source, point, options string) error {
+	for began := time.Now(); ; {
+		err := p.callMount(source, point, options)
+		if !errors.Is(err, unix.EHOSTUNREACH) || time.Since(began) > lagTime {
+			return err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
 
 // callMount is mount(2), by a thread that has the key.
 func (p *Pool) callMount(source, point, options string) error {
