@@ -148,7 +148,7 @@ func testGlusterWriteOnBoth(c *cluster) {
 	c.h(1).sh("counted", "echo 0 >/data/counter")
 	count := func(h *host) func() error {
 		return func() error {
-			_, err := h.Docker(h.ctx, "run", "--rm", "--hostname", h.Name(), "--network", "none", "-v", "counted:/data", lab.BusyBox, "sh", "-euc", script)
+			_, err := h.Docker(h.ctx, "run", "--rm", "--hostname", h.Name(), "--network", "host", "-v", "counted:/data", lab.BusyBox, "sh", "-euc", script)
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ func testRemoveWhatOthersKnow(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
 	h1.create("known")
 	h2.sh("known", "echo old >/data/file")
-	h2.docker("create", "--name", "box", "--network", "none", "--volume-driver", "dvol", "-v", "known:/data", lab.BusyBox, "ls", "/data")
+	h2.docker("create", "--name", "box", "--network", "host", "--volume-driver", "dvol", "-v", "known:/data", lab.BusyBox, "ls", "/data")
 	h1.docker("volume", "rm", "known")
 	h2.dockerFails([]string{"known"}, "volume", "inspect", "known")
 	h2.dockerFails([]string{"known", "no such volume"}, "start", "-a", "box")

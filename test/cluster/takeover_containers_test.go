@@ -36,7 +36,7 @@ func newBystanders(c *cluster, h *host) bystanders {
 		"neighbour": {"--volume-driver", "dvol", "-v", "neighbour:/data", lab.BusyBox, "beat", "/data/beats"},
 		"plain":     {"-v", h.Path("plain") + ":/plain", lab.BusyBox, "beat", "/plain/beats"},
 	} {
-		h.docker(append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "none", "--stop-signal", "KILL"}, args...)...)
+		h.docker(append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "host", "--stop-signal", "KILL"}, args...)...)
 	}
 	found, err := filepath.Glob(c.Path("shared/shared/volumes/neighbour.*"))
 	if err != nil || len(found) != 1 {

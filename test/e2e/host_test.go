@@ -114,14 +114,14 @@ func (h *host) create(name string, args ...string) {
 // what it prints.
 func (h *host) sh(script string, args ...string) string {
 	h.t.Helper()
-	args = append([]string{"run", "--rm", "--volume-driver", "dvol"}, args...)
+	args = append([]string{"run", "--rm", "--network", "host", "--volume-driver", "dvol"}, args...)
 	return h.docker(append(args, lab.BusyBox, "sh", "-c", script)...)
 }
 
 // start starts a container that runs a script, with docker's arguments.
 func (h *host) start(name, script string, args ...string) {
 	h.t.Helper()
-	args = append([]string{"run", "-d", "--name", name, "--volume-driver", "dvol", "--stop-signal", "KILL"}, args...)
+	args = append([]string{"run", "-d", "--name", name, "--network", "host", "--volume-driver", "dvol", "--stop-signal", "KILL"}, args...)
 	h.docker(append(args, lab.BusyBox, "sh", "-c", script)...)
 }
 

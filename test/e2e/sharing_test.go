@@ -117,5 +117,5 @@ func (h *host) build(name, lines string) {
 	dir, err := os.MkdirTemp(h.Path("tmp"), "build")
 	h.must(err)
 	h.must(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM "+lab.BusyBox+"\n"+lines+"\n"), 0o644))
-	h.docker("build", "--quiet", "--network", "none", "--tag", name, dir)
+	h.docker("build", "--quiet", "--network", "host", "--tag", name, dir)
 }

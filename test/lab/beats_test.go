@@ -104,7 +104,7 @@ func TestBeatInImage(t *testing.T) {
 	c := lab.ClusterForTest(t, lab.ClusterOptions{Hosts: 1, Beat: beatBinary(t)})
 	h := c.Host(1)
 	start(t, h)
-	docker(t, h, "run", "-d", "--name", "box", "--network", "none", "-v", "/shared:/shared", lab.BusyBox, "beat", "-host", h.Name(), "/shared/x", "10ms")
+	docker(t, h, "run", "-d", "--name", "box", "--network", "host", "-v", "/shared:/shared", lab.BusyBox, "beat", "-host", h.Name(), "/shared/x", "10ms")
 	eventually(t, "beats", func() bool { return fileSize(t, c.Path("shared/x")) > 500 })
 	docker(t, h, "stop", "box")
 	if out, want := docker(t, h, "inspect", "-f", "{{.State.ExitCode}}", "box"), "0"; out != want {

@@ -251,7 +251,7 @@ func TestCommandWithGluster(t *testing.T) {
 	c.run("exec", "h1", "docker", "volume", "create", "-d", "dvol", "-o", "pool=gluster", "data")
 	sh := func(host, script string) string {
 		t.Helper()
-		return c.run("exec", host, "docker", "run", "--rm", "--network", "none", "-v", "data:/data", lab.BusyBox, "sh", "-c", script)
+		return c.run("exec", host, "docker", "run", "--rm", "--network", "host", "-v", "data:/data", lab.BusyBox, "sh", "-c", script)
 	}
 	sh("h1", "echo hello >/data/file")
 	if out := sh("h2", "cat /data/file"); out != "hello\n" {
@@ -288,7 +288,7 @@ func TestCommandWithGluster(t *testing.T) {
 			t.Errorf("%q: %s", order, out)
 		}
 	}
-	c.run("exec", "h1", "docker", "run", "-d", "--network", "none", "-v", "data:/data", lab.BusyBox, "sleep", "1000") // with a client
+	c.run("exec", "h1", "docker", "run", "-d", "--network", "host", "-v", "data:/data", lab.BusyBox, "sleep", "1000") // with a client
 	c.run("down")
 	c.wantGone(groups)
 }

@@ -29,7 +29,7 @@ func TestVolumeOnStorage(t *testing.T) {
 	docker(t, h1, "volume", "create", "-d", "dvol", "data")
 	sh := func(h *lab.Host, script string) string {
 		t.Helper()
-		return docker(t, h, "run", "--rm", "--network", "none", "-v", "data:/data", lab.BusyBox, "sh", "-euc", script)
+		return docker(t, h, "run", "--rm", "--network", "host", "-v", "data:/data", lab.BusyBox, "sh", "-euc", script)
 	}
 	sh(h1, `cd /data
 		echo old >kept; mkdir dir; echo new | dd of=dir/new conv=fsync 2>/dev/null; mv dir/new kept; rmdir dir
