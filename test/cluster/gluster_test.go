@@ -44,7 +44,7 @@ func TestGluster(t *testing.T) {
 		run  func(*cluster)
 	}{
 		{"write here, read there", testGlusterWriteHereReadThere},
-		{"write on both", testGlusterWriteOnBoth},
+		{"write on both", testWriteOnBoth},
 		{"hand over", testGlusterHandOver},
 		{"a server ends", testGlusterServerEnds},
 		{"all servers end", testGlusterAllServersEnd},
@@ -132,7 +132,7 @@ func testGlusterWriteHereReadThere(c *cluster) {
 // Containers on both hosts count in one file, one at a time: a directory that
 // only one of them can make is their lock. What one has written and closed the
 // other reads, at once.
-func testGlusterWriteOnBoth(c *cluster) {
+func testWriteOnBoth(c *cluster) {
 	const each = 25
 	script := fmt.Sprintf(`cd /data
 		touch ready.$(hostname)
