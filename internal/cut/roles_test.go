@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // child plays a role, and says "ready" once it has what the role is about.
@@ -65,6 +67,10 @@ func child(role string, args []string) error {
 	case "bind-and-write": // source target, and to a file there
 		if err = unix.Mount(args[0], args[1], "", unix.MS_BIND, ""); err != nil {
 			return err
+		}
+		// Once that was unmounted it is a directory, to which anybody may write.
+		if mounted, err := host.IsMountpoint(args[0]); err != nil || !mounted {
+			return errors.Join(err, fmt.Errorf("nothing is mounted at %s", args[0]))
 		}
 		return write([]string{filepath.Join(args[1], "file")})
 	case "fuse":

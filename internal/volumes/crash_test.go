@@ -292,6 +292,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// notSettled tells whether a volume that was owned before the start is yet to be
+// reclaimed.
+func (m *Manager) notSettled() bool {
+	session, err := m.session()
+	return err != nil || m.unsettledOwner(session.Incarnation(), "") != ""
+}
+
 func playDaemon(dir, name, last string) error {
 	ctx, log := context.Background(), slog.New(slog.NewTextHandler(os.Stderr, nil))
 	engine, err := host.FindProcess(os.Getppid()) // outlives this daemon
@@ -327,6 +334,9 @@ func playDaemon(dir, name, last string) error {
 	m, err := Open(ctx, cfg, coord, log)
 	if err != nil {
 		return err
+	}
+	for name != starting && m.notSettled() { // that belongs to the start
+		time.Sleep(time.Millisecond)
 	}
 	armed.Store(true)
 	op := operations()[slices.IndexFunc(operations(), func(op operation) bool { return op.name == name })]
