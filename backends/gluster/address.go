@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -80,7 +81,7 @@ func recordedSource(id *backends.Identity, volume string) (source netip.Addr, fe
 // checkSeen returns nil once the bricks see all connections of a client of this
 // host just as this host does, and from its source: else what is rejected may be
 // somebody else.
-func (p *Pool) checkSeen(ctx context.Context, c *client, volume string, source netip.Addr) error {
+func (p *Pool) checkSeen(ctx context.Context, c *fuseclient.Client, volume string, source netip.Addr) error {
 	var problem error
 	for {
 		mine, err := c.Connections()

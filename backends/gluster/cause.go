@@ -1,17 +1,11 @@
 package gluster
 
 import (
-	"bytes"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/dvol/dvold/backends"
 )
-
-// maxLog is how much of a log is read for the cause of a failure.
-const maxLog = 256 << 10
 
 // causes are what a client writes into its log when it can't mount, as
 // GlusterFS 9 to 11 have it in glusterfsd-mgmt.c, client-handshake.c, name.c and
@@ -44,19 +38,8 @@ var causes = []struct {
 
 const hungUp = "the servers of Gluster volume %[1]s hang up: with TLS, see that they trust this host's certificate, glusterfs.pem"
 
-// logSize is where a log ends; a missing one is empty.
-func logSize(log string) int64 {
-	info, err := os.Stat(log)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// cause says why a client did not come up, by what it wrote to its log since
-// that had size from.
-func (s spec) cause(from int64) error {
-	text := logSince(s.log, from)
+// Cause says why a client did not come up, by what it wrote to its log.
+func (s spec) Cause(text string) error {
 	for _, c := range causes {
 		if strings.Contains(text, c.text) {
 			return fmt.Errorf(c.reason+": %[5]w", s.volume, s.subdir, strings.Join(s.servers, ", "), messageWith(text, c.text), c.kind)
@@ -69,20 +52,6 @@ func (s spec) cause(from int64) error {
 		return fmt.Errorf(hungUp+": %[2]w", s.volume, backends.ErrUnavailable)
 	}
 	return nil
-}
-
-func logSince(log string, from int64) string {
-	f, err := os.Open(log)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() < from { // rotated
-		from = 0
-	}
-	var text bytes.Buffer
-	_, _ = io.Copy(&text, io.NewSectionReader(f, from, maxLog)) // what can't be read tells nothing
-	return text.String()
 }
 
 // messageWith is the message that contains a text, without what precedes it.

@@ -146,7 +146,7 @@ func TestClientKilled(t *testing.T) {
 		t.Fatalf("container says %q, %v", said[:n], err)
 	}
 	both := p.wantClients(2)
-	shared := gluster.SharedPoint(p.Pool)
+	shared := gluster.SharedPoint(t, p.Pool)
 	var dead host.Process
 	for _, c := range both {
 		if args, _ := os.ReadFile("/proc/" + strconv.Itoa(c.PID) + "/cmdline"); strings.Contains(string(args), shared) {

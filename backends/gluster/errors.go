@@ -17,12 +17,15 @@ func wrap(doing, volume string, err error) error {
 // classify adds to err what a Gluster volume means by it.
 func classify(err error) error { return backends.Meaning(meaning).Classify(err) }
 
+// silence is what it means that a client gets no answer.
+const silence = "the bricks do not answer, too few of them for a quorum, or refuse this host"
+
 // meaning is what an error means that comes out of a client: see afr and quota
 // in the sources of GlusterFS.
 func meaning(err error) (hint string, kind error) {
 	switch {
 	case errors.Is(err, unix.ENOTCONN):
-		return "the bricks do not answer, too few of them for a quorum, or refuse this host", backends.ErrUnavailable
+		return silence, backends.ErrUnavailable
 	case errors.Is(err, unix.EIO):
 		return "the bricks contradict each other: see gluster volume heal VOLUME info split-brain", backends.ErrUnavailable
 	case errors.Is(err, unix.EROFS):

@@ -1,21 +1,30 @@
 package gluster
 
+import (
+	"testing"
+
+	"github.com/dvol/dvold/internal/fuseclient"
+)
+
 // What tests know of the inside.
 var (
-	ClientsAt    = clientsAt
-	ClientsBelow = clientsBelow
+	ClientsAt    = kind().At
+	ClientsBelow = kind().Below
 )
 
 // TendInterval is how soon a client that has ended is replaced.
-const TendInterval = tendInterval
+const TendInterval = fuseclient.TendInterval
 
 // SharedPoint is where the shared client of a pool has its Gluster volume.
-func SharedPoint(p *Pool) string {
-	s := p.sharedOf(p.config.Volume)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now.mountpoint
+func SharedPoint(t *testing.T, p *Pool) string {
+	t.Helper()
+	root, leave, err := p.sharedOf(p.config.Volume).Enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	return root
 }
 
 // AskInterval is how often storage is asked whether it answers.
-const AskInterval = askInterval
+const AskInterval = fuseclient.AskInterval

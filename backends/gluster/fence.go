@@ -142,7 +142,7 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 	}
 	// A brick without any client fails the question for its clients (10.3), so that
 	// this host is one, as it will be when the volume is its own.
-	_, leave, err := p.sharedOf(t.volume).enter(ctx)
+	_, leave, err := p.sharedOf(t.volume).Enter(ctx)
 	if err != nil {
 		return err
 	}

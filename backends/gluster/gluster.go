@@ -14,9 +14,7 @@ package gluster
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,34 +22,28 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/internal/fuseclient"
 )
 
 // Pool is a Gluster volume, or a directory of one, that volumes are kept in.
 type Pool struct {
 	config Config
 	name   string
-	dir    string // of the clients' mountpoints
 	log    *slog.Logger
 	manage management
 
 	takesOrders sync.Map // IDs of Gluster volumes whose options management can change
 	recent      sync.Map // what glusterd said of a Gluster volume, by its name
 
-	tending sync.WaitGroup
-	end     context.CancelFunc
-
-	mu      sync.Mutex // guards the field below
-	clients map[string]*shared
+	clients *fuseclient.Clients
 }
 
 var (
 	_ backends.Backend   = (*Pool)(nil)
 	_ backends.Stamper   = (*Pool)(nil)
 	_ backends.Networked = (*Pool)(nil)
+	_ backends.Watched   = (*Pool)(nil)
 )
-
-// tendInterval is how soon a client that has ended is replaced.
-const tendInterval = time.Second
 
 // Open returns the pool of that name that c describes. Below runDir, which is
 // lost in a reboot, lie the mountpoints of its clients. It leaves the storage
@@ -62,42 +54,32 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 		return nil, err
 	}
 	c.Subdir = strings.TrimPrefix(c.Subdir, "/")
-	dir := filepath.Join(runDir, "gluster", name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	dir, err := filepath.EvalSymlinks(dir) // as mount tables do
+	clients, err := fuseclient.Open(fuseclient.Config{
+		Kind: kind(), Dir: filepath.Join(runDir, "gluster", name), Wait: c.MountTimeout, Grace: c.ClientGrace,
+	}, log)
 	if err != nil {
 		return nil, err
 	}
-	ctx, end := context.WithCancel(context.Background())
-	p := &Pool{config: c, name: name, dir: dir, log: log, end: end, clients: make(map[string]*shared)}
+	p := &Pool{config: c, name: name, log: log, clients: clients}
 	p.manage = management{c.Management, c.ManagementTimeout}
 	p.sharedOf(c.Volume)
 	if err := p.findOthers(); err != nil {
-		end()
 		return nil, err
 	}
-	p.tending.Go(func() { p.tend(ctx) })
+	clients.Tend()
 	return p, nil
 }
 
 // Close ends what Open began, and leaves clients and volumes as they are. It does
 // not wait long for storage that hangs.
 func (p *Pool) Close() error {
-	p.end()
-	ended := make(chan struct{})
-	go func() {
-		p.tending.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(endTime):
-		p.log.Warn("a client of the pool is still being seen to: its storage hangs")
-	}
+	p.clients.Close()
 	return nil
 }
+
+// Silent is for how long the storage behind one of the pool's shared clients does
+// not answer.
+func (p *Pool) Silent() time.Duration { return p.clients.Silent() }
 
 // sharedKey and wholeKey begin the names of the mountpoints of shared clients.
 const (
@@ -117,87 +99,35 @@ var coherentOptions = [...]string{
 }
 
 // sharedOf returns the client of a Gluster volume, which may have to be started.
-func (p *Pool) sharedOf(volume string) *shared {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *Pool) sharedOf(volume string) *fuseclient.Shared {
 	key, subdir := wholeKey+volume, ""
 	if volume == p.config.Volume {
 		key, subdir = sharedKey, p.config.Subdir
 	}
-	s := p.clients[key]
-	if s == nil {
-		spec := p.specOf(volume, subdir)
+	return p.clients.Shared(key, func() fuseclient.Spec {
+		s := p.specOf(volume, subdir)
 		if !p.config.Caching {
-			spec.options = append(spec.options, coherentOptions[:]...)
+			s.options = append(s.options, coherentOptions[:]...)
 		}
-		s = newShared(spec, p.dir, key, p.config.MountTimeout, p.log)
-		p.clients[key] = s
-	}
-	return s
-}
-
-// specOf says what a client of the Gluster volume is started with.
-func (p *Pool) specOf(volume, subdir string) spec {
-	options := []string{"--log-level=" + p.config.LogLevel}
-	if p.config.Transport != "" {
-		options = append(options, "--volfile-server-transport="+p.config.Transport)
-	}
-	if p.config.TLS {
-		options = append(options, "--secure-mgmt=on")
-	}
-	return spec{
-		servers: p.config.Servers, volume: volume, subdir: subdir, tls: p.config.TLS, options: options,
-		log: filepath.Join(p.config.LogDir, fmt.Sprintf("dvol-%s-%s.log", p.name, volume)),
-	}
+		return s.client()
+	})
 }
 
 // findOthers makes known the clients of whole Gluster volumes that an earlier
 // dvold has left.
 func (p *Pool) findOthers() error {
-	entries, err := os.ReadDir(p.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name(), wholeKey)
-		if at := strings.LastIndexByte(name, '.'); ok && at > 0 {
-			p.sharedOf(name[:at])
+	keys, err := p.clients.Keys()
+	for _, key := range keys {
+		if volume, ok := strings.CutPrefix(key, wholeKey); ok {
+			p.sharedOf(volume)
 		}
 	}
-	return nil
-}
-
-// tend sees to all shared clients from time to time, each by itself: one may
-// hang.
-func (p *Pool) tend(ctx context.Context) {
-	var running sync.Map
-	tick := time.NewTicker(tendInterval)
-	defer tick.Stop()
-	for {
-		p.mu.Lock()
-		for key, s := range p.clients {
-			if _, busy := running.LoadOrStore(key, nil); busy {
-				continue
-			}
-			p.tending.Go(func() {
-				defer running.Delete(key)
-				if err := s.tend(ctx, p.config.ClientGrace); err != nil && ctx.Err() == nil {
-					p.log.Warn("client of a Gluster volume was not seen to", "gluster_volume", s.volume, "err", err)
-				}
-			})
-		}
-		p.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	return err
 }
 
 // with calls f with what keeps volumes in the pool's Gluster volume.
 func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
-	root, leave, err := p.sharedOf(p.config.Volume).enter(ctx)
+	root, leave, err := p.sharedOf(p.config.Volume).Enter(ctx)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func asking(t *testing.T, mountpoint string) (n int) {
 func TestSilentStorage(t *testing.T) {
 	p := newPool(t, nil)
 	p.mount(p.create("data"), backends.MountOptions{})
-	mountpoint := gluster.SharedPoint(p.Pool)
+	mountpoint := gluster.SharedPoint(t, p.Pool)
 	frozen := time.Now()
 	t.Run("frozen", func(t *testing.T) {
 		for _, node := range []string{"g1", "g2", "g3"} {

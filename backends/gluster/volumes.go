@@ -7,7 +7,6 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
-	"github.com/dvol/dvold/internal/host"
 )
 
 // Plan checks a request. A volume may be a whole Gluster volume, by the option
@@ -41,26 +40,12 @@ func (p *Pool) Remove(ctx context.Context, handle string) error {
 	if isWhole(handle) {
 		return wrap("remove", handle, fmt.Errorf("it is a Gluster volume's, whose data is never deleted: %w", backends.ErrInvalid))
 	}
-	if err := checkUnused(handle); err != nil {
+	// Which package local can't know: that is another file system to it. No other
+	// volume has that handle, for it is unique for all time.
+	if err := kind().CheckUnused(handle); err != nil {
 		return wrap("remove", handle, err)
 	}
 	return wrap("", handle, p.with(ctx, func(d *local.Pool) error { return d.Remove(ctx, handle) }))
-}
-
-// checkUnused returns ErrInUse if a client of its own has the volume mounted,
-// which package local can't know: that is another file system to it. No other
-// volume has that handle, for it is unique for all time.
-func checkUnused(handle string) error {
-	mounts, err := host.Mounts()
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		if m.FSType == fileSystem && m.Root == rootOf(handle) {
-			return fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
-		}
-	}
-	return nil
 }
 
 // Stat describes a volume.
@@ -99,7 +84,7 @@ func (p *Pool) Mount(ctx context.Context, handle, target string, o backends.Moun
 func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 	err := ctx.Err()
 	if err == nil {
-		err = p.unmountOwn(ctx, target)
+		err = p.clients.UnmountOwn(ctx, ownKey(target), target)
 	}
 	return wrap("unmount", handle, err)
 }

@@ -2,7 +2,9 @@ package gluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // OptionVolume is the option of a volume that is a whole Gluster volume, or a
@@ -81,7 +84,7 @@ func (p *Pool) inWhole(ctx context.Context, handle string, f func(root, dir stri
 	if err := p.allows(volume); err != nil {
 		return err
 	}
-	root, leave, err := p.sharedOf(volume).enter(ctx)
+	root, leave, err := p.sharedOf(volume).Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -127,4 +130,53 @@ func (p *Pool) mountWhole(ctx context.Context, handle, target string, o backends
 		return err
 	}
 	return p.mountOwn(ctx, p.specOf(volume, ""), dir, target, o, func(root string) error { return bindAt(root, dir, target, o.ReadOnly) })
+}
+
+// bindAt makes a directory below root appear at target: path is "." for root.
+func bindAt(root, path, target string, readOnly bool) error {
+	r, err := os.OpenFile(root, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	dir, err := openBelow(r, path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	mounted, err := host.IsMountpoint(target)
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		return host.BindMount(dir, target, readOnly)
+	}
+	want, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	got, err := os.Lstat(target)
+	if err != nil {
+		return err
+	}
+	m, err := host.MountedAt(target)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(want, got) || m == nil || host.IsReadOnly(m) != readOnly {
+		return fmt.Errorf("something else is mounted at %s: %w", target, backends.ErrInUse)
+	}
+	return nil
+}
+
+// openBelow opens a directory of a Gluster volume, following no symbolic link.
+func openBelow(root *os.File, path string) (*os.File, error) {
+	dir, err := host.OpenWithin(root, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: %w", err, backends.ErrNotFound)
+	case errors.Is(err, unix.ELOOP):
+		err = fmt.Errorf("%w: it is reached through a symbolic link: %w", err, backends.ErrInvalid)
+	}
+	return dir, err
 }

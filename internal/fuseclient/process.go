@@ -1,4 +1,4 @@
-package gluster
+package fuseclient
 
 import (
 	"bytes"
@@ -19,9 +19,6 @@ import (
 	"github.com/dvol/dvold/internal/program"
 )
 
-// clientProgram is the client; see glusterfs(8).
-const clientProgram = "glusterfs"
-
 // inScope runs a client in a scope of its own; see systemd-run(1). A shutdown ends
 // it after the engine, whose containers have its volumes, and before the network.
 var inScope = [...]string{
@@ -41,8 +38,8 @@ type process struct {
 // still end with "systemctl kill", or with a group that runs out of memory.
 // Elsewhere it is a session of its own. systemd-run becomes the client, so that the
 // process is the same from the beginning.
-func spawn(args []string) (*process, error) {
-	argv := append([]string{clientProgram}, args...)
+func (k Kind) spawn(args []string) (*process, error) {
+	argv := append([]string{k.Program}, args...)
 	if underSystemd() {
 		argv = slices.Concat(inScope[:], argv)
 	}
@@ -85,16 +82,16 @@ func underSystemd() bool {
 	return err == nil && info.IsDir()
 }
 
-// clientsAt returns the clients that were started for mountpoint, which they
+// At returns the clients that were started for mountpoint, which they
 // have as their last argument, and no other: it is ours alone. They may serve
 // what was mounted there and has been bound elsewhere since.
-func clientsAt(mountpoint string) ([]host.Process, error) {
-	all, err := clientsBelow(filepath.Dir(mountpoint))
+func (k Kind) At(mountpoint string) ([]host.Process, error) {
+	all, err := k.Below(filepath.Dir(mountpoint))
 	return all[filepath.Base(mountpoint)], err
 }
 
-// clientsBelow is clientsAt for all mountpoints in dir, by their names.
-func clientsBelow(dir string) (map[string][]host.Process, error) {
+// Below is At for all mountpoints in dir, by their names.
+func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -115,7 +112,7 @@ func clientsBelow(dir string) (map[string][]host.Process, error) {
 			continue
 		}
 		last := args[len(args)-1]
-		if filepath.Base(args[0]) != clientProgram || filepath.Dir(last) != dir {
+		if filepath.Base(args[0]) != k.Program || filepath.Dir(last) != dir {
 			continue
 		}
 		p, err := host.FindProcess(pid)

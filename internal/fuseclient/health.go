@@ -1,4 +1,4 @@
-package gluster
+package fuseclient
 
 import (
 	"bytes"
@@ -16,11 +16,13 @@ import (
 
 // health tells whether the storage behind a shared client answers.
 //
-// The question is statfs(2) of its root, which the bricks have to answer. A process
+// The question is statfs(2) of its root, which the servers have to answer. A process
 // of its own asks: whoever has asked a client can't end before it has answered, not
 // even by SIGKILL, and dvold has to. No client is asked again before it has.
 type health struct {
-	log *slog.Logger
+	name    string // of the file system
+	silence string // what it may mean that it doesn't answer
+	log     *slog.Logger
 
 	mu       sync.Mutex // guards the fields below
 	asked    *question  // that is under way, or nil
@@ -38,8 +40,8 @@ type question struct {
 }
 
 const (
-	// askInterval is how often a client is asked.
-	askInterval = 5 * time.Second
+	// AskInterval is how often a shared client is asked.
+	AskInterval = 5 * time.Second
 	// silentAfter is how long the storage may take until it counts as silent.
 	silentAfter = 10 * time.Second
 	// answerHolds is how long an answer is believed by those who are about to use the
@@ -49,7 +51,7 @@ const (
 
 // watch asks the client, if it is time to, and tells the log what is new. It does
 // not wait for the answer.
-func (h *health) watch(c *client) {
+func (h *health) watch(c *Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -60,9 +62,9 @@ func (h *health) watch(c *client) {
 }
 
 // await returns nil if the storage has answered just now, or does within a time.
-// What is called while it is silent waits for as long as the Gluster volume gives it
-// (network.ping-timeout), and can't be called off.
-func (h *health) await(ctx context.Context, c *client, wait time.Duration) error {
+// What is called while it is silent waits for as long as the client gives the servers,
+// perhaps without end, and can't be called off.
+func (h *health) await(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
 	now := time.Now()
 	if now.Sub(h.answered) < answerHolds {
@@ -77,9 +79,9 @@ func (h *health) await(ctx context.Context, c *client, wait time.Duration) error
 	case <-q.done:
 		return q.err
 	case <-ctx.Done():
-		return fmt.Errorf("the servers of the Gluster volume don't answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+		return fmt.Errorf("the servers of %s don't answer: %w: %w", h.name, backends.ErrUnavailable, context.Cause(ctx))
 	case <-limit.C:
-		return fmt.Errorf("the servers of the Gluster volume don't answer (mount_timeout, %v): %w", wait, backends.ErrUnavailable)
+		return fmt.Errorf("the servers of %s don't answer (mount_timeout, %v): %w", h.name, wait, backends.ErrUnavailable)
 	}
 }
 
@@ -91,15 +93,15 @@ func (h *health) waiting() bool {
 }
 
 // ask begins to, unless the client is being asked. h.mu is held.
-func (h *health) ask(c *client, now time.Time) *question {
+func (h *health) ask(c *Client, now time.Time) *question {
 	if h.asked != nil && h.asked.client == c.Process {
 		return h.asked
 	}
 	q := &question{client: c.Process, done: make(chan struct{})}
 	var said bytes.Buffer
-	cmd := exec.Command("stat", "--file-system", c.mountpoint)
+	cmd := exec.Command("stat", "--file-system", c.Mountpoint)
 	cmd.Dir, cmd.Env, cmd.Stderr = "/", []string{"LC_ALL=C"}, &said
-	h.next = now.Add(askInterval)
+	h.next = now.Add(AskInterval)
 	if err := cmd.Start(); err != nil {
 		q.err = fmt.Errorf("ask the storage: %w", err)
 		close(q.done)
@@ -113,7 +115,7 @@ func (h *health) ask(c *client, now time.Time) *question {
 		defer close(q.done)
 		if err := cmd.Wait(); err != nil {
 			text := strings.TrimSpace(said.String())
-			q.err = fmt.Errorf("the bricks do not answer, too few of them for a quorum, or refuse this host: %s: %w", text, backends.ErrUnavailable)
+			q.err = fmt.Errorf("%s: %s: %w", h.silence, text, backends.ErrUnavailable)
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -171,17 +173,4 @@ func (h *health) lasts() time.Duration {
 		return 0
 	}
 	return time.Since(h.silent)
-}
-
-var _ backends.Watched = (*Pool)(nil)
-
-// Silent is for how long the storage behind one of the pool's shared clients does
-// not answer.
-func (p *Pool) Silent() (longest time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.clients {
-		longest = max(longest, s.health.lasts())
-	}
-	return longest
 }

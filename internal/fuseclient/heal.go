@@ -1,4 +1,4 @@
-package gluster
+package fuseclient
 
 import (
 	"context"
@@ -14,16 +14,16 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// bound are the mounts in this mount namespace that show a client's file system,
+// bound are the mounts in this mount namespace that show the client's file system,
 // but for its own.
-func (s *shared) bound(c *client) ([]*mountinfo.Info, error) {
+func (c *Client) bound() ([]*mountinfo.Info, error) {
 	mounts, err := host.Mounts()
 	if err != nil {
 		return nil, err
 	}
 	var bound []*mountinfo.Info
 	for _, m := range mounts {
-		if m.Major == c.major && m.Minor == c.minor && m.Mountpoint != c.mountpoint {
+		if m.Major == c.major && m.Minor == c.minor && m.Mountpoint != c.Mountpoint {
 			bound = append(bound, m)
 		}
 	}
@@ -32,12 +32,12 @@ func (s *shared) bound(c *client) ([]*mountinfo.Info, error) {
 
 // clear takes away what a client that has ended had mounted at point, unless a
 // volume shows it.
-func (s *shared) clear(point string) (gone bool, err error) {
+func (s *Shared) clear(point string) (gone bool, err error) {
 	m, err := host.MountedAt(point)
 	if err != nil || m == nil {
 		return false, err
 	}
-	bound, err := s.bound(&client{mountpoint: point, major: m.Major, minor: m.Minor})
+	bound, err := (&Client{Mountpoint: point, major: m.Major, minor: m.Minor}).bound()
 	if err != nil || len(bound) > 0 {
 		return false, err
 	}
@@ -50,13 +50,13 @@ func (s *shared) clear(point string) (gone bool, err error) {
 // heal has a client that runs serve the volumes of one that has ended: here and
 // in the containers that have them. There, what is opened from then on is the
 // storage again; what was open when the client ended stays dead.
-func (s *shared) heal(ctx context.Context, point string, now *client) error {
+func (s *Shared) heal(ctx context.Context, point string, now *Client) error {
 	m, err := host.MountedAt(point)
 	if err != nil || m == nil {
 		return err
 	}
-	dead := &client{mountpoint: point, major: m.Major, minor: m.Minor}
-	bound, err := s.bound(dead)
+	dead := &Client{Mountpoint: point, major: m.Major, minor: m.Minor}
+	bound, err := dead.bound()
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (s *shared) heal(ctx context.Context, point string, now *client) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenFile(now.mountpoint, unix.O_DIRECTORY, 0)
+	root, err := os.OpenFile(now.Mountpoint, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *shared) heal(ctx context.Context, point string, now *client) error {
 			failures = append(failures, err)
 			continue
 		}
-		s.slog.Warn("volume is served by a new client, for the one before has ended", "mountpoint", b.Mountpoint, "process", now.PID, "containers", len(users[i]))
+		s.log.Warn("volume is served by a new client, for the one before has ended", "mountpoint", b.Mountpoint, "process", now.PID, "containers", len(users[i]))
 	}
 	if len(failures) > 0 { // the mountpoint stays, to be found again
 		return errors.Join(failures...)
@@ -106,7 +106,7 @@ func healOne(root *os.File, m *mountinfo.Info, users []host.User) error {
 	}
 	// Over it, not in its place: there is no moment in which the directory beneath
 	// is bare. Whoever unmounts the volume takes both away.
-	err := host.BindOver(dir, nil, m, isReadOnly(m))
+	err := host.BindOver(dir, nil, m, host.IsReadOnly(m))
 	if errors.Is(err, host.ErrHidden) { // it was healed before
 		err = nil
 	}
@@ -133,21 +133,11 @@ func healIn(dir *os.File, dead *mountinfo.Info, u host.User) error {
 		if m.Root != dead.Root { // a directory below that, by volume-subpath: it stays dead
 			continue
 		}
-		err := host.BindOver(dir, namespace, m, isReadOnly(m))
+		err := host.BindOver(dir, namespace, m, host.IsReadOnly(m))
 		if errors.Is(err, host.ErrHidden) { // it was healed before
 			err = nil
 		}
 		failures = append(failures, err)
 	}
 	return errors.Join(failures...)
-}
-
-// isReadOnly tells whether the mount, not its file system, is.
-func isReadOnly(m *mountinfo.Info) bool {
-	for option := range strings.SplitSeq(m.Options, ",") {
-		if option == "ro" {
-			return true
-		}
-	}
-	return false
 }

@@ -1,4 +1,4 @@
-package gluster
+package fuseclient
 
 import (
 	"context"
@@ -17,39 +17,43 @@ import (
 	"github.com/dvol/dvold/internal/host"
 )
 
-// shared is the one client on this host of a Gluster volume, for all volumes in
-// it that are not exclusive: they are directories of its file system, bound to
-// where they are wanted.
+// Shared is the one client on this host of a file system, for all volumes in
+// it that are not exclusive: they are directories of it, bound to where they are
+// wanted.
 //
 // Each client that is started has a mountpoint of its own, dir/key.number, by
 // which it is found again. Nothing is written down: what runs and is mounted
 // says it all.
-type shared struct {
-	spec // but for mountpoint
+type Shared struct {
+	spec Spec
 	dir  string
 	key  string
 	wait time.Duration // for a client to answer
-	slog *slog.Logger
+	log  *slog.Logger
 
 	health health
 
 	turn chan struct{} // held by who looks for, starts, heals or stops the client
 
 	mu    sync.Mutex // guards the fields below
-	now   *client    // nil if none is known
+	now   *Client    // nil if none is known
 	calls int        // that use it at the moment
 	used  time.Time  // when it was last seen in use
 }
 
-func newShared(s spec, dir, key string, wait time.Duration, log *slog.Logger) *shared {
-	log = log.With("gluster_volume", s.volume)
-	return &shared{spec: s, dir: dir, key: key, wait: wait, slog: log, health: health{log: log}, turn: make(chan struct{}, 1), used: time.Now()}
+func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger) *Shared {
+	log = log.With("file_system", spec.Name)
+	return &Shared{
+		spec: spec, dir: dir, key: key, wait: wait, log: log,
+		health: health{name: spec.Name, silence: spec.Silence, log: log}, turn: make(chan struct{}, 1), used: time.Now(),
+	}
 }
 
-// enter returns where the client has the Gluster volume mounted, after it was
+// Enter returns where the client has the file system mounted, after it was
 // started if need be, and its servers have just answered. It stays there until
-// leave is called.
-func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), err error) {
+// leave is called. Enter may be called concurrently, and returns ErrUnavailable when
+// it has waited for as long as a client may take.
+func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), err error) {
 	s.mu.Lock()
 	s.calls++
 	now := s.now
@@ -70,19 +74,19 @@ func (s *shared) enter(ctx context.Context) (mountpoint string, leave func(), er
 		leave()
 		return "", nil, err
 	}
-	return now.mountpoint, leave, nil
+	return now.Mountpoint, leave, nil
 }
 
 // bringUp finds or starts the client, and has the volumes that a dead one served
 // served again. It may be called concurrently.
-func (s *shared) bringUp(ctx context.Context) (*client, error) {
+func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.wait, fmt.Errorf("no answer for %v (mount_timeout)", s.wait))
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the client of Gluster volume %s is not up yet: %w: %w", s.volume, backends.ErrUnavailable, context.Cause(ctx))
+		return nil, fmt.Errorf("the client of %s is not up yet: %w: %w", s.spec.Name, backends.ErrUnavailable, context.Cause(ctx))
 	}
 	now, dead, err := s.look()
 	if err != nil {
@@ -95,7 +99,7 @@ func (s *shared) bringUp(ctx context.Context) (*client, error) {
 	}
 	for _, point := range dead {
 		if err := s.heal(ctx, point, now); err != nil {
-			s.slog.Error("volumes of a client that has ended are not served again", "mountpoint", point, "err", err)
+			s.log.Error("volumes of a client that has ended are not served again", "mountpoint", point, "err", err)
 		}
 	}
 	s.mu.Lock()
@@ -104,29 +108,27 @@ func (s *shared) bringUp(ctx context.Context) (*client, error) {
 	return now, nil
 }
 
-func (s *shared) startNew(ctx context.Context) (*client, error) {
-	one := s.spec
-	one.mountpoint = filepath.Join(s.dir, fmt.Sprintf("%s.%08x", s.key, rand.Uint32()))
+func (s *Shared) startNew(ctx context.Context) (*Client, error) {
 	begin := time.Now()
-	c, err := one.start(ctx)
+	c, err := s.spec.start(ctx, filepath.Join(s.dir, fmt.Sprintf("%s.%08x", s.key, rand.Uint32())))
 	if err != nil {
 		return nil, err
 	}
 	if err := c.hold(); err != nil {
 		return nil, errors.Join(err, c.end(ctx))
 	}
-	s.slog.Info("client started", "process", c.PID, "mountpoint", c.mountpoint, "took", time.Since(begin).Round(time.Millisecond))
+	s.log.Info("client started", "process", c.PID, "mountpoint", c.Mountpoint, "took", time.Since(begin).Round(time.Millisecond))
 	return c, nil
 }
 
 // look finds the client that runs, and the mountpoints of those that have ended.
 // Mountpoints that nobody has any more are removed.
-func (s *shared) look() (now *client, dead []string, err error) {
+func (s *Shared) look() (now *Client, dead []string, err error) {
 	points, err := s.points()
 	if err != nil || len(points) == 0 {
 		return nil, nil, err
 	}
-	running, err := clientsBelow(s.dir)
+	running, err := s.spec.Below(s.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +140,7 @@ func (s *shared) look() (now *client, dead []string, err error) {
 		processes := running[filepath.Base(point)]
 		switch {
 		case mounted && len(processes) > 0:
-			c, err := found(processes[0], point)
+			c, err := s.spec.found(processes[0], point)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -158,13 +160,13 @@ func (s *shared) look() (now *client, dead []string, err error) {
 }
 
 // abandoned tells whether whoever made a mountpoint has given up by now.
-func (s *shared) abandoned(point string) bool {
+func (s *Shared) abandoned(point string) bool {
 	info, err := os.Lstat(point)
 	return err == nil && time.Since(info.ModTime()) > s.wait+endTime
 }
 
 // points are the mountpoints there are.
-func (s *shared) points() ([]string, error) {
+func (s *Shared) points() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -181,7 +183,7 @@ func (s *shared) points() ([]string, error) {
 // tend heals what a client that has ended has left, and stops one that nothing
 // has been mounted of for as long as grace. It waits for no answer of the storage,
 // unless there is something to heal.
-func (s *shared) tend(ctx context.Context, grace time.Duration) error {
+func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 	s.mu.Lock()
 	now, calls, used := s.now, s.calls, s.used
 	s.mu.Unlock()
@@ -204,7 +206,7 @@ func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
 		return nil
 	}
-	bound, err := s.bound(now)
+	bound, err := now.bound()
 	if err != nil {
 		return err
 	}
@@ -219,7 +221,7 @@ func (s *shared) tend(ctx context.Context, grace time.Duration) error {
 
 // lookAlone is look, unless somebody is at it, for what there is to be healed: what
 // a client that has ended had mounted for nobody is taken away.
-func (s *shared) lookAlone() (now *client, dead []string, err error) {
+func (s *Shared) lookAlone() (now *Client, dead []string, err error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
@@ -244,7 +246,7 @@ func (s *shared) lookAlone() (now *client, dead []string, err error) {
 
 // stop unmounts the client's file system, unless it is in use again. The client
 // ends with that.
-func (s *shared) stop(ctx context.Context, c *client, grace time.Duration) error {
+func (s *Shared) stop(ctx context.Context, c *Client, grace time.Duration) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
@@ -261,7 +263,7 @@ func (s *shared) stop(ctx context.Context, c *client, grace time.Duration) error
 	s.health.forget()
 	err := c.end(ctx)
 	if err == nil {
-		s.slog.Info("client ended, for nothing is mounted of it", "process", c.PID)
+		s.log.Info("client ended, for nothing is mounted of it", "process", c.PID)
 	}
 	return err
 }

@@ -1,0 +1,144 @@
+package fuseclient
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// TendInterval is how soon a shared client that has ended is replaced.
+const TendInterval = time.Second
+
+// Config is what the clients of a pool have in common.
+type Config struct {
+	Kind
+	// Dir is where they have their mountpoints, below what is lost in a reboot. It is
+	// the pool's alone.
+	Dir string
+	// Wait is how long it may take until a client answers.
+	Wait time.Duration
+	// Grace is how long a shared client runs on without a volume.
+	Grace time.Duration
+}
+
+// Clients are those of a pool on this host. Methods may be called concurrently, but
+// not twice at once for one volume.
+type Clients struct {
+	config  Config
+	log     *slog.Logger
+	tending sync.WaitGroup
+	end     context.CancelFunc
+
+	mu     sync.Mutex // guards the field below
+	shared map[string]*Shared
+}
+
+// Open returns the clients that c describes. It leaves the storage alone. From
+// Tend on until Close the shared ones are seen to, also those of an earlier dvold.
+func Open(c Config, log *slog.Logger) (*Clients, error) {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.EvalSymlinks(c.Dir) // as mount tables do
+	if err != nil {
+		return nil, err
+	}
+	c.Dir = dir
+	return &Clients{config: c, log: log, end: func() {}, shared: make(map[string]*Shared)}, nil
+}
+
+// Tend begins to see to the shared clients that are known by then, and those that
+// become known later.
+func (s *Clients) Tend() {
+	ctx, end := context.WithCancel(context.Background())
+	s.end = end
+	s.tending.Go(func() { s.tend(ctx) })
+}
+
+// Close ends what Tend began, and leaves clients and volumes as they are. It does
+// not wait long for storage that hangs.
+func (s *Clients) Close() {
+	s.end()
+	ended := make(chan struct{})
+	go func() {
+		s.tending.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTime):
+		s.log.Warn("a client of the pool is still being seen to: its storage hangs")
+	}
+}
+
+// Shared returns the shared client with that key, which is a file name, and has it
+// known: spec says how it is started.
+func (s *Clients) Shared(key string, spec func() Spec) *Shared {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.shared[key]
+	if c == nil {
+		c = newShared(spec(), s.config.Dir, key, s.config.Wait, s.log)
+		s.shared[key] = c
+	}
+	return c
+}
+
+// Keys are those of the shared clients that have mountpoints, of whichever dvold.
+func (s *Clients) Keys() ([]string, error) {
+	entries, err := os.ReadDir(s.config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, e := range entries {
+		at := strings.LastIndexByte(e.Name(), '.')
+		if at > 0 && !strings.HasPrefix(e.Name(), ownPrefix) {
+			keys = append(keys, e.Name()[:at])
+		}
+	}
+	return keys, nil
+}
+
+// Silent is for how long the storage behind one of the shared clients does not
+// answer, or 0.
+func (s *Clients) Silent() (longest time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.shared {
+		longest = max(longest, c.health.lasts())
+	}
+	return longest
+}
+
+// tend sees to all shared clients from time to time, each by itself: one may
+// hang.
+func (s *Clients) tend(ctx context.Context) {
+	var running sync.Map
+	tick := time.NewTicker(TendInterval)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		for key, c := range s.shared {
+			if _, busy := running.LoadOrStore(key, nil); busy {
+				continue
+			}
+			s.tending.Go(func() {
+				defer running.Delete(key)
+				if err := c.tend(ctx, s.config.Grace); err != nil && ctx.Err() == nil {
+					c.log.Warn("shared client was not seen to", "err", err)
+				}
+			})
+		}
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
