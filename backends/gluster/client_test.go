@@ -325,12 +325,7 @@ func TestNodeKilled(t *testing.T) {
 // Whole Gluster volumes are volumes where the configuration says so.
 func TestWholeVolume(t *testing.T) {
 	need(t)
-	gluster1(t, "volume", "create", "team-a", "10.98.0.41:"+filepath.Join(nodeDir("g1"), "brick/team-a"), "force")
-	gluster1(t, "volume", "start", "team-a")
-	t.Cleanup(func() {
-		gluster1(t, "volume", "stop", "team-a", "force")
-		gluster1(t, "volume", "delete", "team-a")
-	})
+	newVolume(t, "team-a", nil, "g1")
 	p := newPool(t, func(c *gluster.Config) { c.GlusterVolumes = []string{"team-*"} })
 	plan := func(name string) (backends.Volume, error) {
 		return p.Plan(t.Context(), backends.Request{ID: "v.0123456789ab", Options: map[string]string{gluster.OptionVolume: name}})
@@ -366,37 +361,5 @@ func TestWholeVolume(t *testing.T) {
 		if info, err := p.Stat(t.Context(), h); err != nil || !strings.HasSuffix(info.Location, strings.TrimPrefix(h, "gluster")) {
 			t.Errorf("stat %s: %+v, %v", h, info, err)
 		}
-	}
-}
-
-// A client that ends by itself, as one does that is told to or is rejected,
-// unmounts what it has at its own mountpoint. What it served is served by the
-// next, once that is let in.
-func TestClientEndsByItself(t *testing.T) {
-	for name, end := range map[string]func(*testing.T, host.Process){
-		"terminated": func(t *testing.T, c host.Process) {
-			if err := unix.Kill(c.PID, unix.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"rejected": func(t *testing.T, c host.Process) {
-			gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.1")
-			time.Sleep(5 * time.Second)
-			t.Logf("client lives: %v", c.Alive())
-			gluster1(t, "volume", "reset", "gv0", "auth.reject")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPool(t, nil)
-			target := p.mount(p.create("data"), backends.MountOptions{})
-			p.write(target, "before")
-			end(t, p.wantClients(1)[0])
-			p.eventually("it is served again", func() bool {
-				text, err := os.ReadFile(filepath.Join(target, "file"))
-				return err == nil && string(text) == "before"
-			})
-			p.write(target, "after")
-			p.wantClients(1)
-		})
 	}
 }

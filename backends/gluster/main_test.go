@@ -99,14 +99,25 @@ func root(t *testing.T) string {
 	return ""
 }
 
-// newSubdir makes a directory of gv0 for the test.
+// newSubdir makes a directory of gv0 for the test, on all bricks: one that has just
+// come back, and was not healed yet, refuses a client with a root that it lacks, and
+// the client ends.
 func newSubdir(t *testing.T) string {
 	t.Helper()
 	name := fmt.Sprintf("pools/%08x", rand.Uint32())
 	if err := os.Mkdir(filepath.Join(root(t), name), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return name
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		found, err := filepath.Glob(filepath.Join(nodeDir("g[123]"), "brick/gv0", name))
+		if err != nil || time.Now().After(limit) {
+			t.Fatalf("%s is on %v alone: %v", name, found, err)
+		}
+		if len(found) == 3 {
+			return name
+		}
+		_ = onNode(t, "g1", "gluster", "volume", "heal", "gv0").Run() // not all may be ready for it
+	}
 }
 
 // cutOff has the servers refuse this host's packets until the test has ended.

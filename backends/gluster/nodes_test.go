@@ -78,6 +78,44 @@ func onNode(t *testing.T, name string, argv ...string) *exec.Cmd {
 	return cmd
 }
 
+// do runs a command on a node.
+func do(t *testing.T, node string, args ...string) {
+	t.Helper()
+	if out, err := onNode(t, node, args...).CombinedOutput(); err != nil {
+		t.Fatalf("on %s: %v: %v: %s", node, args, err, out)
+	}
+}
+
+// addresses are those of the nodes.
+var addresses = map[string]string{"g1": "10.98.0.41", "g2": "10.98.0.42", "g3": "10.98.0.43", "g4": "10.98.0.44"}
+
+// newVolume makes and starts a Gluster volume with options, of a brick on each of
+// the nodes, which is gone when the test has ended. The first of them is told to.
+func newVolume(t *testing.T, volume string, options []string, nodes ...string) {
+	t.Helper()
+	command := func(args ...string) {
+		t.Helper()
+		do(t, nodes[0], append([]string{"gluster", "--mode=script", "volume"}, args...)...)
+	}
+	create := []string{"create", volume}
+	for _, node := range nodes {
+		brick := filepath.Join(nodeDir(node), "brick", volume)
+		create = append(create, addresses[node]+":"+brick)
+		t.Cleanup(func() {
+			if err := os.RemoveAll(brick); err != nil { // else it is known for one of the volume that was
+				t.Error(err)
+			}
+		})
+	}
+	command(append(create, "force")...)
+	t.Cleanup(func() { command("delete", volume) })
+	if len(options) > 0 {
+		command(append([]string{"set", volume}, options...)...)
+	}
+	command("start", volume)
+	t.Cleanup(func() { command("stop", volume, "force") })
+}
+
 // management writes a program that runs gluster(8) on a node.
 func management(t *testing.T, node string, arguments ...string) []string {
 	t.Helper()
@@ -142,7 +180,7 @@ func killGlusterd(t *testing.T, node string) {
 // startGlusterd starts that of a node, and what bricks it lacks, unless it runs.
 func startGlusterd(t *testing.T, node string) {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(map[string]string{"g1": "10.98.0.41", "g2": "10.98.0.42", "g3": "10.98.0.43"}[node], "24007"), time.Second)
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(addresses[node], "24007"), time.Second)
 	if err == nil {
 		conn.Close()
 		return

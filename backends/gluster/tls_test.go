@@ -94,14 +94,6 @@ func inScript(t *testing.T, args ...string) {
 	}
 }
 
-// do runs a command on a node.
-func do(t *testing.T, node string, args ...string) {
-	t.Helper()
-	if out, err := onNode(t, node, args...).CombinedOutput(); err != nil {
-		t.Fatalf("on %s: %v: %v: %s", node, args, err, out)
-	}
-}
-
 // certify gives a node a certificate of a's while the test runs.
 func certify(t *testing.T, node string, a authority) {
 	t.Helper()
@@ -113,22 +105,9 @@ func certify(t *testing.T, node string, a authority) {
 	}
 }
 
-// tlsVolume makes a Gluster volume of one brick on a node, which speaks nothing but
-// TLS, with the client of that name alone.
-func tlsVolume(t *testing.T, node, address, volume string) {
-	t.Helper()
-	for _, args := range []string{
-		"create " + volume + " " + address + ":" + filepath.Join(nodeDir(node), "brick", volume) + " force",
-		"set " + volume + " client.ssl on server.ssl on auth.ssl-allow client",
-		"start " + volume,
-	} {
-		do(t, node, append([]string{"gluster", "--mode=script", "volume"}, strings.Fields(args)...)...)
-	}
-	t.Cleanup(func() {
-		do(t, node, "gluster", "--mode=script", "volume", "stop", volume, "force")
-		do(t, node, "gluster", "--mode=script", "volume", "delete", volume)
-	})
-}
+// tlsOptions are those of a Gluster volume that speaks nothing but TLS, with the
+// client of that name alone.
+var tlsOptions = []string{"client.ssl", "on", "server.ssl", "on", "auth.ssl-allow", "client"}
 
 // newTLSNode brings up g4, a node of its own at 10.98.0.44 whose glusterd speaks
 // nothing but TLS. It has a certificate of a's.
@@ -192,9 +171,9 @@ func TestTLS(t *testing.T) {
 	need(t)
 	a, other := newAuthority(t), newAuthority(t)
 	newTLSNode(t, a)
-	tlsVolume(t, "g4", "10.98.0.44", "secure")
+	newVolume(t, "secure", tlsOptions, "g4")
 	certify(t, "g1", a)
-	tlsVolume(t, "g1", "10.98.0.41", "bricks")
+	newVolume(t, "bricks", tlsOptions, "g1")
 	tls := func(c *gluster.Config) {
 		c.Servers, c.Volume, c.Subdir, c.TLS = []string{"10.98.0.44"}, "secure", "", true
 	}

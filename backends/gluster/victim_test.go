@@ -23,15 +23,20 @@ type victim struct {
 	address string
 	volume  string
 	dir     string // where the volume is mounted
+	stay    uint64 // before those of the test: the servers remember all
 	client  int
 	writer  *exec.Cmd
 }
+
+// stays is how many stays of hosts tests have used up.
+var stays uint64
 
 // newVictim has a host mount a Gluster volume, as an exclusive volume is mounted.
 func newVictim(t *testing.T, name, volume string) *victim {
 	t.Helper()
 	need(t)
-	v := &victim{t: t, name: name, address: map[string]string{"v1": "10.98.0.51", "v2": "10.98.0.52"}[name], volume: volume, dir: hosttest.Dir(t)}
+	stays += 10
+	v := &victim{t: t, stay: stays, name: name, address: map[string]string{"v1": "10.98.0.51", "v2": "10.98.0.52"}[name], volume: volume, dir: hosttest.Dir(t)}
 	t.Cleanup(func() {
 		v.stop()
 		v.end()
@@ -117,12 +122,13 @@ func (v *victim) signal(s unix.Signal) {
 	}
 }
 
-// fence is what its host would have left in the records.
+// fence is what its host would have left in the records, in a stay of the test's, up
+// to 9.
 func (v *victim) fence(incarnation uint64) backends.Fence {
 	v.t.Helper()
 	id := volumeID(v.t, v.volume)
 	return backends.Fence{
-		Host: v.name, Incarnation: incarnation, Pool: "pool", Volume: "db", Epoch: 1,
+		Host: v.name, Incarnation: v.stay + incarnation, Pool: "pool", Volume: "db", Epoch: 1,
 		Identity: backends.Identity{
 			Domain: "gluster/" + id + "/" + v.address,
 			Facts:  map[string]string{"address": v.address, "gluster_volume": v.volume, "gluster_volume_id": id},
