@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,13 +137,7 @@ func (p FencingPool) Fence(ctx context.Context, f backends.Fence) error {
 }
 
 func (p FencingPool) fence(ctx context.Context, t target) error {
-	info, err := p.rejectable(ctx, t)
-	if err != nil {
-		return err
-	}
-	// A brick without any client fails the question for its clients (10.3), so that
-	// this host is one, as it will be when the volume is its own.
-	_, leave, err := p.sharedOf(t.volume).Enter(ctx)
+	info, leave, err := p.prepareFence(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -151,6 +146,7 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 		if err := p.manage.run(ctx, nil, append([]string{"volume", "set", t.volume}, set...)...); err != nil {
 			return err
 		}
+		p.takesOrders.Store(t.id, nil)
 	}
 	if err := p.awaitGone(ctx, t, info); err != nil {
 		return err
@@ -168,6 +164,24 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 		err = p.manage.drain(ctx, t.volume, before)
 	}
 	return errors.Join(err, <-listed)
+}
+
+// prepareFence reads the Gluster volume, and at the same time makes this host one of
+// its clients until leave is called, as it will be when the volume is its own: a brick
+// without any client fails the question for its clients (10.3).
+func (p FencingPool) prepareFence(ctx context.Context, t target) (info volumeInfo, leave func(), err error) {
+	entered := make(chan error, 1)
+	go func() {
+		var err error
+		_, leave, err = p.sharedOf(t.volume).Enter(ctx)
+		entered <- err
+	}()
+	info, err = p.rejectable(ctx, t)
+	failed := <-entered
+	if err != nil && failed == nil {
+		leave()
+	}
+	return info, leave, cmp.Or(err, failed)
 }
 
 // checkRejected returns an error unless glusterd says that the address is rejected.
@@ -300,42 +314,4 @@ func (m management) quorum(ctx context.Context, volume string) (bool, error) {
 		return false, err
 	}
 	return len(answer.Values) == 1 && strings.HasPrefix(answer.Values[0], "auto"), nil
-}
-
-// Unfence takes the host's address out of the list, and no other, unless a later
-// stay of the host was rejected since, or another host's fence, or the operator's
-// own word, is about the same address.
-func (p FencingPool) Unfence(ctx context.Context, f backends.Fence) error {
-	t, err := targetOf(f)
-	if err == nil {
-		err = p.unfence(ctx, t)
-	}
-	if err != nil {
-		return fmt.Errorf("let host %q, %s, into Gluster volume %s again: %w", f.Host, t.address, t.volume, err)
-	}
-	return nil
-}
-
-func (p FencingPool) unfence(ctx context.Context, t target) error {
-	info, err := p.manage.info(ctx, t.volume)
-	if r := (refused{}); errors.As(err, &r) && strings.Contains(r.says, "does not exist") {
-		return nil // it was deleted, and the list with it
-	}
-	if err != nil {
-		return err
-	}
-	if info.ID != t.id {
-		return nil // likewise, and another has its name
-	}
-	now, ok := info.markOf(t.mark)
-	if !ok || now.state == markLifted || now.incarnation > t.mark.incarnation {
-		return nil
-	}
-	reset, set := info.lift(now)
-	if len(reset) > 0 {
-		if err := p.manage.run(ctx, nil, "volume", "reset", t.volume, reset[0]); err != nil {
-			return err
-		}
-	}
-	return p.manage.run(ctx, nil, append([]string{"volume", "set", t.volume}, set...)...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,8 @@ func patiently(t *testing.T) context.Context {
 func TestFence(t *testing.T) {
 	for _, frozen := range []bool{false, true} {
 		t.Run(fmt.Sprintf("frozen %v", frozen), func(t *testing.T) {
-			p := newFencingPool(t, nil).Fencing()
+			var management string
+			p := newFencingPool(t, func(c *gluster.Config) { management = c.Management[0] }).Fencing()
 			resetReject(t, "gv0")
 			v := newVictim(t, "v1", "gv0")
 			file := filepath.Base(v.dir)
@@ -82,7 +84,8 @@ func TestFence(t *testing.T) {
 			if err := p.Fence(patiently(t), v.fence(3)); err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("it took %v", time.Since(began))
+			ran, _ := os.ReadFile(management + ".log")
+			t.Logf("it took %v, and these commands:\n%s", time.Since(began), ran)
 			before := onBricks(t, "gv0", file, "g1", "g2", "g3")
 			if before[0] == "" {
 				t.Error("nothing was written before")

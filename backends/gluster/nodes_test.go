@@ -116,12 +116,13 @@ func newVolume(t *testing.T, volume string, options []string, nodes ...string) {
 	t.Cleanup(func() { command("stop", volume, "force") })
 }
 
-// management writes a program that runs gluster(8) on a node.
+// management writes a program that runs gluster(8) on a node, and lists what it ran in
+// a file beside it, .log.
 func management(t *testing.T, node string, arguments ...string) []string {
 	t.Helper()
 	need(t)
 	path := filepath.Join(hosttest.Dir(t), "gluster")
-	text := fmt.Sprintf("#!/bin/sh\nexec nsenter --target %d --mount --net gluster \"$@\"\n", nodePID(t, node))
+	text := fmt.Sprintf("#!/bin/sh\necho \"$@\" >>\"$0.log\"\nexec nsenter --target %d --mount --net gluster \"$@\"\n", nodePID(t, node))
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}

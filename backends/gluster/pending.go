@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,27 +19,21 @@ const pendingPause = 100 * time.Millisecond
 // drain waits until the bricks have done all that they were at before: what they
 // had read of a client before that was cut off, they carry out.
 func (m management) drain(ctx context.Context, volume string, before map[string]bool) error {
-	for {
+	for len(before) > 0 {
 		now, err := m.pending(ctx, volume)
 		if err != nil {
 			return err
 		}
-		left := ""
-		for call := range before {
-			if now[call] {
-				left = call
-			} else {
-				delete(before, call)
-			}
-		}
-		if left == "" {
-			return nil
+		maps.DeleteFunc(before, func(call string, _ bool) bool { return !now[call] })
+		if len(before) == 0 {
+			break
 		}
 		pause(ctx, pendingPause)
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("brick still at what it was asked before: %s: %w: %w", left, backends.ErrUnavailable, err)
+			return fmt.Errorf("bricks still at what they were asked before: %q: %w: %w", slices.Sorted(maps.Keys(before)), backends.ErrUnavailable, err)
 		}
 	}
+	return nil
 }
 
 // pending are the calls that bricks are at: in words that no other call, nor a

@@ -1,6 +1,7 @@
 package gluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,15 +73,27 @@ func (v volumeInfo) markOf(other mark) (mark, bool) {
 	return all[at], true
 }
 
+// nobody is an address that no client has, for a list without any other: glusterd
+// takes no empty one. If the option were reset instead, a brick that was started with
+// a list would go by that again, for as long as it runs: it keeps the options of its
+// start beside those that it has heard since, which count where there are any
+// (server_reconfigure and server_setvolume in GlusterFS's protocol/server; 10.3).
+const nobody = "0.0.0.0"
+
 // rejected are the addresses that are rejected, or patterns of such.
 func (v volumeInfo) rejected() []string {
 	var all []string
 	for address := range strings.SplitSeq(v.option(rejectOption), ",") {
-		if address = strings.TrimSpace(address); address != "" {
+		if address = strings.TrimSpace(address); address != "" && address != nobody {
 			all = append(all, address)
 		}
 	}
 	return all
+}
+
+// listOf is the value of the option.
+func listOf(addresses []string) string {
+	return cmp.Or(strings.Join(addresses, ","), nobody)
 }
 
 // ours tells whether an address is rejected on account of a mark: of any host, or
@@ -113,23 +126,19 @@ func (v volumeInfo) reject(m mark) []string {
 	}
 	set := []string{m.option(), m.value()}
 	if !had {
-		set = append(set, rejectOption, strings.Join(append(list, m.address), ","))
+		set = append(set, rejectOption, listOf(append(list, m.address)))
 	}
 	return set
 }
 
-// lift are the options to reset, and then those to set, with their values, so that
-// an address is rejected no more on account of its mark.
-func (v volumeInfo) lift(m mark) (reset, set []string) {
+// lift are the options to set, with their values, so that an address is rejected no
+// more on account of its mark.
+func (v volumeInfo) lift(m mark) (set []string) {
 	list := v.rejected()
 	if m.state == markRejected && !v.ours(m.address, m.host) && slices.Contains(list, m.address) {
 		list = slices.DeleteFunc(list, func(a string) bool { return a == m.address })
-		if len(list) == 0 { // glusterd does not take an empty one
-			reset = []string{rejectOption}
-		} else {
-			set = []string{rejectOption, strings.Join(list, ",")}
-		}
+		set = []string{rejectOption, listOf(list)}
 	}
 	m.state = markLifted
-	return reset, append(set, m.option(), m.value())
+	return append(set, m.option(), m.value())
 }

@@ -37,11 +37,7 @@ func TestRejectList(t *testing.T) {
 		if !ok {
 			t.Fatalf("there is no mark of %s", host)
 		}
-		reset, set := v.lift(m)
-		for _, name := range reset {
-			delete(options, name)
-		}
-		do(set)
+		do(v.lift(m))
 	}
 	want := func(list string) {
 		t.Helper()
@@ -69,7 +65,7 @@ func TestRejectList(t *testing.T) {
 	unfence("h3", "10.0.0.1")
 	want("10.0.0.2")
 	unfence("h2", "10.0.0.2")
-	want("")
+	want(nobody)
 	if marks := volumeWith(options).marks(); len(marks) != 3 || slices.ContainsFunc(marks, func(m mark) bool { return m.state != markLifted }) {
 		t.Errorf("left: %v", options)
 	}
@@ -87,7 +83,9 @@ func TestRejectList(t *testing.T) {
 	fence("h1", "10.9.9.9", 2)
 	want("10.9.9.9")
 	unfence("h1", "10.9.9.9")
-	want("")
+	want(nobody)
+	fence("h1", "10.0.0.1", 4)
+	want("10.0.0.1")
 }
 
 func TestMarks(t *testing.T) {
@@ -176,6 +174,10 @@ Call Stack1
 	}
 	if _, err := parsePending([]byte("Volume gv0 is not started\n")); err == nil {
 		t.Error("no brick: got no error")
+	}
+	// Of what was nothing, nobody is asked whether it is done.
+	if err := (management{}).drain(t.Context(), "gv0", nil); err != nil {
+		t.Errorf("nothing to wait for: %v", err)
 	}
 }
 
