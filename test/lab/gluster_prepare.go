@@ -116,7 +116,8 @@ func prepareGlusterHost(h *Host, known, private string) error {
 }
 
 // glusterSSHConfig is that of the hosts. A node that is down or says nothing is
-// given up after some seconds, for there are others.
+// given up after some seconds, for there are others. Commands that follow each
+// other share a connection.
 const glusterSSHConfig = `Host *
   User root
   IdentityFile /etc/lab/gluster_key
@@ -130,4 +131,7 @@ const glusterSSHConfig = `Host *
   ServerAliveInterval 1
   ServerAliveCountMax 3
   LogLevel ERROR
+  ControlMaster auto
+  ControlPath /run/gluster-ssh-%n
+  ControlPersist 60
 `
