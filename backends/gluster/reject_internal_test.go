@@ -3,9 +3,12 @@ package gluster
 import (
 	"encoding/xml"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // volumeWith is a Gluster volume with options.
@@ -136,6 +139,20 @@ func TestWritable(t *testing.T) {
 		if got := v.writable(unchecked, test.quorum); (got != "") != test.want {
 			t.Errorf("%+v: got %q", test, got)
 		}
+	}
+}
+
+// Bricks that don't say that this host is their client.
+func TestBricksWithout(t *testing.T) {
+	at := netip.MustParseAddrPort
+	v := volumeInfo{Bricks: []brick{{"a:/b"}, {"b:/b"}, {"c:/b"}}}
+	mine := []host.Connection{{Local: at("10.0.0.1:1")}, {Local: at("10.0.0.1:2")}}
+	seen := map[string][]netip.AddrPort{"a:/b": {at("10.0.0.2:1"), at("10.0.0.1:2")}, "b:/b": {at("10.0.0.1:3"), at("10.0.0.2:1")}}
+	if got := v.bricksWithout(mine, seen); !slices.Equal(got, []string{"b:/b", "c:/b"}) {
+		t.Errorf("got %v", got)
+	}
+	if got := v.bricksWithout(nil, seen); len(got) != 3 {
+		t.Errorf("without a connection: got %v", got)
 	}
 }
 

@@ -120,6 +120,7 @@ func newTLSNode(t *testing.T, a authority) {
 				t.Error(err)
 			}
 		}
+		_ = exec.Command("ip", "link", "del", "g4").Run() // which goes with the node, a while later
 		if err := os.RemoveAll(nodeDir("g4")); err != nil {
 			t.Error(err)
 		}
