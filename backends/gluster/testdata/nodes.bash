@@ -32,6 +32,7 @@ boot() {
     on "$1" ip link set lo up
     on "$1" ip addr add "$2/24" dev eth0
     on "$1" ip link set eth0 up
+    ip neigh flush to "$2" # another may have been there
     on "$1" mount --make-rprivate /
     on "$1" mount --bind "$dir/run" /run
     on "$1" mount --bind "$dir/lib" /var/lib/glusterd
