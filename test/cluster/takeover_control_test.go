@@ -83,7 +83,7 @@ func TestHazard14NegativeControls(t *testing.T) {
 	c := takeoverCluster(t, 3, func(_, configuration string) string {
 		return configuration + `  liar: {type: local, path: /shared/liar, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool}}
   cuts: {type: local, path: /shared/cuts, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool, on_session_loss: cut}}
-` + scriptedPool("faulty", "/dfs/faulty", "fence_covers: pool, fence_timeout: 1s")
+` + scriptedPool("faulty", "/dfs/faulty", "fence_covers: pool, fence_timeout: 4s")
 	})
 	h1, h2, h3 := c.h(1), c.h(2), c.h(3)
 	h3.must(h3.Guard.Kill()) // what it promises from now on is not guarded
@@ -113,9 +113,9 @@ func TestHazard14NegativeControls(t *testing.T) {
 		writes    bool // the owner, afterwards
 	}{
 		{"status", "the switch is on holiday", true},
-		{"hang", "no answer within 1s", true},
+		{"hang", "no answer within 4s", true},
 		{"killed", "signal: killed", true},
-		{"late", "no answer within 1s", false},
+		{"late", "no answer within 4s", false},
 	} {
 		c.fenceBy("faulty", fence.how)
 		asked := c.fences("fence h1 faulty faulty")
