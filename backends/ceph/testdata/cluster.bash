@@ -101,6 +101,8 @@ log_file =
 osd_data = $dir/osd
 osd_objectstore = memstore
 memstore_device_bytes = 4294967296
+# Else a write to an object takes as long as it has had writes.
+memstore_page_set = true
 osd_class_update_on_start = false
 osd_client_watch_timeout = 15
 CONF
