@@ -22,8 +22,9 @@ import (
 // Cluster is a cluster that is connected with once that is asked for, and again when
 // the connection is lost. Methods may be called concurrently.
 type Cluster struct {
-	config Config
-	log    *slog.Logger
+	config  Config
+	forever bool // the library waits without end for an answer
+	log     *slog.Logger
 
 	mu     sync.Mutex // guards the fields below
 	now    *connection
@@ -48,6 +49,18 @@ func Open(c Config, log *slog.Logger) (*Cluster, error) {
 		return nil, err
 	}
 	return &Cluster{config: c, log: log}, nil
+}
+
+// OpenForManager is Open for commands to the manager. Of one that took longer than its
+// limit the library forgets the caller, but not where that wanted the answer, which it
+// writes there if there is one after all (RadosClient::mgr_command). So it has no
+// limit here, and Call leaves behind what hangs.
+func OpenForManager(c Config, log *slog.Logger) (*Cluster, error) {
+	cluster, err := Open(c, log)
+	if err == nil {
+		cluster.forever = true
+	}
+	return cluster, err
 }
 
 // Close ends the connection, once what is under way has ended.
@@ -229,10 +242,14 @@ func (c *Cluster) configure(conn *rados.Conn) error {
 	} else if err := conn.SetConfigOption("mon_host", strings.Join(c.config.Monitors, ",")); err != nil {
 		return err
 	}
+	limit := seconds(c.config.CallTimeout)
+	if c.forever {
+		limit = "0"
+	}
 	for _, option := range [][2]string{
 		{"keyring", c.config.KeyringPath()},
 		{"client_mount_timeout", seconds(c.config.ConnectTimeout)},
-		{"rados_mon_op_timeout", seconds(c.config.CallTimeout)},
+		{"rados_mon_op_timeout", limit},
 		{"rados_osd_op_timeout", seconds(c.config.CallTimeout)},
 		{"log_to_stderr", "false"},
 		{"err_to_stderr", "false"},

@@ -15,10 +15,10 @@ import (
 	"github.com/dvol/dvold/backends"
 )
 
-const (
-	defaultMode = fs.FileMode(0o755)
-	validMode   = fs.ModePerm | fs.ModeSetgid | fs.ModeSticky
-)
+// DefaultMode is that of a volume for which the plan says nothing.
+const DefaultMode = fs.FileMode(0o755)
+
+const validMode = fs.ModePerm | fs.ModeSetgid | fs.ModeSticky
 
 // Plan checks a request. The only options are those which all backends have.
 // A size needs a limiter that can limit volumes here. The first plan of
@@ -33,16 +33,7 @@ func (p *Pool) Plan(ctx context.Context, r backends.Request) (backends.Volume, e
 }
 
 func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
-	if err := ctx.Err(); err != nil {
-		return backends.Volume{}, err
-	}
-	if err := backends.CheckOptions(r.Options); err != nil {
-		return backends.Volume{}, err
-	}
-	if r.Size < 0 {
-		return backends.Volume{}, fmt.Errorf("size: %d is below 0: %w", r.Size, backends.ErrInvalid)
-	}
-	if err := cmp.Or(checkOwner("uid", r.UID), checkOwner("gid", r.GID), checkMode(r.Mode)); err != nil {
+	if err := cmp.Or(ctx.Err(), CheckRequest(r)); err != nil {
 		return backends.Volume{}, err
 	}
 	if r.Adopt != "" {
@@ -64,6 +55,18 @@ func (p *Pool) plan(ctx context.Context, r backends.Request) (backends.Volume, e
 		return backends.Volume{}, err
 	}
 	return backends.Volume{Handle: handle, Size: r.Size, UID: r.UID, GID: r.GID, Mode: r.Mode}, nil
+}
+
+// CheckRequest returns ErrInvalid for what no directory can be: options that only other
+// backends have, and sizes, owners and modes that there are none of.
+func CheckRequest(r backends.Request) error {
+	if err := backends.CheckOptions(r.Options); err != nil {
+		return err
+	}
+	if r.Size < 0 {
+		return fmt.Errorf("size: %d is below 0: %w", r.Size, backends.ErrInvalid)
+	}
+	return cmp.Or(checkOwner("uid", r.UID), checkOwner("gid", r.GID), checkMode(r.Mode))
 }
 
 func (p *Pool) planAdoption(ctx context.Context, r backends.Request) (backends.Volume, error) {
@@ -181,7 +184,7 @@ func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name stri
 		return err
 	}
 	defer dir.Close()
-	if err := own(dir, or(v.UID, 0), or(v.GID, 0), or(v.Mode, defaultMode)); err != nil {
+	if err := Own(dir, v); err != nil {
 		return err
 	}
 	if v.Size != 0 {
@@ -195,9 +198,11 @@ func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name stri
 	return move(work, name+unfinished, volumes, name)
 }
 
-// own sets the owner and mode of a directory. It returns ErrInvalid if the file
-// system said that it did, and did not, as one may whose server knows other users.
-func own(dir *os.File, uid, gid int, mode fs.FileMode) error {
+// Own sets the owner and mode of a volume's directory, those of root and 0755 where the
+// plan says nothing. It returns ErrInvalid if the file system said that it did, and did
+// not, as one may whose server knows other users.
+func Own(dir *os.File, v backends.Volume) error {
+	uid, gid, mode := or(v.UID, 0), or(v.GID, 0), or(v.Mode, DefaultMode)
 	if err := dir.Chown(uid, gid); err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 
 // purge deletes the directory name in work, if there is one, and its limit.
 func (p *Pool) purge(ctx context.Context, root, work *os.File, name string) error {
-	if err := checkUnused(work, name); err != nil {
+	if err := CheckUnused(work, name); err != nil {
 		return err
 	}
 	if err := p.release(ctx, root, work, name); err != nil {
@@ -103,7 +103,7 @@ func discard(root, work *os.File, name string) error {
 		return err
 	}
 	defer volumes.Close()
-	if err := checkUnused(volumes, name); err != nil {
+	if err := CheckUnused(volumes, name); err != nil {
 		return err
 	}
 	err = move(volumes, name, work, name)
@@ -113,10 +113,10 @@ func discard(root, work *os.File, name string) error {
 	return cmp.Or(volumes.Sync(), work.Sync())
 }
 
-// checkUnused returns ErrInUse if the directory name in parent is mounted
+// CheckUnused returns ErrInUse if the directory name in parent is mounted
 // anywhere, in whole or in part, or if anything is mounted in it. That it is
 // missing is no error.
-func checkUnused(parent *os.File, name string) error {
+func CheckUnused(parent *os.File, name string) error {
 	dir, err := host.OpenBeneath(parent, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -25,6 +26,8 @@ type Own struct {
 	Key string
 	// Path is where the volume lies in the client's file system, "." for all of it.
 	Path string
+	// Within says that the volume is a directory of Path, whatever its name.
+	Within bool
 	// Options are arguments without which a client that runs already is another than
 	// is wanted.
 	Options []string
@@ -267,7 +270,7 @@ func (s *Clients) checkOwn(m *mountinfo.Info, o Own, readOnly bool) error {
 		return err
 	}
 	switch {
-	case m.FSType != o.FSType || m.Root != rootOf(o.Path):
+	case m.FSType != o.FSType || !o.shownBy(m):
 		return fmt.Errorf("something else is mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 	case host.IsReadOnly(m) != readOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", m.Mountpoint, !readOnly, backends.ErrInUse)
@@ -286,8 +289,16 @@ func (s *Clients) checkOwn(m *mountinfo.Info, o Own, readOnly bool) error {
 	return nil
 }
 
-// CheckUnused returns ErrInUse if a client of its own has the volume mounted that
-// lies at path of its file system, which who looks at the shared one can't know: that is another file system. It
+// shownBy tells whether a mount of the client's file system shows the volume.
+func (o Own) shownBy(m *mountinfo.Info) bool {
+	if o.Within {
+		return filepath.Dir(m.Root) == rootOf(o.Path)
+	}
+	return m.Root == rootOf(o.Path)
+}
+
+// CheckUnused returns ErrInUse if a client of its own has the volume mounted, or a part of
+// it, that lies at path of its file system, which who looks at the shared one can't know: that is another file system. It
 // takes a path that no other volume has.
 func (k Kind) CheckUnused(path string) error {
 	mounts, err := host.Mounts()
@@ -295,7 +306,7 @@ func (k Kind) CheckUnused(path string) error {
 		return err
 	}
 	for _, m := range mounts {
-		if m.FSType == k.FSType && m.Root == rootOf(path) {
+		if m.FSType == k.FSType && (m.Root == rootOf(path) || strings.HasPrefix(m.Root, rootOf(path)+"/")) {
 			return fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 		}
 	}
