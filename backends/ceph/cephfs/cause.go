@@ -12,7 +12,7 @@ import (
 // ceph_fuse.cc, MonClient.cc and auth/KeyRing.cc; the first that occurs counts.
 var causes = []struct {
 	text   string
-	reason string // %[1]s is the file system, %[2]s the directory, %[3]s the monitors, %[4]s the user, %[5]s its keyring
+	reason string // %[1]s is the file system, %[2]s the directory, %[3]s the monitors, %[4]s the user, %[5]s its keyring, %[7]s what to do without the directory
 }{
 	{"unable to find a keyring", "there is no keyring %[5]s"},
 	{"failed to load keyring", "keyring %[5]s can't be read"},
@@ -21,7 +21,7 @@ var causes = []struct {
 	{"ceph mount failed with (1)", "the caps of client.%[4]s do not allow %[1]s, or its directory /%[2]s: see ceph fs authorize"},
 	{"ceph mount failed with (13)", "the caps of client.%[4]s do not allow %[1]s, or its directory /%[2]s: see ceph fs authorize"},
 	{"mdsmap subscription failed: (2)", "the cluster has no %[1]s: see ceph fs ls"},
-	{"ceph mount failed with (2)", "%[1]s has no directory /%[2]s: make it, or change the pool's subdir"},
+	{"ceph mount failed with (2)", "%[1]s has no directory /%[2]s: %[7]s"},
 	{"ceph mount failed with (108)", "the cluster has cut this client off: see ceph osd blocklist ls"},
 	{"ceph mount failed with (110)", "no MDS of %[1]s answers: see ceph fs status"},
 	{"no monitors specified", "the configuration names no monitors: set monitors, or conf"},
@@ -41,7 +41,7 @@ var mountFailed = regexp.MustCompile(`ceph mount failed with (.*)`)
 func (s spec) Cause(said string) error {
 	for _, c := range causes {
 		if strings.Contains(said, c.text) {
-			return fmt.Errorf(c.reason+": %[6]w", s.name(), s.config.Subdir, s.config.Cluster.Hosts(), s.config.Cluster.User, s.config.Cluster.KeyringPath(), backends.ErrUnavailable)
+			return fmt.Errorf(c.reason+": %[6]w", s.name(), s.config.Subdir, s.config.Cluster.Hosts(), s.config.Cluster.User, s.config.Cluster.KeyringPath(), backends.ErrUnavailable, s.config.remedy())
 		}
 	}
 	if m := mountFailed.FindStringSubmatch(said); m != nil {

@@ -1,7 +1,8 @@
-// Package cephfs keeps volumes as directories of a CephFS.
+// Package cephfs keeps volumes as directories of a CephFS, or as its sub-volumes.
 //
 // In the file system, or the directory of it that is the pool, lies what package
-// local says; this package sees to it that there is a file system for that. All
+// local says, or, in a group of sub-volumes, what type subvolumes says; this package
+// sees to it that there is a file system for that. All
 // volumes of a host are bound out of the file system of one client, but for those
 // that are exclusive: they have a client of their own each, which can be ended with
 // them, and which the cluster knows by an address of its own.
@@ -14,7 +15,6 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +31,7 @@ type Pool struct {
 	log     *slog.Logger
 	clients *fuseclient.Clients
 	kernel  *kernelShared
+	manager *manager           // nil but for sub-volumes
 	end     context.CancelFunc // of what sees to the kernel's mounts
 	ended   chan struct{}
 	fencing atomic.Pointer[FencingPool] // nil without a Fencer
@@ -52,12 +53,19 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	c.Subdir = strings.TrimPrefix(c.Subdir, "/")
+	c.Subdir = c.dir()
+	var m *manager
+	if c.SubvolumeGroup != "" {
+		var err error
+		if m, err = openManager(c, log); err != nil {
+			return nil, err
+		}
+	}
 	clients, err := fuseclient.Open(fuseclient.Config{Kind: kind(), Dir: filepath.Join(runDir, "cephfs", name), Wait: c.MountTimeout, Grace: c.ClientGrace}, log)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, ended: make(chan struct{})}
+	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, manager: m, ended: make(chan struct{})}
 	p.shared()
 	clients.Tend()
 	p.kernel = newKernelShared(p)
@@ -79,6 +87,9 @@ func (p *Pool) Close() error {
 	case <-p.ended:
 	case <-time.After(endTime):
 		p.log.Warn("a mount of the pool is still being seen to: its storage hangs")
+	}
+	if p.manager != nil {
+		return p.manager.close()
 	}
 	return nil
 }
@@ -114,8 +125,15 @@ func (p *Pool) bury(ctx context.Context, mountpoint string) error {
 	return nil
 }
 
+// keeper keeps volumes below where a client has mounted the pool.
+type keeper interface {
+	backends.Backend
+	backends.Stamper
+	backends.Resizer
+}
+
 // with calls f with what keeps volumes in the pool.
-func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
+func (p *Pool) with(ctx context.Context, f func(keeper) error) error {
 	enter := p.shared().Enter
 	kernel, err := p.usesKernel(false)
 	if err != nil {
@@ -131,6 +149,9 @@ func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 	}
 	defer leave()
 	d, err := p.at(root)
+	if err == nil && p.config.SubvolumeGroup != "" {
+		err = makeRecords(root)
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +160,11 @@ func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 
 // at is what keeps volumes below root, which is where a client has mounted the
 // pool.
-func (p *Pool) at(root string) (*local.Pool, error) {
-	return local.OpenLimited(local.Config{Path: root, RequireMount: true, Shared: true}, quota{p.config.Cluster.User}, p.log)
+func (p *Pool) at(root string) (keeper, error) {
+	d, err := local.OpenLimited(local.Config{Path: root, RequireMount: true, Shared: true}, quota{p.config.Cluster.User}, p.log)
+	if err != nil || p.config.SubvolumeGroup == "" {
+		return d, err
+	}
+	records, err := local.Open(local.Config{Path: filepath.Join(root, recordsDir), Shared: true}, p.log)
+	return &subvolumes{Pool: records, group: d, name: p.config.SubvolumeGroup, path: p.pathOf(""), root: root, manager: p.manager}, err
 }

@@ -20,6 +20,9 @@ type Config struct {
 	FileSystem string `yaml:"filesystem"`
 	// Subdir is the directory of it that is the pool; empty means all of it.
 	Subdir string `yaml:"subdir"`
+	// SubvolumeGroup has volumes be sub-volumes of that group of the file system, which the
+	// cluster's manager makes; the pool is the directory of the group then.
+	SubvolumeGroup string `yaml:"subvolume_group"`
 
 	// Client is "kernel" or "fuse". Empty means the kernel's client where there is one, but
 	// ceph-fuse for exclusive volumes where that is installed.
@@ -46,7 +49,26 @@ func DefaultConfig() Config {
 
 // Location tells people where the pool lies.
 func (c Config) Location() string {
-	return c.Cluster.Hosts() + ":" + path.Join("/", c.FileSystem, c.Subdir)
+	return c.Cluster.Hosts() + ":" + path.Join("/", c.FileSystem, c.dir())
+}
+
+// groupsDir is where the manager keeps its groups of sub-volumes.
+const groupsDir = "volumes"
+
+// dir is the directory of the file system that is the pool, without a slash before it.
+func (c Config) dir() string {
+	if c.SubvolumeGroup != "" {
+		return path.Join(groupsDir, c.SubvolumeGroup)
+	}
+	return strings.TrimPrefix(c.Subdir, "/")
+}
+
+// remedy is what to do if that is missing.
+func (c Config) remedy() string {
+	if c.SubvolumeGroup != "" {
+		return fmt.Sprintf("run ceph fs subvolumegroup create %s %s, or change the pool's subvolume_group", c.FileSystem, c.SubvolumeGroup)
+	}
+	return "make it, or change the pool's subdir"
 }
 
 // What MountTimeout may be: Docker waits two minutes.
@@ -69,6 +91,11 @@ func (c Config) Validate() error {
 	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
 		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
 	}
+	if c.SubvolumeGroup != "" {
+		if err := c.checkGroup(); err != nil {
+			return fmt.Errorf("subvolume_group: %w", err)
+		}
+	}
 	switch {
 	case c.Client != "" && c.Client != clientKernel && c.Client != clientFUSE:
 		return fmt.Errorf("client: %q is neither %s nor %s", c.Client, clientKernel, clientFUSE)
@@ -79,7 +106,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("fencer_keyring: want the user, fencer, too")
 	}
 	if c.Fencer != "" {
-		if !canFence {
+		if !hasLibraries {
 			return fmt.Errorf("fencer: this dvold was built without the libraries of Ceph, and can't fence: leave it out, or take one that was built with them (docs/cephfs.md)")
 		}
 		if err := c.fencer().Validate(); err != nil {
@@ -94,6 +121,24 @@ func (c Config) Validate() error {
 	}
 	if c.ClientGrace < 0 {
 		return fmt.Errorf("client_grace: %v is below 0", c.ClientGrace)
+	}
+	return nil
+}
+
+// A group's name is part of those of files that the manager keeps, with that of a
+// sub-volume; what begins with "_" is its own.
+var groupPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
+func (c Config) checkGroup() error {
+	switch {
+	case !hasLibraries:
+		return fmt.Errorf("this dvold was built without the libraries of Ceph, and can't ask the manager for sub-volumes: leave it out, or take one that was built with them (docs/cephfs.md)")
+	case !groupPattern.MatchString(c.SubvolumeGroup):
+		return fmt.Errorf("%q is no name of a group of sub-volumes", c.SubvolumeGroup)
+	case c.FileSystem == "":
+		return fmt.Errorf("want filesystem, too: the manager knows no default one")
+	case c.Subdir != "":
+		return fmt.Errorf("the pool is the directory of the group: leave subdir out")
 	}
 	return nil
 }

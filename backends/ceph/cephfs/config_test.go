@@ -21,12 +21,17 @@ func TestValidate(t *testing.T) {
 		{func(c *cephfs.Config) { c.Subdir = "a/../b" }, "subdir: "},
 		{func(c *cephfs.Config) { c.Subdir = "a\nb" }, "subdir: "},
 		{func(c *cephfs.Config) { c.Subdir = "/" }, "subdir: "},
+		{func(c *cephfs.Config) { c.FileSystem, c.SubvolumeGroup = "cephfs", "docker-1" }, unless(cephfs.HasLibraries, "subvolume_group: ")},
+		{func(c *cephfs.Config) { c.SubvolumeGroup = "docker" }, "subvolume_group: "},
+		{func(c *cephfs.Config) { c.FileSystem, c.SubvolumeGroup = "cephfs", "_nogroup" }, "subvolume_group: "},
+		{func(c *cephfs.Config) { c.FileSystem, c.SubvolumeGroup = "cephfs", "a/b" }, "subvolume_group: "},
+		{func(c *cephfs.Config) { c.FileSystem, c.SubvolumeGroup, c.Subdir = "cephfs", "docker", "x" }, "subvolume_group: "},
 		{func(c *cephfs.Config) { c.Client = "kernel" }, ""},
 		{func(c *cephfs.Config) { c.Client = "nfs" }, "client: "},
 		{func(c *cephfs.Config) {
 			c.Client, c.Cluster.Monitors, c.Cluster.Conf = "kernel", nil, "/etc/ceph/ceph.conf"
 		}, "client: "},
-		{func(c *cephfs.Config) { c.Fencer = "evictor" }, unless(cephfs.CanFence, "fencer: ")},
+		{func(c *cephfs.Config) { c.Fencer = "evictor" }, unless(cephfs.HasLibraries, "fencer: ")},
 		{func(c *cephfs.Config) { c.Fencer = "client.evictor" }, "fencer: "},
 		{func(c *cephfs.Config) { c.FencerKeyring = "/x" }, "fencer_keyring: "},
 		{func(c *cephfs.Config) { c.LogDir = "log" }, "log_dir: "},

@@ -6,5 +6,5 @@ var ClientsBelow = kind().Below
 // OwnKey is that of the client of a volume alone.
 func OwnKey(handle string) string { return ownKey(handle) }
 
-// CanFence says that the tests were built with the libraries of Ceph.
-const CanFence = canFence
+// HasLibraries says that the tests were built with the libraries of Ceph.
+const HasLibraries = hasLibraries

@@ -13,8 +13,8 @@ import (
 	"github.com/dvol/dvold/backends/ceph"
 )
 
-// canFence says that this program was built with the libraries of Ceph.
-const canFence = true
+// hasLibraries says that this program was built with the libraries of Ceph.
+const hasLibraries = true
 
 // FencingPool is a Pool whose cluster can be told to refuse the client of one volume
 // on one host: by the address of that client, which no other has or had.

@@ -22,12 +22,16 @@ import (
 // guestSubdir is the directory that the pools of a guest lie in.
 const guestSubdir = "DVOLD_GUEST_SUBDIR"
 
+// guestGroup is the group of sub-volumes of guests.
+const guestGroup = "guest"
+
 // inGuest has a test run in a guest that is in the cluster's network, and tells whether
 // this is one.
 func inGuest(t *testing.T) bool {
 	t.Helper()
 	if !guesttest.Inside() {
 		need(t)
+		newGroup(t, guestGroup)
 		guesttest.Guest{
 			Load: []string{"crypto/cbc", "crypto/ctr", "crypto/gf128mul", "crypto/ghash-generic", "crypto/gcm", "crypto/hmac", "net/ceph/libceph", "fs/netfs/netfs", "fs/ceph/ceph"},
 			Tap:  tap(t),

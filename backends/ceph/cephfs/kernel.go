@@ -165,7 +165,7 @@ func (p *Pool) explainMount(below string, err error) error {
 	case errors.Is(err, unix.ENOENT) && below != "":
 		return fmt.Errorf("%w: %w", err, backends.ErrNotFound)
 	case errors.Is(err, unix.ENOENT):
-		reason = fmt.Sprintf("%s has no directory %s: make it, or change the pool's subdir; or there is no such file system", name, p.pathOf(""))
+		reason = fmt.Sprintf("%s has no directory %s: %s; or there is no such file system", name, p.pathOf(""), p.config.remedy())
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		reason = fmt.Sprintf("the cluster refuses the key of client.%s in %s, or its caps do not allow %s, or its directory %s: see ceph fs authorize", c.User, c.KeyringPath(), name, p.pathOf(""))
 	case errors.Is(err, unix.ENODEV):
@@ -181,10 +181,10 @@ func (p *Pool) explainMount(below string, err error) error {
 }
 
 // showsKernel tells whether a mount by the kernel's client is one of what lies there in
-// the pool's file system, and nothing less.
+// the pool's file system, and nothing less; of a sub-volume, the data in it will do.
 func (p *Pool) showsKernel(m *mountinfo.Info, below string) bool {
 	_, at, ok := strings.Cut(m.Source, ":/")
-	return ok && m.FSType == kernelType && m.Root == "/" && "/"+at == p.pathOf(below) && hasOption(m.VFSOptions, "name="+p.config.Cluster.User) &&
+	return ok && m.FSType == kernelType && (m.Root == "/" || p.config.SubvolumeGroup != "" && path.Dir(m.Root) == "/") && "/"+at == p.pathOf(below) && hasOption(m.VFSOptions, "name="+p.config.Cluster.User) &&
 		(p.config.FileSystem == "" || hasOption(m.VFSOptions, "mds_namespace="+p.config.FileSystem))
 }
 

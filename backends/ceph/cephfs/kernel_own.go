@@ -39,20 +39,38 @@ func unmountDir(point string) error {
 
 // placeKernel has a mount that was made for a volume alone appear at target, and nowhere
 // else.
-func placeKernel(point, target string, readOnly bool) error {
-	root, err := os.OpenFile(point, unix.O_DIRECTORY, 0)
-	if err != nil {
-		return err
-	}
-	err = host.BindMount(root, target, readOnly)
-	root.Close()
-	if err != nil {
+func (p *Pool) placeKernel(handle, point, target string, readOnly bool) error {
+	if err := p.bindKernel(handle, point, target, readOnly); err != nil {
 		return err
 	}
 	if err := unmountDir(point); err != nil { // or the volume would not be alone
 		return errors.Join(err, host.Unmount(target))
 	}
 	return nil
+}
+
+// bindKernel has the volume appear at target that is mounted at point: all of that, or of
+// a sub-volume its data.
+func (p *Pool) bindKernel(handle, point, target string, readOnly bool) error {
+	dir, err := os.OpenFile(point, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if p.config.SubvolumeGroup != "" {
+		s, err := inspect(dir, p.pathOf(handle))
+		if err == nil {
+			err = s.check(isMade(handle))
+		}
+		if err != nil {
+			return err
+		}
+		if dir, err = s.openData(); err != nil {
+			return err
+		}
+		defer dir.Close()
+	}
+	return host.BindMount(dir, target, readOnly)
 }
 
 // kernelOwn mounts a volume by a client of its own: the one that connect has made, if
@@ -81,7 +99,7 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 	case mounted != nil:
 		return unmountDir(point) // which a crash may have left
 	case fenced:
-		return placeKernel(point, target, o.ReadOnly)
+		return p.placeKernel(handle, point, target, o.ReadOnly)
 	}
 	if err := unmountDir(point); err != nil {
 		return err
@@ -89,7 +107,7 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 	if err := p.mountKernel(ctx, handle, point, true); err != nil {
 		return err
 	}
-	if err := placeKernel(point, target, o.ReadOnly); err != nil {
+	if err := p.placeKernel(handle, point, target, o.ReadOnly); err != nil {
 		return errors.Join(err, unmountDir(point))
 	}
 	return nil

@@ -26,6 +26,7 @@ func TestKernel(t *testing.T) {
 	}
 	t.Run("Own", testKernelOwn)
 	t.Run("Fence", testKernelFence)
+	t.Run("Subvolumes", testKernelSubvolumes)
 	t.Run("Silent", testKernelSilent)
 	t.Run("Reaped", testKernelReaped)
 	t.Run("Causes", testKernelCauses)
@@ -204,6 +205,53 @@ func testKernelFence(t *testing.T) {
 	p.wantNone()
 	if err := p.Remove(t.Context(), handle); err != nil {
 		t.Error(err)
+	}
+}
+
+// Sub-volumes are mounted by the kernel's client as directories are: of one that is
+// exclusive, its data.
+func testKernelSubvolumes(t *testing.T) {
+	p := &pool{t: t, run: hosttest.Dir(t), subdir: "volumes/" + guestGroup}
+	p.Pool = open(t, p.run, func(c *cephfs.Config) {
+		inGroup(t, guestGroup)(c)
+		byKernel(c)
+	})
+	f := fencingPool{p, fencing(t, p.Pool)}
+	handle := p.create("mine")
+	target := p.mount(handle, backends.MountOptions{})
+	p.write(target, "shared")
+	if err := p.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatal(err)
+	}
+	id := f.connect(handle).Identity
+	alone := backends.MountOptions{Alone: true, Identity: &id}
+	for range 2 {
+		p.want(p.mount(handle, alone), "shared")
+	}
+	p.write(target, "own")
+	if entries, err := os.ReadDir(target); err != nil || len(entries) != 1 {
+		t.Errorf("there are %v, %v", entries, err)
+	}
+	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
+		t.Errorf("remove: %v", err)
+	}
+	if err := p.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatal(err)
+	}
+	f.wantNone()
+	if err := p.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true}); err != nil { // without a fence
+		t.Fatal(err)
+	}
+	p.want(target, "own")
+	if err := p.Unmount(t.Context(), handle, target); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Remove(t.Context(), handle); err != nil {
+		t.Error(err)
+	}
+	missing := "nosuch.0123456789ab"
+	if err := p.Mount(t.Context(), missing, p.target(missing), backends.MountOptions{Alone: true}); !errors.Is(err, backends.ErrNotFound) {
+		t.Errorf("mount a missing volume: %v", err)
 	}
 }
 

@@ -123,8 +123,12 @@ func (p FencingPool) look(tell tell, f backends.Fence, addresses []ceph.Address,
 		return nil
 	}
 	l.shared = true
-	for _, below := range local.Touched(f.ID, f.Handle) {
-		text, err := tell(map[string]any{"prefix": "dump tree", "root": path.Join("/", p.config.Subdir, below), "depth": 0, "format": "json"})
+	for _, below := range p.touched(f.ID, f.Handle) {
+		depth := 0
+		if p.config.SubvolumeGroup != "" && below == f.Handle {
+			depth = 1 // its data, whose name only the volume's new owner finds out
+		}
+		text, err := tell(map[string]any{"prefix": "dump tree", "root": p.pathOf(below), "depth": depth, "format": "json"})
 		if err != nil || len(text) == 0 { // it does not have that in memory, so nobody has it in use
 			continue
 		}
@@ -139,6 +143,19 @@ func (p FencingPool) look(tell tell, f backends.Fence, addresses []ceph.Address,
 		}
 	}
 	return nil
+}
+
+// touched are the paths in the pool of what a host looks at or changes that comes to have
+// a volume, but for what is in the volume.
+func (p FencingPool) touched(id, handle string) []string {
+	if p.config.SubvolumeGroup == "" {
+		return local.Touched(id, handle)
+	}
+	touched := []string{"", handle}
+	for _, record := range local.Touched(id, ".") {
+		touched = append(touched, path.Join(recordsDir, record))
+	}
+	return touched
 }
 
 var sharedPoint = regexp.MustCompile(`/cephfs/([^/]+)/` + sharedKey + `\.[0-9a-f]{8}$`)

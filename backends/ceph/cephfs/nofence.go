@@ -5,11 +5,12 @@ package cephfs
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 )
 
-// canFence says that this program was built with the libraries of Ceph.
-const canFence = false
+// hasLibraries says that this program was built with the libraries of Ceph.
+const hasLibraries = false
 
 // FencingPool would be a Pool whose cluster can be told to refuse clients.
 type FencingPool struct{ *Pool }
@@ -27,4 +28,17 @@ func (p *Pool) Fencing(*slog.Logger) (FencingPool, error) {
 	return FencingPool{}, errNoLibraries
 }
 
-var errNoLibraries = errors.New("a fence of Ceph takes its libraries, without which this dvold was built")
+// manager would be the cluster's.
+type manager struct{}
+
+func openManager(Config, *slog.Logger) (*manager, error) { return nil, errNoLibraries }
+
+func (*manager) create(context.Context, string, int64, fs.FileMode) error { return errNoLibraries }
+
+func (*manager) resize(context.Context, string, int64) error { return errNoLibraries }
+
+func (*manager) remove(context.Context, string) error { return errNoLibraries }
+
+func (*manager) close() error { return nil }
+
+var errNoLibraries = errors.New("it takes the libraries of Ceph, without which this dvold was built")

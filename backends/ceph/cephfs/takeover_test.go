@@ -50,7 +50,20 @@ func TestClientKilledAndBuried(t *testing.T) {
 // from in seconds, although its shared client has exclusive use of the pool's directories:
 // it has made them, and nobody else has looked at them since.
 func TestHostDies(t *testing.T) {
-	p := newFencingPool(t, nil)
+	t.Run("directories", func(t *testing.T) {
+		p := newFencingPool(t, nil)
+		testHostDies(t, p, func(c *cephfs.Config) {
+			c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", cephtest.Keyring("evictor")
+		})
+	})
+	t.Run("sub-volumes", func(t *testing.T) {
+		p := newGroupPool(t)
+		testHostDies(t, fencingPool{p, fencing(t, p.Pool)}, inGroup(t, p.group()))
+	})
+}
+
+// testHostDies has a host die, and another open the pool by change.
+func testHostDies(t *testing.T, p fencingPool, change func(*cephfs.Config)) {
 	leaveRoot(t)
 	handle := p.create("mine")
 	f := p.connect(handle)
@@ -84,10 +97,6 @@ func TestHostDies(t *testing.T) {
 		t.Logf("%s after %v", what, time.Since(begin).Round(10*time.Millisecond))
 	}
 	run := hosttest.Dir(t)
-	change := func(c *cephfs.Config) {
-		c.Subdir = p.subdir
-		c.Fencer, c.FencerKeyring = "evictor", cephtest.Keyring("evictor")
-	}
 	taker := fencingPool{pool: &pool{t: t, run: run, subdir: p.subdir, Pool: open(t, run, change)}}
 	taker.fencer = fencing(t, taker.Pool)
 	step("fenced", taker.fencer.Fence(t.Context(), f))

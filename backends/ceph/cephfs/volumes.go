@@ -7,7 +7,6 @@ import (
 	"path"
 
 	"github.com/dvol/dvold/backends"
-	"github.com/dvol/dvold/backends/local"
 )
 
 // Plan checks a request. The only options are those which all backends have.
@@ -15,7 +14,7 @@ func (p *Pool) Plan(ctx context.Context, r backends.Request) (v backends.Volume,
 	if err := backends.CheckOptions(r.Options); err != nil {
 		return v, wrap("plan", r.ID, err)
 	}
-	err = p.with(ctx, func(d *local.Pool) (err error) {
+	err = p.with(ctx, func(d keeper) (err error) {
 		v, err = d.Plan(ctx, r)
 		return err
 	})
@@ -24,7 +23,7 @@ func (p *Pool) Plan(ctx context.Context, r backends.Request) (v backends.Volume,
 
 // Create makes a planned volume.
 func (p *Pool) Create(ctx context.Context, v backends.Volume) error {
-	return wrap("", v.Handle, p.with(ctx, func(d *local.Pool) error { return d.Create(ctx, v) }))
+	return wrap("", v.Handle, p.with(ctx, func(d keeper) error { return d.Create(ctx, v) }))
 }
 
 // Remove deletes a volume that Create has made.
@@ -41,17 +40,17 @@ func (p *Pool) Remove(ctx context.Context, handle string) error {
 	if err != nil {
 		return wrap("remove", handle, err)
 	}
-	return wrap("", handle, p.with(ctx, func(d *local.Pool) error { return d.Remove(ctx, handle) }))
+	return wrap("", handle, p.with(ctx, func(d keeper) error { return d.Remove(ctx, handle) }))
 }
 
 // Resize changes what a volume may hold.
 func (p *Pool) Resize(ctx context.Context, handle string, size int64) error {
-	return wrap("", handle, p.with(ctx, func(d *local.Pool) error { return d.Resize(ctx, handle, size) }))
+	return wrap("", handle, p.with(ctx, func(d keeper) error { return d.Resize(ctx, handle, size) }))
 }
 
 // Stat describes a volume.
 func (p *Pool) Stat(ctx context.Context, handle string) (info backends.Info, err error) {
-	err = p.with(ctx, func(d *local.Pool) (err error) {
+	err = p.with(ctx, func(d keeper) (err error) {
 		info, err = d.Stat(ctx, handle)
 		return err
 	})
@@ -65,7 +64,7 @@ func (p *Pool) Mount(ctx context.Context, handle, target string, o backends.Moun
 	if o.Alone {
 		return wrap("mount", handle, p.mountOwn(ctx, handle, target, o))
 	}
-	return wrap("", handle, p.with(ctx, func(d *local.Pool) error { return d.Mount(ctx, handle, target, o) }))
+	return wrap("", handle, p.with(ctx, func(d keeper) error { return d.Mount(ctx, handle, target, o) }))
 }
 
 // Unmount undoes Mount, and Connect. It asks nothing of the storage.
@@ -85,12 +84,12 @@ func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 
 // Describe keeps text with the volumes.
 func (p *Pool) Describe(ctx context.Context, id string, text []byte) error {
-	return wrap("", id, p.with(ctx, func(d *local.Pool) error { return d.Describe(ctx, id, text) }))
+	return wrap("", id, p.with(ctx, func(d keeper) error { return d.Describe(ctx, id, text) }))
 }
 
 // Descriptions reads all.
 func (p *Pool) Descriptions(ctx context.Context) (texts map[string][]byte, err error) {
-	err = p.with(ctx, func(d *local.Pool) (err error) {
+	err = p.with(ctx, func(d keeper) (err error) {
 		texts, err = d.Descriptions(ctx)
 		return err
 	})
@@ -102,12 +101,12 @@ func (p *Pool) Descriptions(ctx context.Context) (texts map[string][]byte, err e
 
 // Stamp keeps text with the volumes.
 func (p *Pool) Stamp(ctx context.Context, id string, text []byte) error {
-	return wrap("", id, p.with(ctx, func(d *local.Pool) error { return d.Stamp(ctx, id, text) }))
+	return wrap("", id, p.with(ctx, func(d keeper) error { return d.Stamp(ctx, id, text) }))
 }
 
 // Stamped reads what Stamp was given.
 func (p *Pool) Stamped(ctx context.Context, id string) (text []byte, err error) {
-	err = p.with(ctx, func(d *local.Pool) (err error) {
+	err = p.with(ctx, func(d keeper) (err error) {
 		text, err = d.Stamped(ctx, id)
 		return err
 	})

@@ -151,6 +151,9 @@ user fencer mon 'allow r, allow command "osd blocklist"'
 user reader mon 'profile rbd-read-only' osd 'profile rbd-read-only pool=rbd'
 # What a host with CephFS volumes may, in the directories of its pools.
 user files mon 'allow r' mds 'allow rwp' osd 'allow rw tag cephfs data=cephfs' mgr 'allow rw'
+# The same of one whose pools are groups of sub-volumes: it sets no quotas, and asks the manager for nothing else.
+user subvolumes mon 'allow r' mds 'allow rw fsname=cephfs path=/volumes' osd 'allow rw tag cephfs data=cephfs' \
+    mgr 'allow command "fs subvolume create" with vol_name=cephfs, allow command "fs subvolume resize" with vol_name=cephfs, allow command "fs subvolume rm" with vol_name=cephfs'
 # What has the CephFS clients of other hosts refused, and sees that they are.
 user evictor mon 'allow r, allow command "osd blocklist"' mds 'allow *'
 cat >"$dir/wrong.keyring" <<KEYRING
