@@ -9,13 +9,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // child plays a role, and says "ready" once it has what the role is about.
@@ -218,21 +217,9 @@ func endFirstThread(how, path string) error {
 	} else if _, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT, 0o644); err != nil {
 		return err
 	}
-	go func() {
-		for {
-			text, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", os.Getpid()))
-			if strings.Contains(string(text), ") Z ") {
-				break
-			}
-			runtime.Gosched()
-		}
-		fmt.Println("ready")
-		select {}
-	}()
-	runtime.LockOSThread() // init did too: this is the first thread
-	// Not RawSyscall: the scheduler would wait for this thread for ever.
-	_, _, _ = syscall.Syscall(unix.SYS_EXIT, 0, 0, 0)
-	return nil
+	hosttest.EndFirstThread()
+	fmt.Println("ready")
+	select {}
 }
 
 // threadIn has a thread that is not the first one live where source is mounted
