@@ -23,7 +23,7 @@ import (
 const otherHost = "DVOLD_NFS_OTHER_HOST"
 
 // rounds is how often each host takes a lock.
-const rounds = 25
+const rounds = 10
 
 // patience is how long one host waits for the other.
 const patience = 2 * time.Minute
