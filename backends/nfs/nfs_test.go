@@ -23,7 +23,7 @@ func TestServer(t *testing.T) {
 	}
 	if !guesttest.Inside() {
 		host := guesttest.Guest{Load: []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}}
+			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}, Env: []string{dvoldBinary + "=" + buildDvold(t)}}
 		other := host
 		other.Env = []string{otherHost + "=1"}
 		guesttest.Together(t, host, other)
@@ -41,7 +41,7 @@ func TestServer(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, server){
 		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted, "Share": testShare,
-		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved,
+		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
