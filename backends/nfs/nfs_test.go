@@ -13,8 +13,8 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
-// In one test, because it needs a guest: a kernel with an NFS client, and a
-// network in which a server is in nobody's way.
+// In one test, because it needs guests: a kernel with an NFS client, and a network in
+// which a server is in nobody's way. The second is another host.
 func TestServer(t *testing.T) {
 	hosttest.Root(t)
 	for _, command := range []string{"ganesha.nfsd", "rpcbind"} {
@@ -22,17 +22,26 @@ func TestServer(t *testing.T) {
 		hosttest.Need(t, command, err == nil)
 	}
 	if !guesttest.Inside() {
-		guesttest.Run(t, "net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4")
+		host := guesttest.Guest{Load: []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
+			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}, Env: []string{dvoldBinary + "=" + buildDvold(t)}}
+		other := host
+		other.Env = []string{otherHost + "=1"}
+		guesttest.Together(t, host, other)
+		return
+	}
+	if os.Getenv(otherHost) != "" {
+		t.Run("Hosts", func(t *testing.T) { testHosts(t, 2) })
 		return
 	}
 	s := startServer(t)
+	t.Run("Hosts", func(t *testing.T) { testHosts(t, 1) })
 	t.Run("Conformance", func(t *testing.T) { testConformance(t, s, "4.2") })
 	for _, version := range []string{"", "4.1", "3"} {
 		t.Run("Life/"+version, func(t *testing.T) { testLife(t, newPool(t, s.exported, version)) })
 	}
 	for name, test := range map[string]func(*testing.T, server){
 		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted, "Share": testShare,
+		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# PID 1 of a User-Mode Linux guest whose root is the machine's own, read-only: runs a test and writes what it says,
+# PID 1 of a User-Mode Linux guest whose root is the machine's own, read-only: runs a command and writes what it says,
 # then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR and DVOLD_GUEST_MODULES (with commas
 # between), after -- the command
 set -u
