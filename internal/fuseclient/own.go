@@ -68,7 +68,7 @@ func (s *Clients) MountOwn(ctx context.Context, o Own, target string, readOnly b
 		err = c.leavePoint(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, s.abandon(ctx, c, target))
+		return errors.Join(err, s.abandon(ctx, o.Spec, c, target))
 	}
 	s.log.Info("client of one volume started", "process", c.PID, "target", target, "took", time.Since(begin).Round(time.Millisecond))
 	return nil
@@ -137,7 +137,7 @@ func (c *Client) leavePoint(ctx context.Context) error {
 }
 
 // abandon undoes a mount that was not handed out.
-func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
+func (s *Clients) abandon(ctx context.Context, spec Spec, c *Client, target string) error {
 	if m, err := host.MountedAt(target); err != nil || m != nil && m.Major == c.major && m.Minor == c.minor {
 		if err := errors.Join(err, host.Unmount(target)); err != nil {
 			return err
@@ -146,9 +146,11 @@ func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
 	if err := kill(c.Process); err != nil {
 		return err
 	}
-	if err := awaitEnd(context.WithoutCancel(ctx), c.Process, killTime); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := awaitEnd(ctx, c.Process, killTime); err != nil {
 		return err
 	}
+	spec.bury(ctx, c.Mountpoint, s.log)
 	if err := unmountDead(c.Mountpoint); err != nil {
 		return err
 	}

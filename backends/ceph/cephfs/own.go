@@ -34,7 +34,9 @@ func (p *Pool) socket(handle string) string {
 func (p *Pool) own(handle string) fuseclient.Own {
 	s := p.spec("own")
 	s.socket = p.socket(handle)
-	return fuseclient.Own{Spec: s.client(), Key: ownKey(handle), Path: handle}
+	c := s.client()
+	c.Bury = p.bury
+	return fuseclient.Own{Spec: c, Key: ownKey(handle), Path: handle}
 }
 
 // mountOwn mounts a volume through a client of its own: the one that connect has
