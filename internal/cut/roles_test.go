@@ -85,7 +85,7 @@ func child(role string, args []string) error {
 	case "send":
 		return send(args[0], args[1], args[2], args[3])
 	case "end-first-thread": // and others open or map a file
-		return endFirstThread(args[0], args[1])
+		err = endFirstThread(args[0], args[1])
 	case "thread-in": // one thread in a namespace in which source is at target
 		return threadIn(args[0], args[1])
 	default:
@@ -218,8 +218,7 @@ func endFirstThread(how, path string) error {
 		return err
 	}
 	hosttest.EndFirstThread()
-	fmt.Println("ready")
-	select {}
+	return nil
 }
 
 // threadIn has a thread that is not the first one live where source is mounted

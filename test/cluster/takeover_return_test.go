@@ -62,6 +62,7 @@ func TestOwnerAndTakerComeBack(t *testing.T) {
 		h1.removeContainers()
 		h2.removeContainers()
 	}
+	h1.must(h1.RemountStorage(h1.ctx)) // h2 may have fenced it once more after it was back
 	now := lab.SinceBoot()
 	h1.beat(p.name, p.name)
 	c.atOnce(func() error { return c.beatsOn(p, h1, now) })
