@@ -24,6 +24,10 @@ const (
 	modules = "DVOLD_GUEST_MODULES"
 )
 
+// Pids is set in the environment of a guest to how many process numbers it leaves out,
+// so that its processes have others than those of one that starts with it.
+const Pids = "DVOLD_GUEST_PIDS"
+
 //go:embed init.sh
 var script []byte
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # PID 1 of a User-Mode Linux guest whose root is the machine's own, read-only: runs a command and writes what it says,
-# then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR and DVOLD_GUEST_MODULES (with commas
-# between), after -- the command
+# then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR, DVOLD_GUEST_MODULES (with commas
+# between) and how many pids are left out, DVOLD_GUEST_PIDS, after -- the command
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
@@ -14,6 +14,9 @@ mount -t hostfs -o "$DVOLD_GUEST_DIR" none /mnt
     for module in $(echo "$DVOLD_GUEST_MODULES" | tr , ' '); do
         busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
     done
+    # Processes of two guests that start at once would have the same pids, and so, with the clock's ticks, what the kernel
+    # marks a file by that it creates on NFS: the server would take the second for the first once more (RFC 8881, 18.16.3).
+    for _ in $(seq "${DVOLD_GUEST_PIDS:-0}"); do (:); done
     cd /tmp && "$@"
     echo $? >/mnt/status
 } >/mnt/output 2>&1 </dev/null

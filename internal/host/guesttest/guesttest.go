@@ -50,6 +50,7 @@ func Together(t *testing.T, first, second Guest) {
 		t.Fatal(os.NewSyscallError("socketpair", err))
 	}
 	binary := build(t)
+	second.Env = append(second.Env, guest.Pids+"=200") // the first's processes have fewer threads
 	var came []<-chan guest.Result
 	for n, g := range []Guest{first, second} {
 		end := os.NewFile(uintptr(ends[n]), "cable")
