@@ -50,11 +50,12 @@ func nfs(ctx context.Context, o options) (r results, err error) {
 	if err != nil {
 		return r, err
 	}
-	g := guest.Guest{Dir: dir, Memory: "3G", Load: nfsModules, Command: []string{guest.Mnt + "/bench", "-stage", stageNFS, "-state-dir", nfsState, "--",
-		guest.Mnt + "/dvold", "serve", "--state-dir", nfsState, "--config", nfsConfiguration}}
+	// Without "--": the kernel would drop what follows.
+	g := guest.Guest{Dir: dir, Memory: "3G", Load: nfsModules, Command: []string{guest.Mnt + "/bench", "-stage", stageNFS, "-state-dir", nfsState,
+		guest.Mnt + "/dvold", "serve", "--host", "guest", "--state-dir", nfsState, "--config", nfsConfiguration}}
 	got := g.Run(ctx)
 	if got.Status != "0" {
-		return r, fmt.Errorf("the guest ended with %q, %w: %s", got.Status, got.Err, got.Output[max(0, len(got.Output)-2000):])
+		return r, fmt.Errorf("the guest ended with %q (%v): %s", got.Status, got.Err, got.Output[max(0, len(got.Output)-2000):])
 	}
 	lines := bytes.Split(bytes.TrimSpace(got.Output), []byte("\n"))
 	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {

@@ -63,7 +63,8 @@ func nfsStage(ctx context.Context, d *daemon) (results, error) {
 	}
 	defer stop()
 	if err := d.start(ctx); err != nil {
-		return b.results, err
+		said, _ := os.ReadFile(d.log) // which ends with the guest
+		return b.results, fmt.Errorf("%w: %s", err, said)
 	}
 	for _, step := range []func() error{b.mounts, b.inputOutput, b.unmountPlain, d.stop} {
 		if err := step(); err != nil {

@@ -3,6 +3,10 @@
 # then its exit status, to files in a directory of the machine's, /mnt. usage: as init=, with DVOLD_GUEST_DIR, DVOLD_GUEST_MODULES (with commas
 # between) and how many pids are left out, DVOLD_GUEST_PIDS, after -- the command
 set -u
+for argument; do # the kernel adds one
+    shift
+    [ "$argument" = console=tty0 ] || set -- "$@" "$argument"
+done
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
