@@ -84,7 +84,7 @@ func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly b
 	if mounted != nil {
 		return s.checkOwn(mounted, o, readOnly)
 	}
-	c, err := s.FindOwn(o)
+	c, err := s.findOwn(o)
 	if err != nil {
 		return err
 	}
@@ -113,9 +113,9 @@ func (s *Clients) StartOwn(ctx context.Context, o Own) (*Client, error) {
 
 func (s *Clients) late() error { return fmt.Errorf("no answer for %v (mount_timeout)", s.config.Wait) }
 
-// FindOwn returns the client of a volume that StartOwn has started and that serves
+// findOwn returns the client of a volume that StartOwn has started and that serves
 // nothing yet, or nil.
-func (s *Clients) FindOwn(o Own) (*Client, error) {
+func (s *Clients) findOwn(o Own) (*Client, error) {
 	processes, err := s.OwnProcesses(o.Key)
 	if err != nil || len(processes) == 0 {
 		return nil, err

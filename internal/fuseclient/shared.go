@@ -65,7 +65,7 @@ func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), er
 		s.used = time.Now()
 	}
 	if now != nil {
-		err = s.health.Await(ctx, now, s.wait)
+		err = s.health.await(ctx, now, s.wait)
 	}
 	if now == nil || !now.healthy() {
 		now, err = s.bringUp(ctx)

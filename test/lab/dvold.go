@@ -50,11 +50,8 @@ func (h *Host) StopDvold() error { return h.Driver.Stop() }
 func (h *Host) KillDvold() error { return h.Driver.Kill() }
 
 // FreezeDvold stops dvold, which keeps its sockets and answers nothing any
-// more. ThawDvold lets it go on, KillDvold ends it.
+// more, until KillDvold ends it.
 func (h *Host) FreezeDvold() error { return h.Driver.Freeze() }
-
-// ThawDvold lets dvold go on.
-func (h *Host) ThawDvold() error { return h.Driver.Thaw() }
 
 // Dvold runs a dvold command, as Exec does.
 func (h *Host) Dvold(ctx context.Context, args ...string) (string, error) {
