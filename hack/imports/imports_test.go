@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"backends/ceph/cephfs":    {"backends", "backends/ceph", "backends/local", "internal/fuseclient", "internal/host"},
 	"backends/nfs":            {"backends", "backends/local", "internal/host"},
 	"backends/ceph":           {"backends"},
-	"backends/ceph/cephtest":  {"backends/ceph", "internal/host/hosttest"},
+	"backends/ceph/cephtest":  {"backends/ceph", "internal/host/guesttest", "internal/host/hosttest"},
 	"backends/ceph/rbd":       {"backends", "backends/ceph", "internal/fuseclient", "internal/host", "internal/program"},
 	"backends/backendtest":    {"backends", "internal/host", "internal/host/hosttest"},
 	"coordination":            {},
