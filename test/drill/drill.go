@@ -176,6 +176,7 @@ func (d *drill) silent(ctx context.Context, patience time.Duration) error {
 		select {
 		case <-d.notes.heard:
 		case <-time.After(silence):
+			d.notes.event(d.from.name, "drill", "", fmt.Sprintf("has not written for %v", silence))
 			return nil
 		case <-timeout:
 			return fmt.Errorf("%s still writes after %v", d.from.name, patience)
@@ -190,8 +191,8 @@ func (d *drill) silent(ctx context.Context, patience time.Duration) error {
 func (d *drill) takeOver(ctx context.Context) (*writing, error) {
 	limited, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
+	d.notes.event(d.to.name, "drill", report.Asked, "docker start, until it succeeds")
 	for {
-		d.notes.event(d.to.name, "drill", report.Asked, "docker start")
 		w := d.start(ctx, d.to)
 		select {
 		case <-w.first:
@@ -201,7 +202,7 @@ func (d *drill) takeOver(ctx context.Context) (*writing, error) {
 			case <-w.first: // and only then it ended
 				return w, nil
 			case <-limited.Done():
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(time.Second):
 				continue
 			}
 		case <-limited.Done():

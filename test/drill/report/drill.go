@@ -11,7 +11,7 @@ type Drill struct {
 	Run      string    // names the drill
 	Began    time.Time // when its times are 0
 	Volume   string
-	Pool     string // "" is the default pool
+	Pool     string // "" if it is not known
 	From, To string // the hosts
 	How      string // what was done to the first, such as "docker stop"
 

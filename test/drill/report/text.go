@@ -14,12 +14,12 @@ func Text(d Drill) string {
 	var t text
 	t.line("DRILL %s, %s", d.Run, d.Began.UTC().Format("2006-01-02 15:04:05 UTC"))
 	t.line("")
-	pool := "the default pool"
+	pool := ""
 	if d.Pool != "" {
-		pool = "pool " + d.Pool
+		pool = " (pool " + d.Pool + ")"
 	}
-	t.line("On %s a container wrote numbered lines to the volume %s (%s), and forced each to the storage before the next.", d.From, d.Volume, pool)
-	t.line("Then this was done to it: %s. The same container was started on %s, with the same volume.", d.How, d.To)
+	t.line("On %s a container wrote numbered lines to the volume %s%s, and forced each to the storage before the next.", d.From, d.Volume, pool)
+	t.line("Then this was done: %s. The same container was started on %s, with the same volume.", d.How, d.To)
 	t.line("Times are seconds since the last write of %s, on the clock of the machine that ran the drill, which hears of things", d.From)
 	t.line("some milliseconds after they happen. The clocks of the hosts may differ, and are not looked at.")
 	t.gap(d, r)
@@ -55,7 +55,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 func (t *text) gap(d Drill, r Result) {
 	t.title("THE GAP")
 	if r.Acked[1] == 0 {
-		t.line("  %s has not written: nobody could write for as long as the drill waited.", d.To)
+		t.line("  It has no end: %s has not written.", d.To)
 		return
 	}
 	t.line("  %s s from the last write of %s to the first of %s, of which", seconds(r.First-r.Last), d.From, d.To)

@@ -13,7 +13,7 @@ func TestText(t *testing.T) {
 	const want = `DRILL 1a2b3c, 2026-02-03 04:05:06 UTC
 
 On h1 a container wrote numbered lines to the volume db (pool rbd), and forced each to the storage before the next.
-Then this was done to it: switch h1 off. The same container was started on h2, with the same volume.
+Then this was done: switch h1 off. The same container was started on h2, with the same volume.
 Times are seconds since the last write of h1, on the clock of the machine that ran the drill, which hears of things
 some milliseconds after they happen. The clocks of the hosts may differ, and are not looked at.
 
@@ -100,7 +100,7 @@ func TestTextOfAnomalies(t *testing.T) {
 						Event{at, "h2", "dvold", "", fmt.Sprintf(`time=%d level=WARN msg="call failed" number=%d took=%dms err="owned by h1"`, i, i, i)})
 				}
 			},
-			[]string{"h2 has not written", "What the volume holds is not known", "1.750  h2  docker  Error: owned by h1 (and 2 times more until 1.752)\n",
+			[]string{"It has no end: h2 has not written", "What the volume holds is not known", "1.750  h2  docker  Error: owned by h1 (and 2 times more until 1.752)\n",
 				"1.750  h2  dvold   level=WARN msg=\"call failed\" number=0 took=0ms err=\"owned by h1\" (and 2 times more until 1.752)\n",
 				"VERDICT: ANOMALY. The volume did not move: h2 did not get it within 5m0s: owned by h1\n"},
 		},
