@@ -28,7 +28,8 @@ type drill struct {
 	from, to *engine
 	made     bool // the volume
 	notes    *notes
-	left     []string // what could not be cleaned up
+	streams  sync.WaitGroup // of what is followed
+	left     []string       // what could not be cleaned up
 }
 
 func newDrill(o options) *drill {
@@ -78,11 +79,10 @@ func (d *drill) move(ctx context.Context) (report.Drill, error) {
 	seen := report.Drill{
 		Run: d.number, Began: d.notes.began, Volume: d.volume, Pool: d.pool, From: d.from.name, To: d.to.name, How: d.described(),
 	}
-	var followers sync.WaitGroup
-	defer followers.Wait()
+	defer d.streams.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	d.follow(ctx, &followers)
+	d.follow(ctx)
 
 	say("%s writes to %s", d.from.name, d.volume)
 	old := d.start(ctx, d.from)
@@ -115,15 +115,15 @@ func (d *drill) move(ctx context.Context) (report.Drill, error) {
 }
 
 // follow notes what the engines and dvold say from now on, until ctx ends.
-func (d *drill) follow(ctx context.Context, followers *sync.WaitGroup) {
+func (d *drill) follow(ctx context.Context) {
 	for _, e := range d.engines() {
-		followers.Go(func() { e.follow(ctx, d.notes) })
+		d.streams.Go(func() { e.follow(ctx, d.notes) })
 		argv := e.logCommand(d.logs[e.name])
 		if argv == nil {
 			say("it is not known how to read dvold's log of %s: --log %s=COMMAND", e.name, e.name)
 			continue
 		}
-		followers.Go(func() {
+		d.streams.Go(func() {
 			log := func(line string) { d.notes.event(e.name, "dvold", report.MarkOf(d.volume, line), line) }
 			stream(ctx, argv, log, func(line string) { d.notes.event(e.name, "drill", "", "dvold's log: "+line) })
 		})

@@ -21,7 +21,7 @@ func (d *drill) start(ctx context.Context, e *engine) *writing {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &writing{first: make(chan struct{}), ended: make(chan struct{}), cancel: cancel}
 	var once sync.Once
-	go func() {
+	d.streams.Go(func() {
 		defer close(w.ended)
 		defer cancel()
 		stream(ctx, e.argv("start", "--attach", e.container), func(line string) {
@@ -36,7 +36,7 @@ func (d *drill) start(ctx context.Context, e *engine) *writing {
 				d.notes.event(e.name, by, "", line)
 			}
 		})
-	}()
+	})
 	return w
 }
 

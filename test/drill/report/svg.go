@@ -43,6 +43,7 @@ func SVG(d Drill) string {
 		y += rowHigh + barHigh + rowHigh*len(lanes[i].events) + laneGap
 	}
 	fmt.Fprintf(p, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d" font-family="sans-serif" font-size="12" fill="%[3]s">
+<style>text {paint-order: stroke; stroke: #ffffff; stroke-opacity: 0.7; stroke-width: 3px}</style>
 <rect width="%[1]d" height="%[2]d" fill="#ffffff"/>
 `, width, y+44, textColour)
 	p.text(margin, 24, "start", `font-size="16" font-weight="bold"`, short(fmt.Sprintf("Drill %s: from %s to %s, after %s", d.Run, d.From, d.To, d.How), 90))

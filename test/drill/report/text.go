@@ -27,7 +27,7 @@ func Text(d Drill) string {
 	t.events(d, r)
 	t.words()
 	if len(d.Left) > 0 {
-		t.title("LEFT BEHIND")
+		t.title("LEFT BEHIND, FOR SOMETHING DID NOT ANSWER IN THE END: THIS REMOVES IT")
 		for _, left := range d.Left {
 			t.line("  %s", left)
 		}

@@ -56,7 +56,7 @@ WORDS
 		t.Errorf("got\n%s\nwant it to begin with\n%s", got, want)
 	}
 	const end = `
-LEFT BEHIND
+LEFT BEHIND, FOR SOMETHING DID NOT ANSWER IN THE END: THIS REMOVES IT
   on h1: docker rm --force dvol-drill-1a2b3c
 
 VERDICT: SOUND. Nothing lost, nothing doubled, one writer at a time; nobody could write for 1.0 s.
