@@ -13,11 +13,10 @@ import (
 	"github.com/dvol/dvold/test/drill/report"
 )
 
-// interval is how often the container writes, and silence how long it has not when
-// something is wrong with its host.
 const (
-	interval = 50 * time.Millisecond
-	silence  = 3 * time.Second
+	interval  = 50 * time.Millisecond // of the container's writes
+	beginning = 3 * time.Minute       // until its first one, if nothing is wrong
+	silence   = 3 * time.Second       // without one, if something is wrong
 )
 
 // drill is one run. It touches nothing but what has its number in its name, and the
@@ -86,7 +85,7 @@ func (d *drill) move(ctx context.Context) (report.Drill, error) {
 
 	say("%s writes to %s", d.from.name, d.volume)
 	old := d.start(ctx, d.from)
-	if err := d.writes(ctx, d.from, old, time.Minute, d.before); err != nil {
+	if err := d.writes(ctx, d.from, old, d.before); err != nil {
 		return seen, err
 	}
 	if err := d.strike(ctx); err != nil {
@@ -219,7 +218,7 @@ func (d *drill) takeOver(ctx context.Context) (*writing, error) {
 // settle has the second host write for a while, then ends whatever still writes,
 // and returns when all that was acknowledged is noted.
 func (d *drill) settle(ctx context.Context, old, now *writing) error {
-	if err := d.writes(ctx, d.to, now, time.Minute, d.after); err != nil && ctx.Err() != nil {
+	if err := d.writes(ctx, d.to, now, d.after); err != nil && ctx.Err() != nil {
 		return err // if it ended early, the report tells
 	}
 	if _, err := d.to.docker(ctx, time.Minute, nil, "stop", d.to.container); err != nil {

@@ -41,13 +41,13 @@ func (d *drill) start(ctx context.Context, e *engine) *writing {
 }
 
 // writes waits until a host has written, and has done so for a while.
-func (d *drill) writes(ctx context.Context, e *engine, w *writing, patience, while time.Duration) error {
+func (d *drill) writes(ctx context.Context, e *engine, w *writing, while time.Duration) error {
 	select {
 	case <-w.first:
 	case <-w.ended:
 		return fmt.Errorf("the container on %s does not write: %s", e.name, d.notes.lastSaid(e.name))
-	case <-time.After(patience):
-		return fmt.Errorf("the container on %s has not written within %v", e.name, patience)
+	case <-time.After(beginning):
+		return fmt.Errorf("the container on %s has not written within %v", e.name, beginning)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

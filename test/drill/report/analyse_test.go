@@ -140,6 +140,9 @@ func TestPhases(t *testing.T) {
 		}, []Phase{
 			{Asked, 260 * ms}, {Noticed, 270 * ms}, {Fenced, 1000 * ms}, {Taken, 1110 * ms}, {Mounted, 1110 * ms}, {Started, 1200 * ms}, {Wrote, 1250 * ms},
 		}},
+		"the log comes late": {func(d *Drill) { d.Events[3].At, d.Events[5].At = 1800*ms, 1900*ms }, []Phase{
+			{Asked, 300 * ms}, {Noticed, 1110 * ms}, {Fenced, 1110 * ms}, {Taken, 1110 * ms}, {Mounted, 1110 * ms}, {Started, 1200 * ms}, {Wrote, 1250 * ms},
+		}},
 		"a container is stopped": {func(d *Drill) {
 			d.Events = []Event{
 				{230 * ms, "h1", "docker", Ended, ""}, {290 * ms, "h1", "docker", LetGo, ""}, {300 * ms, "h2", "drill", Asked, ""},

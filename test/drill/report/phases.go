@@ -54,7 +54,7 @@ func phases(d Drill, r Result) []Phase {
 				at[e.Mark] = e.At
 			}
 		case Asked, Noticed:
-			if e.Host == d.To && e.At <= r.First && !known {
+			if e.Host == d.To && !known {
 				at[e.Mark] = e.At
 			}
 		case Fenced, Taken, Mounted, Started: // the last attempt is the one that counts
