@@ -89,6 +89,9 @@ func (d *drill) read(ctx context.Context) (string, error) {
 // clean removes what the drill has made, but for the volume unless that was asked
 // for. What it can't remove it tells.
 func (d *drill) clean(ctx context.Context) {
+	if d.made && !d.remove {
+		say("the volume %s stays: docker volume rm %s", d.volume, d.volume)
+	}
 	for _, e := range d.engines() {
 		if !e.touched {
 			continue
