@@ -206,6 +206,7 @@ func (m *Manager) outwait(ctx context.Context, r record, o owner) error {
 			return errTryAgain
 		}
 		if now := m.now(); since == 0 || h.Version != version {
+			m.log.Warn("waiting until a silent host has cut itself off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "for", o.Terms.leaseWait())
 			version, since = h.Version, now
 		}
 		left := o.Terms.leaseWait() - (m.now() - since)

@@ -39,6 +39,10 @@ func BuildDvoldWithCeph(dir string) (string, error) {
 // binary.
 func BuildBeat(dir string) (string, error) { return build(dir, "test/lab/cmd/beat", static) }
 
+// BuildDrill builds the command drill in dir, static, and returns the path of the
+// binary.
+func BuildDrill(dir string) (string, error) { return build(dir, "test/drill", static) }
+
 // module is this one.
 const module = "github.com/dvol/dvold"
 
