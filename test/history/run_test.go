@@ -210,13 +210,9 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 // ended, another.
 func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 	last := v.last()
-	for _, h := range r.Hosts() {
-		for _, t := range v.tenures {
-			if t.host == h && t != last {
-				if err := r.dismiss(t); err != nil {
-					return err
-				}
-			}
+	for _, t := range v.tenures[:len(v.tenures)-1] {
+		if err := r.dismiss(t); err != nil {
+			return err
 		}
 	}
 	if r.running(last) && r.progress(last, healed, 10*time.Second) == nil {
@@ -288,10 +284,20 @@ func (r *run) end() error {
 				return err
 			}
 		}
-		return r.eventually(func() error {
-			_, err := h.Docker(r.ctx, "volume", "rm", v.name)
+		return r.discard(v, h)
+	})
+}
+
+// discard ends all workers of a volume and removes it.
+func (r *run) discard(v *volume, h *lab.Host) error {
+	for _, t := range v.tenures {
+		if err := r.dismiss(t); err != nil {
 			return err
-		})
+		}
+	}
+	return r.eventually(func() error {
+		_, err := h.Docker(r.ctx, "volume", "rm", v.name)
+		return err
 	})
 }
 

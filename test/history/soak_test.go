@@ -19,7 +19,7 @@ const never = time.Duration(math.MaxInt64)
 const era = 10
 
 // TestSoak has hosts fail in as many random ways as DVOLD_SOAK_ROUNDS says, by
-// default in few. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
+// default in few, once it has seen that it can find something. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
 // happen again, though not at the same moment of what goes on; DVOLD_SOAK_FROM is
 // the round to begin with, and DVOLD_SOAK_POOL the kind of pool. After
 // DVOLD_SOAK_TIME, such as 3h, no round begins. What tells how a history went wrong is
@@ -45,7 +45,10 @@ func TestSoak(t *testing.T) {
 		}
 	}
 
-	r := start(t, p, "")
+	r := start(t, p, controlPools)
+	if err := r.controls(); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	done := 0
 	for i, x := range schedule {

@@ -19,6 +19,7 @@ type tenure struct {
 	worker string
 	host   *lab.Host
 	epoch  uint64
+	gone   bool // its container is removed
 }
 
 func (t *tenure) journal() string { return t.host.Path("history/" + t.worker) }
@@ -79,8 +80,12 @@ func (r *run) owner(h *lab.Host, v *volume) (volumes.Owner, error) {
 
 // dismiss ends a worker.
 func (r *run) dismiss(t *tenure) error {
+	if t.gone {
+		return nil
+	}
 	_, err := t.host.Docker(r.ctx, "rm", "-f", t.worker)
-	if err != nil && strings.Contains(err.Error(), "No such container") {
+	t.gone = err == nil || strings.Contains(err.Error(), "No such container")
+	if t.gone {
 		return nil
 	}
 	return err
