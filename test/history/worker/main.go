@@ -112,8 +112,15 @@ func (w *worker) read() (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
+	if err == nil && len(text) != size {
+		err = fmt.Errorf("read %d bytes", len(text))
+	}
 	return strings.TrimRight(string(text), " \n"), err
 }
+
+// size is what is in the register, once anything is. One read of less proves nothing:
+// sshfs reads to an end that is none when its connection is closed.
+const size = 64
 
 // write writes as many bytes each time, so that one write replaces another whole.
 func (w *worker) write(value string) (err error) {
@@ -125,7 +132,7 @@ func (w *worker) write(value string) (err error) {
 	if _, err := w.register.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w.register, "%-63s\n", value); err != nil {
+	if _, err := fmt.Fprintf(w.register, "%-*s\n", size-1, value); err != nil {
 		return err
 	}
 	return w.register.Sync()
