@@ -19,7 +19,7 @@ const never = time.Duration(math.MaxInt64)
 const era = 10
 
 // TestSoak has hosts fail in as many random ways as DVOLD_SOAK_ROUNDS says, by
-// default in few, once it has seen that it can find something. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
+// default in two, once it has seen that it can find something. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
 // happen again, though not at the same moment of what goes on; DVOLD_SOAK_FROM is
 // the round to begin with, and DVOLD_SOAK_POOL the kind of pool. After
 // DVOLD_SOAK_TIME, such as 3h, no round begins. What tells how a history went wrong is
@@ -27,7 +27,7 @@ const era = 10
 func TestSoak(t *testing.T) {
 	lab.Require(t)
 	t.Parallel()
-	rounds, seed, from := setting(t, "ROUNDS", 3), setting(t, "SEED", rand.Uint64N(1_000_000)), setting(t, "FROM", 1)
+	rounds, seed, from := setting(t, "ROUNDS", 2), setting(t, "SEED", rand.Uint64N(1_000_000)), setting(t, "FROM", 1)
 	name := os.Getenv("DVOLD_SOAK_POOL")
 	if name == "" {
 		name = "command"
