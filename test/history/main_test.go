@@ -8,8 +8,8 @@ import (
 	"github.com/dvol/dvold/test/lab"
 )
 
-// dvold and worker are binaries, in the directory built.
-var dvold, worker, built string
+// dvold, worker and clock are binaries, in the directory built.
+var dvold, worker, clock, built string
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -20,8 +20,14 @@ func runTests(m *testing.M) int {
 	var err error
 	if built, err = os.MkdirTemp("", "history"); err == nil {
 		defer os.RemoveAll(built)
-		if dvold, err = lab.BuildDvold(built, false); err == nil {
-			worker, err = lab.BuildStatic(built, "test/history/worker")
+		for _, build := range []func() error{
+			func() error { dvold, err = lab.BuildDvold(built, false); return err },
+			func() error { worker, err = lab.BuildStatic(built, "test/history/worker"); return err },
+			func() error { clock, err = lab.BuildStatic(built, "test/lab/cmd/clock"); return err },
+		} {
+			if build() != nil {
+				break
+			}
 		}
 	}
 	if err != nil {
