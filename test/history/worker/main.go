@@ -29,10 +29,8 @@ func main() {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "worker:", run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]))
+	os.Exit(1)
 }
 
 // run works until it is killed, or can't write to its journal.
