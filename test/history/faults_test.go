@@ -197,10 +197,14 @@ func (r *run) well() error {
 	})
 }
 
+// reachesStorage tells whether a host's storage is mounted, and answers.
 func (r *run) reachesStorage(h *lab.Host) bool {
+	if !h.Storage.Running() {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(r.ctx, 3*time.Second)
 	defer cancel()
-	_, err := h.Exec(ctx, "stat", "-f", "/dfs")
+	_, err := h.Exec(ctx, "stat", "/dfs/pool")
 	return err == nil
 }
 
