@@ -69,7 +69,7 @@ func TestSoak(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			t.Fatalf("%s DVOLD_SOAK_ROUNDS=%d: %v", again, x.Number, err)
+			t.Fatalf("%s DVOLD_SOAK_FROM=%d DVOLD_SOAK_ROUNDS=%d: %v", again, x.Number-i%era, x.Number, err)
 		}
 		if done++; over {
 			break
