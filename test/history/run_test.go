@@ -87,7 +87,7 @@ func (r *run) begin(era int) error {
 	}
 	return r.each(func(i int, v *volume) error {
 		h := r.Host(i%len(r.Hosts()) + 1)
-		if err := r.create(h, v, "pool"); err != nil {
+		if err := r.eventually(func() error { return r.create(h, v, "pool") }); err != nil {
 			return err
 		}
 		_, err := r.employ(h, v)
@@ -95,7 +95,8 @@ func (r *run) begin(era int) error {
 	})
 }
 
-// create makes a volume, whose live owner nobody waits for.
+// create makes a volume, whose live owner nobody waits for. A host that has just come
+// back may need a moment until it can.
 func (r *run) create(h *lab.Host, v *volume, pool string) error {
 	_, err := h.Docker(r.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+pool, "-o", "access=exclusive", "-o", "mount_wait=1s", v.name)
 	return err
