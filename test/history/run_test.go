@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -317,11 +318,29 @@ func (r *run) eventually(do func() error) error {
 	}
 }
 
-// keep copies what tells how a run has failed to a directory.
+// keep copies what tells how a run has failed to a directory: journals, logs, and
+// what the storage has, with its own marks.
 func (r *run) keep(dir string) error {
+	data := make(map[string]string)
+	if r.Storage() != nil {
+		data["storage"] = r.Storage().Data(".")
+	}
+	if r.Gluster() != nil {
+		for _, n := range r.Gluster().Nodes() {
+			data[n.Name()+"-brick"] = n.Brick(".")
+		}
+	}
+	for name, from := range data {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if out, err := exec.Command("cp", "-a", from, filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			return fmt.Errorf("keep %s: %w: %s", from, err, out)
+		}
+	}
 	var files []string
 	for _, m := range r.Machines() {
-		for _, pattern := range []string{"*.log", "history/*", "etc/lab/reboots"} {
+		for _, pattern := range []string{"*.log", "var/log/glusterfs/*.log", "var/log/glusterfs/bricks/*.log", "history/*", "etc/lab/reboots"} {
 			found, err := filepath.Glob(m.Path(pattern))
 			if err != nil {
 				return err
