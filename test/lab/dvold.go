@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func newDriver(h *Host) *Daemon {
 	}
 	return &Daemon{
 		name: "dvold", m: h.Machine, answers: answers, patience: 30 * time.Second,
-		argv: func(args []string) []string { return h.DvoldCommand(args...) },
+		argv: func(args []string) []string { return slices.Concat(h.clock, h.DvoldCommand(args...)) },
 	}
 }
 
@@ -31,7 +32,7 @@ func (h *Host) Configure(yaml string) error {
 	return nil
 }
 
-// DvoldCommand is the command line that StartDvold runs.
+// DvoldCommand is the command line that StartDvold runs, on a host whose clock is right.
 func (h *Host) DvoldCommand(args ...string) []string {
 	return append([]string{h.dvold, "serve", "--state-dir", h.StateDir(), "--log-level", "debug"}, args...)
 }

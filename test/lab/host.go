@@ -29,6 +29,7 @@ type Host struct {
 	Storage *Daemon // sshfs; nil if there is no storage
 
 	dvold  string         // the binary
+	clock  []string       // what dvold and the guard are started by; may be empty
 	beat   string         // the binary; may be empty
 	server *StorageServer // nil if there is none
 }
