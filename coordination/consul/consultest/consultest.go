@@ -109,6 +109,9 @@ func (c *Cluster) Addresses() []string {
 	return all
 }
 
+// PID is the number of server i's process.
+func (c *Cluster) PID(i int) int { return c.servers[i].cmd.Process.Pid }
+
 // Kill ends server i as a power cut would.
 func (c *Cluster) Kill(i int) { c.servers[i].kill() }
 
