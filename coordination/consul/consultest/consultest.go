@@ -20,6 +20,7 @@ import (
 // Options of a Cluster.
 type Options struct {
 	Servers int  // 1 if not given
+	Slow    bool // Consul's own raft_multiplier, 5, for what keeps this machine busy; otherwise 1
 	ACL     bool // deny what no token allows
 	TLS     bool // https alone, with CAFile
 }

@@ -70,6 +70,9 @@ func (s *server) configure(isServer bool) {
 		"disable_update_check": true,
 		"limits":               map[string]any{"http_max_conns_per_client": 10_000},
 	}
+	if s.o.Slow {
+		delete(config, "performance")
+	}
 	if isServer {
 		config["bootstrap_expect"] = len(s.servers)
 	}
