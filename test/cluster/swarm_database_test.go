@@ -102,6 +102,8 @@ func TestSwarmMovesDatabase(t *testing.T) {
 	}
 
 	c.must(owner.back(c))
+	other.getsTask(c, db, lab.SinceBoot())
+	manager.wantOwner("db", other.Name(), epoch)
 	manager.docker("stack", "rm", "s")
 	c.endSwarm()
 }
