@@ -169,7 +169,8 @@ func (h *host) clean(c *cluster) error {
 	}
 }
 
-// keys are those of the records whose keys begin with a prefix.
+// keys are those of the records whose keys begin with a prefix; one that ends in a
+// slash is none.
 func (c *cluster) keys(prefix string) ([]string, error) {
 	ctx := c.h(1).ctx
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8500/v1/kv/dvol/?keys&consistent", nil)
@@ -189,7 +190,9 @@ func (c *cluster) keys(prefix string) ([]string, error) {
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(key string) bool { return !strings.Contains(key, "/"+prefix) }), nil
+	return slices.DeleteFunc(all, func(key string) bool {
+		return !strings.Contains(key, "/"+prefix) || strings.HasSuffix(key, "/")
+	}), nil
 }
 
 // wantWriterStopped checks that what a host that was cut off at a moment wrote
