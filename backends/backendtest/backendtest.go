@@ -112,6 +112,7 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"Concurrent", testConcurrent},
 		{"Cancelled", testCancelled},
 		{"CutShort", testCutShort},
+		{"Unavailable", testUnavailable},
 	}
 	runAll(t, append(tests, sizeTests()...), prepare)
 }
