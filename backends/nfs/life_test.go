@@ -102,7 +102,7 @@ func testRefused(t *testing.T, s server) {
 	}{
 		"no such export":    {func(c *nfs.Config) { c.Export = "/nowhere" }, "the server has no /nowhere/"},
 		"no such directory": {func(c *nfs.Config) { c.Subdir = "nowhere" }, "the server has no "},
-		"version":           {func(c *nfs.Config) { c.Version = "4.0" }, "does not speak version 4.0"},
+		"version":           {func(c *nfs.Config) { c.Version = "4.1" }, "does not speak version 4.1"},
 		"no server there":   {func(c *nfs.Config) { c.Server = "127.0.0.1"; c.Port = 9 }, "server 127.0.0.1 gives no answer"},
 		"not NFS":           {func(c *nfs.Config) { c.Port = 111 }, "gives no answer: there is no such program"},
 		"locks":             {func(c *nfs.Config) { c.Version = "3" }, "rpc.statd does not run on this host"},

@@ -17,18 +17,21 @@ import (
 // network in which a server is in nobody's way.
 func TestServer(t *testing.T) {
 	hosttest.Root(t)
-	for _, command := range []string{"ganesha.nfsd", "rpcbind"} {
+	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send"} {
 		_, err := exec.LookPath(command)
 		hosttest.Need(t, command, err == nil)
 	}
 	if !guesttest.Inside() {
-		guesttest.Run(t, "net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4")
+		guesttest.Guest{
+			Load: []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
+				"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth", "drivers/block/loop"},
+			Programs: []string{"../../examples/fence/fence-ganesha"},
+		}.Run(t)
 		return
 	}
 	s := startServer(t)
 	t.Run("Conformance", func(t *testing.T) { testConformance(t, s, "4.2") })
-	for _, version := range []string{"", "4.1", "3"} {
+	for _, version := range []string{"", "4.0", "3"} {
 		t.Run("Life/"+version, func(t *testing.T) { testLife(t, newPool(t, s.exported, version)) })
 	}
 	for name, test := range map[string]func(*testing.T, server){
@@ -36,6 +39,7 @@ func TestServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
+	t.Run("Fence", func(t *testing.T) { testFence(t, s) }) // last: it starts the server anew
 }
 
 func testConformance(t *testing.T, s server, version string) {

@@ -23,8 +23,14 @@ const address = "10.99.0.1"
 // server is an NFS server in the guest.
 type server struct {
 	process  *os.Process
+	args     []string
 	exported string // to whoever asks
 	squashed string // likewise, but root is nobody there
+	fencing  string // to those that fences names
+	fences   string // the configuration of that, which the fencer changes
+	fencer   string // of examples/fence
+	admits   string // what fences says before
+	kernel   bool   // it is the guest's own
 }
 
 // startServer starts one that ends with the test.
@@ -44,16 +50,23 @@ func startServer(t *testing.T) server {
 	}
 	addAddress(t)
 	start(t, "rpcbind", "-w", "-f")
+	hosttest.Subdir(t, "/run", "dbus")
+	start(t, "dbus-daemon", "--system", "--nofork", "--nopidfile")
 	config := filepath.Join(dir, "ganesha.conf")
 	text := `NFS_CORE_PARAM { NFS_Port = 2049; MNT_Port = 20048; Protocols = 3, 4; Enable_NLM = false; Enable_RQUOTA = false; }
-NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; Minor_Versions = 1, 2; }
+NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; Minor_Versions = 0, 2; }
 `
 	for id, export := range []struct{ path, squash string }{{s.exported, "No_Root_Squash"}, {s.squashed, "Root_Squash"}} {
 		text += fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; Access_Type = RW; Squash = %s; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; FSAL { Name = VFS; } }\n",
 			id+1, export.path, export.path, export.squash)
 	}
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	s.fencing, s.fences, s.fencer = newDisk(t), filepath.Join(dir, "fences.conf"), "fence-ganesha"
+	s.admits = ganeshaAdmits(s.fencing)
+	text += "%include " + s.fences + "\n"
+	for path, text := range map[string]string{config: text, s.fences: s.admits} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	log := filepath.Join(dir, "log")
 	t.Cleanup(func() {
@@ -61,12 +74,20 @@ NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; Minor_Versio
 			t.Logf("the server said:\n%s", said)
 		}
 	})
-	s.process = start(t, "ganesha.nfsd", "-F", "-f", config, "-L", log, "-p", filepath.Join(dir, "pid"), "-N", "NIV_WARN")
+	s.args = []string{"ganesha.nfsd", "-F", "-f", config, "-L", log, "-p", filepath.Join(dir, "pid"), "-N", "NIV_WARN"}
+	s.start(t)
+	return s
+}
+
+// start starts the server, and returns when it answers.
+func (s *server) start(t *testing.T) {
+	t.Helper()
+	s.process = start(t, s.args...)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		conn, err := net.Dial("tcp", net.JoinHostPort(address, "2049"))
 		if err == nil {
 			conn.Close()
-			return s
+			return
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the server does not come up: %v", err)

@@ -30,6 +30,9 @@ const (
 	modules = "DVOLD_GUEST_MODULES"
 )
 
+// Shared is where a guest has what it shares with the machine.
+const Shared = "/mnt"
+
 //go:embed guest.sh
 var guest []byte
 
@@ -47,6 +50,8 @@ type Guest struct {
 	// Tap is the network device of the machine's that the guest's, vec0, is connected
 	// to; empty means none.
 	Tap string
+	// Programs are files of the machine's that lie in the directory Shared there.
+	Programs []string
 	// Env is what more the test has in its environment, as NAME=VALUE without spaces.
 	Env []string
 }
@@ -69,6 +74,15 @@ func (g Guest) Run(t *testing.T) {
 	if err := os.WriteFile(init, guest, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	for _, program := range g.Programs {
+		text, err := os.ReadFile(program)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(program)), text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
@@ -78,7 +92,7 @@ func (g Guest) Run(t *testing.T) {
 	if g.Tap != "" {
 		args = append(args, "vec0:transport=tap,ifname="+g.Tap+",depth=128,gro=1") // else it takes no packets that are larger than the cable lets through
 	}
-	args = append(append(args, g.Env...), "--", "/mnt/test", "-test.v", "-test.run="+pattern(t))
+	args = append(append(args, g.Env...), "--", Shared+"/test", "-test.v", "-test.run="+pattern(t))
 	machine := exec.CommandContext(ctx, "linux.uml", args...)
 	machine.Env = append(os.Environ(), "TMPDIR="+memory(dir))
 	// The guest is several processes; in a PID namespace all end with the first.
