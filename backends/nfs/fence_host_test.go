@@ -124,7 +124,7 @@ func startWriter(t *testing.T, s *server, dir, name string) *writer {
 			} else {
 				w.refused.Add(1)
 			}
-			time.Sleep(50 * time.Millisecond) // a guest is slow
+			time.Sleep(300 * time.Millisecond) // a guest is slow
 		}
 	}()
 	t.Cleanup(func() {
@@ -180,7 +180,7 @@ func (w *writer) stays(t *testing.T, landed int64) {
 
 func within(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no %s", what)
 		}
