@@ -187,26 +187,36 @@ func within(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// unsent is how many bytes the sockets of a host have to send.
-func (h fencedHost) unsent(t *testing.T) int64 {
+// unsent is how many bytes each connection of a host to the server has to send, by its own
+// end.
+func (h fencedHost) unsent(t *testing.T) map[string]int64 {
 	t.Helper()
-	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.name, "ss", "-tnH", "state", "all").CombinedOutput()
+	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.name, "ss", "-tnH", "state", "established", "dst", address+":2049").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	var sum int64
+	unsent := make(map[string]int64)
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
-		if len(fields) < 5 || !strings.HasPrefix(fields[4], address+":2049") {
-			continue
+		if len(fields) < 4 {
+			t.Fatalf("ss says %q", line)
 		}
-		n, err := strconv.ParseInt(fields[2], 10, 64)
-		if err != nil {
+		if unsent[fields[2]], err = strconv.ParseInt(fields[1], 10, 64); err != nil {
 			t.Fatal(err)
 		}
-		sum += n
 	}
-	return sum
+	return unsent
+}
+
+// hasUnsent tells whether a host has anything to send.
+func (h fencedHost) hasUnsent(t *testing.T) bool {
+	t.Helper()
+	for _, n := range h.unsent(t) {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // freezeDisk has all who write to the server's disk wait until it is thawed.

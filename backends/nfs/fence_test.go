@@ -106,8 +106,17 @@ func testFenceWaits(t *testing.T, s *server, h1 fencedHost) {
 		time.Sleep(200 * time.Millisecond)
 		return acked == before
 	})
+	before := h1.unsent(t)
 	result := make(chan error, 1)
 	go func() { result <- s.fence("fence", h1.name) }()
+	within(t, "end of the connections", func() bool { // after which it waits for the write alone
+		for end := range h1.unsent(t) {
+			if _, ok := before[end]; ok {
+				return false
+			}
+		}
+		return true
+	})
 	select {
 	case err := <-result:
 		t.Errorf("there was an answer while a write was under way: %v", err)
@@ -139,20 +148,20 @@ func testDeadClient(t *testing.T, s *server, h1, h2 fencedHost, fenced bool) {
 		t.Fatal(err)
 	}
 	input.Close()
-	within(t, "bytes to send", func() bool { return h1.unsent(t) > 0 })
+	within(t, "bytes to send", func() bool { return h1.hasUnsent(t) })
 	if err := victim.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = victim.Wait() // reports the kill
 	if fenced {
 		s.mustFence(t, "fence", h1)
 	}
 	if err := writeRecord(filepath.Join(h2.mount(t, s, "3"), "dead"), 3); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the host of a dead process has %d bytes to send", h1.unsent(t))
+	t.Logf("the host of a dead process has to send, by its end of the connection: %v", h1.unsent(t))
 	h1.cable(t, "up")
-	within(t, "end of what was to be sent", func() bool { return h1.unsent(t) == 0 })
+	_ = victim.Wait() // reports the kill; its file is closed only when the server has answered
+	within(t, "end of what was to be sent", func() bool { return !h1.hasUnsent(t) })
 	time.Sleep(time.Second) // for what the server has received
 	want := "000000003"
 	if !fenced {
