@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -55,53 +53,26 @@ func ganeshaAdmits(path string) string {
 	return text + "}\n"
 }
 
-// newDisk mounts a file system that can be frozen.
-func newDisk(t *testing.T) string {
-	t.Helper()
-	dir := hosttest.Tmpfs(t, "")
-	image, disk := filepath.Join(dir, "image"), hosttest.Subdir(t, dir, "disk")
-	run(t, "truncate", "--size=32M", image)
-	run(t, "mkfs.ext4", "-q", image)
-	run(t, "mount", "-o", "loop", image, disk)
-	return disk
-}
-
 // try has the host mount the export.
-func (h fencedHost) try(t *testing.T, s *server, version string) (dir string, err error) {
+func (h fencedHost) try(t *testing.T, s *server) (dir string, err error) {
 	t.Helper()
 	dir = hosttest.Dir(t)
-	options := "addr=" + address + ",clientaddr=" + h.address + ",nosharecache,vers=" + version
-	if version == "3" {
-		options = "addr=" + address + ",nosharecache,vers=3,proto=tcp,nolock,mountport=20048,mountproto=tcp,mountaddr=" + address
-	}
-	path := s.fencing
-	if s.kernel && version != "3" { // fsid=0
-		path = "/"
-	}
+	options := "addr=" + address + ",clientaddr=" + h.address + ",nosharecache,vers=4.0"
 	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.name, "unshare", "--uts", // by the name a server tells clients of version 4 apart
-		"sh", "-c", `hostname "$0" && exec mount -i -t nfs -o "$@"`, h.name, options, address+":"+path, dir).CombinedOutput()
+		"sh", "-c", `hostname "$0" && exec mount -i -t nfs -o "$@"`, h.name, options, address+":"+s.fencing, dir).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
 	}
 	return dir, err
 }
 
-func (h fencedHost) mount(t *testing.T, s *server, version string) string {
+func (h fencedHost) mount(t *testing.T, s *server) string {
 	t.Helper()
-	dir, err := h.try(t, s, version)
+	dir, err := h.try(t, s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// cable has the host cut off, or not.
-func (h fencedHost) cable(t *testing.T, state string) {
-	t.Helper()
-	run(t, "ip", "link", "set", h.name, state)
-	if state == "up" { // which went with the link
-		run(t, "ip", "route", "replace", h.address+"/32", "dev", h.name, "src", address)
-	}
 }
 
 // writer overwrites a record of a file without end, each time with the next number,
@@ -185,53 +156,4 @@ func within(t *testing.T, what string, done func() bool) {
 			t.Fatalf("no %s", what)
 		}
 	}
-}
-
-// unsent is how many bytes each connection of a host to the server has to send, by its own
-// end.
-func (h fencedHost) unsent(t *testing.T) map[string]int64 {
-	t.Helper()
-	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.name, "ss", "-tnH", "state", "established", "dst", address+":2049").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	unsent := make(map[string]int64)
-	for line := range strings.Lines(string(out)) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 {
-			t.Fatalf("ss says %q", line)
-		}
-		if unsent[fields[2]], err = strconv.ParseInt(fields[1], 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return unsent
-}
-
-// hasUnsent tells whether a host has anything to send.
-func (h fencedHost) hasUnsent(t *testing.T) bool {
-	t.Helper()
-	for _, n := range h.unsent(t) {
-		if n > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// freezeDisk has all who write to the server's disk wait until it is thawed.
-func freezeDisk(t *testing.T, s *server) (thaw func()) {
-	t.Helper()
-	const freeze, thawed = 0xc0045877, 0xc0045878 // FIFREEZE, FITHAW
-	dir, err := os.Open(s.fencing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dir.Close() })
-	if err := unix.IoctlSetInt(int(dir.Fd()), freeze, 0); err != nil {
-		t.Fatal(err)
-	}
-	thaw = func() { _ = unix.IoctlSetInt(int(dir.Fd()), thawed, 0) }
-	t.Cleanup(thaw)
-	return thaw
 }

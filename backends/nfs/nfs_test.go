@@ -24,7 +24,7 @@ func TestServer(t *testing.T) {
 	if !guesttest.Inside() {
 		guesttest.Guest{
 			Load: []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-				"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth", "drivers/block/loop"},
+				"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"},
 			Programs: []string{"../../examples/fence/fence-ganesha"},
 		}.Run(t)
 		return

@@ -30,7 +30,6 @@ type server struct {
 	fences   string // the configuration of that, which the fencer changes
 	fencer   string // of examples/fence
 	admits   string // what fences says before
-	kernel   bool   // it is the guest's own
 }
 
 // startServer starts one that ends with the test.
@@ -60,7 +59,7 @@ NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; Minor_Versio
 		text += fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; Access_Type = RW; Squash = %s; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; FSAL { Name = VFS; } }\n",
 			id+1, export.path, export.path, export.squash)
 	}
-	s.fencing, s.fences, s.fencer = newDisk(t), filepath.Join(dir, "fences.conf"), "fence-ganesha"
+	s.fencing, s.fences, s.fencer = hosttest.Subdir(t, dir, "fencing"), filepath.Join(dir, "fences.conf"), "fence-ganesha"
 	s.admits = ganeshaAdmits(s.fencing)
 	text += "%include " + s.fences + "\n"
 	for path, text := range map[string]string{config: text, s.fences: s.admits} {
