@@ -32,6 +32,8 @@ type Guest struct {
 	Load []string
 	Tap  string
 	Env  []string
+	// Programs are files of the machine's that lie in guest.Mnt there.
+	Programs []string
 }
 
 // Run runs a test of the top level again in the guest, and has it fail if it fails
@@ -82,6 +84,15 @@ func (g Guest) start(t *testing.T, binary string, cable *os.File) <-chan guest.R
 	dir := hosttest.Dir(t)
 	if err := os.Link(binary, filepath.Join(dir, "test")); err != nil {
 		t.Fatal(err)
+	}
+	for _, program := range g.Programs {
+		text, err := os.ReadFile(program)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(program)), text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	machine := guest.Guest{
 		Dir: dir, Memory: "768M", Load: g.Load, Tap: g.Tap, Cable: cable, Env: append([]string{"DVOLD_TEST_REQUIRE=root"}, g.Env...),
