@@ -60,9 +60,8 @@ func testMoved(t *testing.T, s server) {
 		if _, err := p.Stat(t.Context(), v.Handle); err != nil { // by the first
 			t.Fatal(err)
 		}
-		nameServer(t, machineAddress(1), machineAddress(2))
-		time.Sleep(5 * time.Second) // for which package net believes what it has read
-		servers[1].freeze(t)
+		nameServer(t, machineAddress(1), machineAddress(2)) // for 5 s package net believes what it has read
+		servers[1].kill(t)                                  // a word of it is not waited for then
 		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			if _, err := p.Stat(t.Context(), v.Handle); err == nil {
 				break

@@ -13,6 +13,10 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
+// clientModules are what a guest needs of its kernel.
+var clientModules = []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
+	"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}
+
 // In one test, because it needs guests: a kernel with an NFS client, and a network in
 // which a server is in nobody's way. The second is another host.
 func TestServer(t *testing.T) {
@@ -22,8 +26,8 @@ func TestServer(t *testing.T) {
 		hosttest.Need(t, command, err == nil)
 	}
 	if !guesttest.Inside() {
-		host := guesttest.Guest{Load: []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}, Env: []string{dvoldBinary + "=" + buildDvold(t)}}
+		t.Parallel()
+		host := guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + buildDvold(t)}}
 		other := host
 		other.Env = []string{otherHost + "=1"}
 		guesttest.Together(t, host, other)

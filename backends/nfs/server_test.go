@@ -32,11 +32,9 @@ type server struct {
 // forHosts is exported by that path, for a host that does not know any other.
 const forHosts = "/hosts"
 
-// startServer starts one that ends with the test.
-func startServer(t *testing.T) server {
+// prepare has the guest fit for servers.
+func prepare(t *testing.T) {
 	t.Helper()
-	dir := hosttest.Tmpfs(t, "mode=755")
-	s := server{exported: hosttest.Subdir(t, dir, "exported"), squashed: hosttest.Subdir(t, dir, "squashed"), readOnly: hosttest.Subdir(t, dir, "read-only")}
 	for _, state := range []string{"/var/lib/nfs", "/var/log"} { // the root is read-only
 		if err := unix.Mount("state", state, "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)
@@ -45,8 +43,16 @@ func startServer(t *testing.T) server {
 	if err := os.MkdirAll("/run/ganesha", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	addAddress(t)
 	start(t, "rpcbind", "-w", "-f")
+}
+
+// startServer starts one that ends with the test.
+func startServer(t *testing.T) server {
+	t.Helper()
+	prepare(t)
+	dir := hosttest.Tmpfs(t, "mode=755")
+	s := server{exported: hosttest.Subdir(t, dir, "exported"), squashed: hosttest.Subdir(t, dir, "squashed"), readOnly: hosttest.Subdir(t, dir, "read-only")}
+	addAddress(t)
 	s.ganesha = newGanesha(t, dir, address, nil, export{path: s.exported}, export{path: s.squashed, options: "Squash = Root_Squash;"},
 		export{path: s.readOnly, options: "Access_Type = RO;"}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
 	return s
@@ -65,6 +71,7 @@ type export struct {
 	path    string
 	as      string // the path by which clients of version 4 find it; empty means path
 	options string // over the defaults
+	file    string // unless empty, that of its configuration, and the rest is not used
 }
 
 // newGanesha starts one that ends with the test, with its state in dir, and waits until it
@@ -77,6 +84,10 @@ NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; RecoveryRoot
 EXPORT_DEFAULTS { Access_Type = RW; Squash = No_Root_Squash; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; }
 `
 	for n, e := range exports {
+		if e.file != "" {
+			text += "%include " + e.file + "\n"
+			continue
+		}
 		protocols := ""
 		if e.as == "" {
 			e.as = e.path

@@ -5,6 +5,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"os"
@@ -62,6 +63,8 @@ type Guest struct {
 	// Tap is the network device of the machine's that the guest's, vec0, is connected
 	// to; empty means none.
 	Tap string
+	// Started, unless nil, is called with the first process of the kernel, once that runs.
+	Started func(*os.Process)
 	// Cable is one of a pair of sockets for datagrams, whose other is the other end of
 	// vec0; nil means none. It is an alternative to Tap.
 	Cable *os.File
@@ -100,8 +103,16 @@ func (g Guest) Run(ctx context.Context) Result {
 	defer runtime.UnlockOSThread()
 	machine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	machine.WaitDelay = 10 * time.Second
+	var console bytes.Buffer
+	machine.Stdout, machine.Stderr = &console, &console
 	var r Result
-	r.Console, r.Err = machine.CombinedOutput()
+	if r.Err = machine.Start(); r.Err == nil {
+		if g.Started != nil {
+			g.Started(machine.Process)
+		}
+		r.Err = machine.Wait()
+	}
+	r.Console = console.Bytes()
 	r.Output, _ = os.ReadFile(filepath.Join(g.Dir, "output"))
 	status, _ := os.ReadFile(filepath.Join(g.Dir, "status"))
 	r.Status = strings.TrimSpace(string(status))

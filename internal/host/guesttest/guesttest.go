@@ -32,13 +32,15 @@ type Guest struct {
 	Load []string
 	Tap  string
 	Env  []string
+	// Programs are files of the machine's that lie in guest.Mnt there.
+	Programs []string
 }
 
 // Run runs a test of the top level again in the guest, and has it fail if it fails
 // there.
 func (g Guest) Run(t *testing.T) {
 	t.Helper()
-	judge(t, g.start(t, build(t), nil))
+	g.start(t, build(t), nil).judge(t)
 }
 
 // Together runs a test of the top level in two guests at once, and has it fail if it
@@ -51,14 +53,20 @@ func Together(t *testing.T, first, second Guest) {
 	}
 	binary := build(t)
 	second.Env = append(second.Env, guest.Pids+"=200") // the first's processes have fewer threads
-	var came []<-chan guest.Result
+	var machines [2]machine
 	for n, g := range []Guest{first, second} {
 		end := os.NewFile(uintptr(ends[n]), "cable")
 		t.Cleanup(func() { end.Close() })
-		came = append(came, g.start(t, binary, end))
+		machines[n] = g.start(t, binary, end)
 	}
-	for _, r := range came {
-		judge(t, r)
+	served := make(chan struct{})
+	t.Cleanup(func() { <-served })
+	go func() {
+		defer close(served)
+		machines[0].serve(t, machines[1])
+	}()
+	for _, m := range machines {
+		m.judge(t)
 	}
 }
 
@@ -77,16 +85,34 @@ func build(t *testing.T) (binary string) {
 	return binary
 }
 
+// machine is a guest that runs.
+type machine struct {
+	dir     string // that is guest.Mnt there
+	process <-chan *os.Process
+	came    <-chan guest.Result
+}
+
 // start starts the guest, which ends with the test.
-func (g Guest) start(t *testing.T, binary string, cable *os.File) <-chan guest.Result {
+func (g Guest) start(t *testing.T, binary string, cable *os.File) machine {
 	t.Helper()
 	dir := hosttest.Dir(t)
 	if err := os.Link(binary, filepath.Join(dir, "test")); err != nil {
 		t.Fatal(err)
 	}
-	machine := guest.Guest{
+	for _, program := range g.Programs {
+		text, err := os.ReadFile(program)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(program)), text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	process := make(chan *os.Process, 1)
+	kernel := guest.Guest{
 		Dir: dir, Memory: "768M", Load: g.Load, Tap: g.Tap, Cable: cable, Env: append([]string{"DVOLD_TEST_REQUIRE=root"}, g.Env...),
 		Command: []string{guest.Mnt + "/test", "-test.v", "-test.timeout=9m", "-test.run=" + pattern(t)},
+		Started: func(p *os.Process) { process <- p },
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	came, ended := make(chan guest.Result, 1), make(chan struct{})
@@ -94,15 +120,15 @@ func (g Guest) start(t *testing.T, binary string, cable *os.File) <-chan guest.R
 	go func() {
 		defer close(ended)
 		defer cancel()
-		came <- machine.Run(ctx)
+		came <- kernel.Run(ctx)
 	}()
-	return came
+	return machine{dir, process, came}
 }
 
-// judge waits for a result, and has the test fail if it is bad.
-func judge(t *testing.T, came <-chan guest.Result) {
+// judge waits for the guest's result, and has the test fail if it is bad.
+func (m machine) judge(t *testing.T) {
 	t.Helper()
-	r := <-came
+	r := <-m.came
 	switch {
 	case r.Status == "":
 		t.Errorf("the guest came to no result: %v\n%s\nits console:\n%s", r.Err, r.Output, r.Console)
