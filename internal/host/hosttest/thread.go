@@ -12,7 +12,8 @@ import (
 )
 
 // EndFirstThread has the first thread of this process end, and returns in another once it
-// has.
+// has. To be called before anything else is begun: what waits in a system call, as a read
+// of a pipe, may wait in that thread, which then is not to be had.
 func EndFirstThread() {
 	go onFirstThread(func() {
 		// Not RawSyscall: the scheduler would wait for this thread for ever.
