@@ -208,7 +208,8 @@ func (r *run) reachesStorage(h *lab.Host) bool {
 	return err == nil
 }
 
-// keys are those of the records whose keys begin with a prefix.
+// keys are those of the records whose keys begin with a prefix; one that ends in a
+// slash is none.
 func (r *run) keys(prefix string) (keys []string, err error) {
 	text, err := r.consul(http.MethodGet, "kv/dvol/?keys&consistent")
 	if err != nil {
@@ -219,7 +220,7 @@ func (r *run) keys(prefix string) (keys []string, err error) {
 		return nil, err
 	}
 	for _, key := range all {
-		if strings.Contains(key, "/"+prefix) {
+		if strings.Contains(key, "/"+prefix) && !strings.HasSuffix(key, "/") {
 			keys = append(keys, key)
 		}
 	}
