@@ -191,7 +191,7 @@ func (c *cluster) keys(prefix string) ([]string, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(key string) bool {
-		return !strings.Contains(key, "/"+prefix) || strings.HasSuffix(key, "/")
+		return !strings.HasPrefix(key, "dvol/records/"+prefix) || strings.HasSuffix(key, "/")
 	}), nil
 }
 

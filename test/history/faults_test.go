@@ -220,7 +220,7 @@ func (r *run) keys(prefix string) (keys []string, err error) {
 		return nil, err
 	}
 	for _, key := range all {
-		if strings.Contains(key, "/"+prefix) && !strings.HasSuffix(key, "/") {
+		if strings.HasPrefix(key, "dvol/records/"+prefix) && !strings.HasSuffix(key, "/") {
 			keys = append(keys, key)
 		}
 	}
