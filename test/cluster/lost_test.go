@@ -1,9 +1,7 @@
 package cluster_test
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -113,18 +111,9 @@ func (c *cluster) mended() {
 // consul asks a server's Consul.
 func (c *cluster) consul(s *lab.Server, method, path string, body []byte) []byte {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, "http://127.0.0.1:8500/v1/"+path, bytes.NewReader(body))
+	text, err := s.AskConsul(c.t.Context(), method, path, body)
 	if err != nil {
 		c.t.Fatal(err)
-	}
-	resp, err := s.Client().Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		c.t.Fatalf("%s %s: %s %s %v", method, path, resp.Status, text, err)
 	}
 	return text
 }

@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -83,16 +82,13 @@ func (c *cluster) wantOneStart(p place) {
 
 // sessionOf is the ID of the session that a host is in the cluster by.
 func (c *cluster) sessionOf(h *host) (string, error) {
-	var found []struct{ Key, Session string }
-	if err := json.Unmarshal(c.consul(c.Servers()[0], http.MethodGet, "kv/dvol/?recurse&consistent", nil), &found); err != nil {
-		return "", err
+	c.t.Helper()
+	id, err := c.Servers()[0].SessionOf(c.t.Context(), h.Name())
+	c.must(err)
+	if id == "" {
+		return "", fmt.Errorf("%s has no session", h.Name())
 	}
-	for _, r := range found {
-		if strings.HasSuffix(r.Key, "/hosts/"+h.Name()) && r.Session != "" {
-			return r.Session, nil
-		}
-	}
-	return "", fmt.Errorf("%s has no session", h.Name())
+	return id, nil
 }
 
 // destroySession ends a host's session as an operator can. It returns when.

@@ -2,12 +2,9 @@ package history_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -208,69 +205,38 @@ func (r *run) reachesStorage(h *lab.Host) bool {
 	return err == nil
 }
 
-// keys are those of the records whose keys begin with a prefix; one that ends in a
-// slash is none.
+// keys are those of the records whose keys begin with a prefix.
 func (r *run) keys(prefix string) (keys []string, err error) {
-	text, err := r.consul(http.MethodGet, "kv/dvol/?keys&consistent")
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, err
-	}
-	for _, key := range all {
-		if strings.HasPrefix(key, "dvol/records/"+prefix) && !strings.HasSuffix(key, "/") {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
+	err = r.consul(func(ctx context.Context, s *lab.Server) error {
+		keys, err = s.RecordKeys(ctx, prefix)
+		return err
+	})
+	return keys, err
 }
 
 // endSession destroys the session that a host is in the cluster by, as an operator
 // can. One that is in none has none to lose.
 func (r *run) endSession(h *lab.Host) error {
 	return r.eventually(func() error {
-		text, err := r.consul(http.MethodGet, "kv/dvol/?recurse&consistent")
-		if err != nil {
-			return err
-		}
-		var found []struct{ Key, Session string }
-		if err := json.Unmarshal(text, &found); err != nil {
-			return err
-		}
-		for _, f := range found {
-			if strings.HasSuffix(f.Key, "/hosts/"+h.Name()) && f.Session != "" {
-				_, err := r.consul(http.MethodPut, "session/destroy/"+f.Session)
+		return r.consul(func(ctx context.Context, s *lab.Server) error {
+			session, err := s.SessionOf(ctx, h.Name())
+			if err != nil || session == "" {
 				return err
 			}
-		}
-		return nil
+			_, err = s.AskConsul(ctx, http.MethodPut, "session/destroy/"+session, nil)
+			return err
+		})
 	})
 }
 
 // consul asks a server that is well.
-func (r *run) consul(method, path string) ([]byte, error) {
+func (r *run) consul(ask func(context.Context, *lab.Server) error) error {
 	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
 	defer cancel()
 	for _, s := range r.Servers() {
-		if !s.Consul.Running() || s.Frozen() {
-			continue
+		if s.Consul.Running() && !s.Frozen() {
+			return ask(ctx, s)
 		}
-		req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1:8500/v1/"+path, nil)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := s.Client().Do(req)
-		if err != nil {
-			return nil, err
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode != http.StatusOK {
-			err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
-		}
-		return text, err
 	}
-	return nil, errors.New("no server of Consul is well")
+	return errors.New("no server of Consul is well")
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -67,24 +66,11 @@ func consulLeader(ctx context.Context, m *Machine) (leader string, err error) {
 	return leader, json.Unmarshal(text, &leader)
 }
 
-// askConsul asks the Consul on m.
+// askConsul is AskConsul for what is answered at once.
 func askConsul(ctx context.Context, m *Machine, method, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1:8500/v1/"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := m.Client().Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
-	}
-	return text, err
+	return m.AskConsul(ctx, method, path, nil)
 }
 
 // Rejoin has the machine's Consul look for the servers now. Left alone after a
