@@ -133,7 +133,7 @@ func (c *cluster) sweep() {
 		for _, v := range h.volumes() {
 			if v.Home == "" || v.Home == name {
 				h.eventually("removal of "+v.Name, func() error {
-					_, err := h.Dvold(h.ctx, "volume", "rm", v.Name)
+					_, err := h.admin().Remove(h.ctx, v.Name)
 					if err != nil && !hasWords(err, "no such volume") {
 						return err
 					}

@@ -73,7 +73,7 @@ func TestDrill(t *testing.T) {
 	h1.must(err)
 	d := drill{c, binary}
 	h1.create("shared")
-	h1.createExclusive("fenced", "busy", "-o", "mount_wait=1s")
+	h1.createExclusive("fenced", "busy", "mount_wait=1s")
 	sound := []string{"VERDICT: SOUND. ", " 0  lost: ", " 0  doubled: ", " 0  interleaved: ", " 0  damaged: "}
 	c.atOnce(
 		func() error {

@@ -3,7 +3,7 @@ package cluster_test
 // dvold is killed, and stopped for an upgrade, under a running container.
 func testRestartDvold(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
-	h2.start("box", beat, "-v", "store:/data")
+	h2.start("box", beat, "store:/data")
 	for what, stop := range map[string]func() error{"killed": h2.KillDvold, "stopped": h2.StopDvold} {
 		before := h1.sees("h2").Incarnation
 		h2.must(stop())

@@ -184,8 +184,8 @@ func TestConsulFailsUnderWriters(t *testing.T) {
 		h1.fails("mount of a new volume", h1.tryBeat("new", "new"), `volume "new"`, "coordinator")
 		h2.fails("mount of a new volume", h2.tryBeat("new-lease", "new-lease"), `volume "new-lease"`, "coordinator")
 		h2.fails("mount of what another has", h2.tryBeat(fenced.name, fenced.name), fenced.name, "coordinator")
-		h1.docker("rm", "-f", "new")
-		h2.docker("rm", "-f", "new-lease", fenced.name)
+		h1.removeContainer("new")
+		h2.removeContainer("new-lease", fenced.name)
 	}
 	c.must(c.beatsOn(fenced, h1, lab.SinceBoot()))
 	for _, s := range all[1:] {

@@ -77,7 +77,7 @@ func TestCutOffFromConsul(t *testing.T) {
 // again starts the writer in a pool of a host that was cut off.
 func (h *host) again(c *cluster, pool string) error {
 	p := placeOf(pool, h)
-	if _, err := h.Docker(h.ctx, "rm", "-f", p.name); err != nil {
+	if err := h.RemoveContainers(h.ctx, p.name); err != nil {
 		return err
 	}
 	now := lab.SinceBoot()
@@ -165,7 +165,7 @@ func TestCutOffFromStorage(t *testing.T) {
 	pools := []string{"fenced", "silent"}
 	for _, pool := range pools {
 		// Longer than a lease: nothing must end meanwhile.
-		h1.createExclusive(pool, placeOf(pool, h1).name, "-o", fmt.Sprint("mount_wait=", lease+2*time.Second))
+		h1.createExclusive(pool, placeOf(pool, h1).name, fmt.Sprint("mount_wait=", lease+2*time.Second))
 		h1.beat(placeOf(pool, h1).name, placeOf(pool, h1).name)
 	}
 	c.atOnce(func() error { return h1.writes(c, "shared") })
@@ -205,7 +205,7 @@ func TestCutOffFromStorage(t *testing.T) {
 	}
 	now := lab.SinceBoot()
 	h1.must(h1.Heal(h1.ctx))
-	h2.docker("rm", "-f", "fenced-h1", "silent-h1")
+	h2.removeContainer("fenced-h1", "silent-h1")
 	for _, pool := range append(pools, "shared") {
 		p := placeOf(pool, h1)
 		c.atOnce(func() error { return c.beatsOn(p, h1, now) })
@@ -218,7 +218,7 @@ func TestCutOffFromStorage(t *testing.T) {
 
 	// Once its client of the storage has ended, there is nothing to hope for.
 	h1.must(h1.Storage.Kill())
-	h1.docker("rm", "-f", "silent-h1")
+	h1.removeContainer("silent-h1")
 	c.atOnce(func() error { return h2.gets(c, placeOf("silent", h1), lab.SinceBoot(), 2*lease) })
 	c.wantOneWriter("silent", "silent-h1", "h1", "h2")
 	h1.must(h1.RemountStorage(h1.ctx))

@@ -48,7 +48,7 @@ func TestGuardIsKilled(t *testing.T) {
 	c.wantWriterStopped(lost, alone, since)
 	for _, p := range []place{kept, lost} {
 		taker.fails("start of what nobody guards", taker.tryBeat(p.name, p.name), "may still write", "no guard", "dvold volume release "+p.name)
-		taker.docker("rm", "-f", p.name)
+		taker.removeContainer(p.name)
 		if o := taker.owner(p.name); !hasWords(errors.New(o.Would), "fail", "no guard") {
 			t.Errorf("what a mount of %s would do: %q", p.name, o.Would)
 		}

@@ -14,7 +14,7 @@ func TestHazard10LostStateProvesNothing(t *testing.T) {
 	c := takeoverCluster(t, 2, nil)
 	h1, h2 := c.h(1), c.h(2)
 	p := place{"shared", "db"}
-	h1.createExclusive(p.pool, p.name, "-o", "mount_wait=1s")
+	h1.createExclusive(p.pool, p.name, "mount_wait=1s")
 	h1.beat("writer", p.name)
 	c.must(c.beatsOn(p, h1, 0))
 

@@ -44,7 +44,7 @@ func placeOf(pool string, h *host) place { return place{pool, pool + "-" + h.Nam
 func (h *host) writes(c *cluster, pools ...string) error {
 	for _, pool := range pools {
 		p := placeOf(pool, h)
-		_, err := h.Docker(h.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+pool, "-o", "access=exclusive", p.name)
+		err := h.CreateVolume(h.ctx, "dvol", p.name, "pool="+pool, "access=exclusive")
 		if err == nil {
 			err = h.tryBeat(p.name, p.name)
 		}

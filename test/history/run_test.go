@@ -99,8 +99,7 @@ func (r *run) begin(era int) error {
 // create makes a volume, whose live owner nobody waits for. A host that has just come
 // back may need a moment until it can.
 func (r *run) create(h *lab.Host, v *volume, pool string) error {
-	_, err := h.Docker(r.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+pool, "-o", "access=exclusive", "-o", "mount_wait=1s", v.name)
-	return err
+	return h.CreateVolume(r.ctx, "dvol", v.name, "pool="+pool, "access=exclusive", "mount_wait=1s")
 }
 
 // each does something for all volumes at once.
@@ -273,7 +272,7 @@ func (r *run) end() error {
 		h := others[i%len(others)]
 		look, err := lookBy(func(script string) (out string, err error) {
 			return out, r.eventually(func() error {
-				out, err = h.Docker(r.ctx, "run", "--rm", "--network", "host", "--volume-driver", "dvol", "-v", v.name+":/data", lab.BusyBox, "sh", "-c", script)
+				out, err = h.RunToEnd(r.ctx, lab.Container{Binds: []string{v.name + ":/data"}, Driver: "dvol", Command: []string{"sh", "-c", script}})
 				return err
 			})
 		})

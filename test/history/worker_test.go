@@ -1,13 +1,13 @@
 package history_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/internal/volumes"
 	"github.com/dvol/dvold/test/history"
 	"github.com/dvol/dvold/test/lab"
@@ -37,11 +37,12 @@ func (e *epochUnknown) Error() string { return "its epoch is unknown: " + e.err.
 // works: as long as it works, that of the owner's record.
 func (r *run) employ(h *lab.Host, v *volume) (*tenure, error) {
 	t := &tenure{worker: fmt.Sprintf("%s-%d-%s", v.name, r.number.Add(1), h.Name()), host: h}
-	_, err := h.Docker(r.ctx, "run", "-d", "--name", t.worker, "--network", "host", "--volume-driver", "dvol", "--stop-signal", "KILL",
-		"-v", v.name+":/data", "-v", h.Path("history")+":/history",
-		lab.BusyBox, "/history/worker", t.worker, "/data", "/history/"+t.worker, interval.String())
+	err := h.Run(r.ctx, lab.Container{
+		Name: t.worker, Driver: "dvol", Binds: []string{v.name + ":/data", h.Path("history") + ":/history"},
+		Command: []string{"/history/worker", t.worker, "/data", "/history/" + t.worker, interval.String()},
+	})
 	if _, none := os.Stat(t.journal()); err != nil && none != nil {
-		h.Docker(r.ctx, "rm", "-f", t.worker)
+		h.RemoveContainers(r.ctx, t.worker)
 		return nil, err
 	}
 	found := r.eventually(func() error {
@@ -64,12 +65,8 @@ const interval = 100 * time.Millisecond
 
 // owner is who owns a volume, as a host knows.
 func (r *run) owner(h *lab.Host, v *volume) (volumes.Owner, error) {
-	out, err := h.Dvold(r.ctx, "volume", "inspect", "--output", "json", v.name)
+	d, err := adminapi.NewClient(h.Path("run/dvol/admin.sock")).Inspect(r.ctx, v.name)
 	if err != nil {
-		return volumes.Owner{}, err
-	}
-	var d volumes.Details
-	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		return volumes.Owner{}, err
 	}
 	if d.Owner == nil {
@@ -83,18 +80,15 @@ func (r *run) dismiss(t *tenure) error {
 	if t.gone {
 		return nil
 	}
-	_, err := t.host.Docker(r.ctx, "rm", "-f", t.worker)
-	t.gone = err == nil || strings.Contains(err.Error(), "No such container")
-	if t.gone {
-		return nil
-	}
+	err := t.host.RemoveContainers(r.ctx, t.worker)
+	t.gone = err == nil
 	return err
 }
 
 // running tells whether a worker's container runs.
 func (r *run) running(t *tenure) bool {
-	out, err := t.host.Docker(r.ctx, "inspect", "-f", "{{.State.Running}}", t.worker)
-	return err == nil && out == "true"
+	is, err := t.host.Container(r.ctx, t.worker)
+	return err == nil && is.State.Running
 }
 
 // progress waits until a worker has written something that it began after a moment.
