@@ -67,7 +67,7 @@ func (d drill) run(pull func() error, status int, says []string, args ...string)
 // nothing wrong with a volume that is moved or taken over, and sees it when two hosts
 // write at once.
 func TestDrill(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	binary, err := lab.BuildDrill(t.TempDir())
 	h1.must(err)

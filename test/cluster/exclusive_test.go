@@ -30,35 +30,42 @@ pools:
 // cutTime is guard.cut_time of all hosts.
 const cutTime = 5 * time.Second
 
-// takeoverCluster starts a cluster of so many hosts, each with a guard, on
-// storage that hosts can be cut off from and fenced from. It is this test's
-// alone, which runs beside others. configure, if it is not nil, changes the
-// configuration of a host.
-func takeoverCluster(t *testing.T, hosts int, configure func(host, configuration string) string) *cluster {
-	t.Helper()
-	return takeoverClusterOf(t, hosts, 1, configure)
-}
-
-// takeoverClusterOf is takeoverCluster with so many Consul servers.
-func takeoverClusterOf(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+// takeoverCluster is a cluster of so many hosts, each with a guard, on storage that
+// hosts can be cut off from and fenced from. While it lasts it is this test's alone,
+// which runs beside others; another may have had it before.
+func takeoverCluster(t *testing.T, hosts int) *cluster {
 	t.Helper()
 	t.Parallel()
+	c := borrow(t)
+	all := in(t, c)
+	all.hosts = all.hosts[:hosts]
+	return all
+}
+
+// ownTakeoverCluster starts one for this test alone, with so many Consul servers and with
+// configurations of hosts that configure, if it is not nil, has changed.
+func ownTakeoverCluster(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+	t.Helper()
+	t.Parallel()
+	o := takeoverOptions(hosts, servers)
+	if configure != nil {
+		usual := o.Configure
+		o.Configure = func(host string) string { return configure(host, usual(host)) }
+	}
 	began := time.Now()
-	c := lab.ClusterForTest(t, lab.ClusterOptions{
-		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
-		Configure: func(host string) string {
-			text := fmt.Sprintf(takeoverConfiguration, lease, cutTime)
-			if configure != nil {
-				text = configure(host, text)
-			}
-			return text
-		},
-	})
+	c := lab.ClusterForTest(t, o)
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d hosts started in %v", hosts, time.Since(began).Round(time.Millisecond))
 	return in(t, c)
+}
+
+func takeoverOptions(hosts, servers int) lab.ClusterOptions {
+	return lab.ClusterOptions{
+		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
+		Configure: func(string) string { return fmt.Sprintf(takeoverConfiguration, lease, cutTime) },
+	}
 }
 
 // createExclusive makes an exclusive volume in a pool.
@@ -232,7 +239,7 @@ func (h *host) stopped(name string) {
 }
 
 func TestExclusiveVolumeIsHandedOver(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	h1.createExclusive("fenced", "db", "mount_wait=20s")
 	h1.beat("writer", "db")
@@ -265,7 +272,7 @@ func TestExclusiveVolumeIsHandedOver(t *testing.T) {
 }
 
 func TestKilledHostIsReplaced(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	for _, pool := range []string{"fenced", "shared"} {
 		h1.createExclusive(pool, pool+"-db")

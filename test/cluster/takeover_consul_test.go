@@ -117,7 +117,7 @@ func (c *cluster) newSession(h *host, old string) {
 // and somebody might rely on that. What new there is to be had is refused, with
 // the reason.
 func TestConsulFailsUnderWriters(t *testing.T) {
-	c := takeoverClusterOf(t, 2, quorum, nil)
+	c := ownTakeoverCluster(t, 2, quorum, nil)
 	h1, h2, all := c.h(1), c.h(2), c.Servers()
 	fenced, leased := placeOf("fenced", h1), placeOf("shared", h1)
 	c.must(h1.writes(c, "fenced", "shared"))

@@ -79,7 +79,7 @@ func (h *host) mountpoint(volume string) string {
 
 // What a host does to a volume that it gives up or loses, and to nothing else.
 func TestHazards11And15To18OnlyTheGuiltyDie(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	lost := place{"shared", "lost"}
 	h1.createExclusive("shared", "lost", "mount_wait=2s")

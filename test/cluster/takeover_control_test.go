@@ -80,7 +80,7 @@ func (c *cluster) wantTwoWriters(p place, order ...string) {
 // tests look at: else those could not fail. And a fence that says anything but
 // yes, in time, is none.
 func TestHazard14NegativeControls(t *testing.T) {
-	c := takeoverCluster(t, 3, func(_, configuration string) string {
+	c := ownTakeoverCluster(t, 3, 1, func(_, configuration string) string {
 		return configuration + `  liar: {type: local, path: /shared/liar, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool}}
   cuts: {type: local, path: /shared/cuts, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool, on_session_loss: cut}}
 ` + scriptedPool("faulty", "/dfs/faulty", "fence_covers: pool, fence_timeout: 4s")

@@ -14,7 +14,7 @@ import (
 // dvold that lives, one whose dvold is killed, and one whose dvold is frozen. So
 // of the last two only the guards can stop the writers.
 func TestCutOffFromConsul(t *testing.T) {
-	c := takeoverCluster(t, 4, nil)
+	c := takeoverCluster(t, 4)
 	victims, taker := c.hosts[:3], c.h(4)
 	lives, killed, frozen := c.h(1), c.h(2), c.h(3)
 	var begin, byLease, byFence, back []func() error
@@ -101,7 +101,7 @@ func (h *host) wantReboots(n int) []time.Duration {
 // way there: it has to reboot, in time, whoever of dvold and the guard is left to
 // do it; but not for what a taker has to fence, or for what it can verify.
 func TestCutOffFromConsulAndStorage(t *testing.T) {
-	c := takeoverCluster(t, 4, nil)
+	c := takeoverCluster(t, 4)
 	victims, taker := c.hosts[:3], c.h(4)
 	lives, killed, frozen := c.h(1), c.h(2), c.h(3)
 	pools := map[*host][]string{lives: {"silent"}, killed: {"silent"}, frozen: {"fenced", "shared"}}
@@ -160,7 +160,7 @@ func TestCutOffFromConsulAndStorage(t *testing.T) {
 // A host that is cut off from the storage alone is live: nobody takes anything
 // over, and once it is back, its writers go on where they were.
 func TestCutOffFromStorage(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	pools := []string{"fenced", "silent"}
 	for _, pool := range pools {

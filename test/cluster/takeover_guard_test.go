@@ -13,7 +13,7 @@ import (
 // ended too: so nobody takes its volumes over by lease. As long as dvold lives,
 // it cuts them off by itself.
 func TestGuardIsKilled(t *testing.T) {
-	c := takeoverCluster(t, 3, nil)
+	c := takeoverCluster(t, 3)
 	alone, dead, taker := c.h(1), c.h(2), c.h(3)
 	c.atOnce(
 		func() error { return alone.writes(c, "shared") },

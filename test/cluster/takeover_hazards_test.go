@@ -23,7 +23,7 @@ func (h *host) idles(p place, args ...string) {
 // A host is frozen that has volumes of several pools, and each has to be taken
 // from it in its own way.
 func TestHazards01And09And12TakeFromFrozenHost(t *testing.T) {
-	c := takeoverCluster(t, 3, func(_, configuration string) string {
+	c := ownTakeoverCluster(t, 3, 1, func(_, configuration string) string {
 		return configuration + scriptedPool("wide", "/dfs/wide", "fence_covers: pool") + scriptedPool("narrow", "/dfs/narrow", "fence_covers: volume")
 	})
 	h1, h2, h3 := c.h(1), c.h(2), c.h(3)
@@ -230,7 +230,7 @@ func (c *cluster) wantOneWinner(name string, errs []error) {
 // Sessions end early, and records are forgotten, while who holds a volume can
 // hear of neither.
 func TestHazards07And13HolderIsForgotten(t *testing.T) {
-	c := takeoverCluster(t, 3, nil)
+	c := takeoverCluster(t, 3)
 	h1, h2, h3 := c.h(1), c.h(2), c.h(3)
 	leased, fenced, frozen := placeOf("shared", h1), placeOf("fenced", h1), placeOf("shared", h3)
 	c.atOnce(
