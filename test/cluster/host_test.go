@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -193,14 +194,7 @@ func (h *host) plugin(call string, request any) (a answer, err error) {
 	if err != nil {
 		return a, err
 	}
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", h.Path("run/docker/plugins/dvol.sock"))
-	}}
-	req, err := http.NewRequestWithContext(h.ctx, http.MethodPost, "http://dvold/VolumeDriver."+call, bytes.NewReader(body))
-	if err != nil {
-		return a, err
-	}
-	resp, err := t.RoundTrip(req)
+	resp, err := h.send(http.MethodPost, "run/docker/plugins/dvol.sock", "/VolumeDriver."+call, bytes.NewReader(body))
 	if err != nil {
 		return a, err
 	}
@@ -209,6 +203,18 @@ func (h *host) plugin(call string, request any) (a answer, err error) {
 		err = errors.New(a.Err)
 	}
 	return a, err
+}
+
+// send sends a request to one of dvold's sockets.
+func (h *host) send(method, socket, path string, body io.Reader) (*http.Response, error) {
+	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", h.Path(socket))
+	}}
+	req, err := http.NewRequestWithContext(h.ctx, method, "http://dvold"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	return (&http.Client{Transport: t, Timeout: 3 * time.Minute}).Do(req)
 }
 
 // request is what the tests tell the plugin socket.
