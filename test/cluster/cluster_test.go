@@ -105,8 +105,12 @@ pools:
 // in is a cluster for a test, which sweeps it when it ends.
 func in(t *testing.T, c *lab.Cluster) *cluster {
 	all := &cluster{Cluster: c, t: t}
+	beats := "100ms"
+	if c.Ceph() != nil {
+		beats = "300ms" // each goes to three OSDs, which share the processors
+	}
 	for _, h := range c.Hosts() {
-		all.hosts = append(all.hosts, &host{Host: h, t: t, ctx: t.Context()})
+		all.hosts = append(all.hosts, &host{h, t, t.Context(), beats})
 	}
 	t.Cleanup(all.sweep)
 	return all

@@ -80,7 +80,7 @@ func (h *host) beat(name, volume string, args ...string) {
 func (h *host) tryBeat(name, volume string, args ...string) error {
 	all := append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "host", "--volume-driver", "dvol",
 		"--stop-signal", "KILL", "-v", volume + ":/data"}, args...)
-	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "100ms")...)
+	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", h.beats)...)
 	return err
 }
 

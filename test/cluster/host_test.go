@@ -27,10 +27,12 @@ type host struct {
 	*lab.Host
 	t   *testing.T
 	ctx context.Context
+
+	beats string // how often its containers that write do so
 }
 
 // in is the host for another test, or another time.
-func (h *host) in(t *testing.T, ctx context.Context) *host { return &host{h.Host, t, ctx} }
+func (h *host) in(t *testing.T, ctx context.Context) *host { return &host{h.Host, t, ctx, h.beats} }
 
 // must ends the test on an error.
 func (h *host) must(err error) {
