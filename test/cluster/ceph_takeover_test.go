@@ -40,7 +40,7 @@ func testCephFrozenHost(c *cluster) {
 		h1.beat(p.name, p.name)
 	}
 	// Something that is not yet written, whenever the host freezes.
-	h1.start("noise", "while dd if=/dev/urandom of=/data/noise bs=1M count=8 conv=notrunc; do sleep 0.2; done", compared.name+":/data")
+	h1.start("noise", "while dd if=/dev/urandom of=/data/noise bs=1M count=2 conv=notrunc; do sleep 0.5; done", compared.name+":/data")
 	h1.start("sharer", idle, "spoken:/data")
 	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
 	for _, p := range append(left, taken...) {

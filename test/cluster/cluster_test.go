@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -111,8 +112,12 @@ pools:
 // in is a cluster for a test, which sweeps it when it ends.
 func in(t *testing.T, c *lab.Cluster) *cluster {
 	all := &cluster{Cluster: c, t: t}
+	beats := "100ms"
+	if c.Ceph() != nil {
+		beats = "300ms" // each goes to three OSDs, which share the processors
+	}
 	for _, h := range c.Hosts() {
-		all.hosts = append(all.hosts, &host{Host: h, t: t, ctx: t.Context()})
+		all.hosts = append(all.hosts, &host{h, t, t.Context(), adminapi.NewClient(h.Path("run/dvol/admin.sock")), beats})
 	}
 	t.Cleanup(all.sweep)
 	return all
@@ -139,7 +144,7 @@ func (c *cluster) sweep() {
 		for _, v := range h.volumes() {
 			if v.Home == "" || v.Home == name {
 				h.eventually("removal of "+v.Name, func() error {
-					_, err := h.admin().Remove(h.ctx, v.Name)
+					_, err := h.admin.Remove(h.ctx, v.Name)
 					if err != nil && !hasWords(err, "no such volume") {
 						return err
 					}

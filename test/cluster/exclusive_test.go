@@ -82,13 +82,13 @@ func (h *host) beat(name, volume string) {
 }
 
 func (h *host) tryBeat(name, volume string) error {
-	return h.Run(h.ctx, h.beats(name, volume))
+	return h.Run(h.ctx, h.writer(name, volume))
 }
 
-// beats is a container that writes beats to a volume.
-func (h *host) beats(name, volume string) lab.Container {
+// writer is a container that writes beats to a volume.
+func (h *host) writer(name, volume string) lab.Container {
 	return lab.Container{Name: name, Hostname: h.Name(), Binds: []string{volume + ":/data"}, Driver: "dvol",
-		Command: []string{"beat", "/data/beats", "100ms"}}
+		Command: []string{"beat", "/data/beats", h.beats}}
 }
 
 // owner is what the host knows of who owns a volume.
@@ -100,7 +100,7 @@ func (h *host) owner(volume string) volumes.Owner {
 }
 
 func (h *host) tryOwner(volume string) (volumes.Owner, error) {
-	d, err := h.admin().Inspect(h.ctx, volume)
+	d, err := h.admin.Inspect(h.ctx, volume)
 	if err != nil {
 		return volumes.Owner{}, err
 	}

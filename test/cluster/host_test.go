@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -26,10 +27,15 @@ type host struct {
 	*lab.Host
 	t   *testing.T
 	ctx context.Context
+
+	admin *adminapi.Client // asks dvold, as its commands do
+	beats string           // how often its containers that write do so
 }
 
 // in is the host for another test, or another time.
-func (h *host) in(t *testing.T, ctx context.Context) *host { return &host{h.Host, t, ctx} }
+func (h *host) in(t *testing.T, ctx context.Context) *host {
+	return &host{h.Host, t, ctx, h.admin, h.beats}
+}
 
 // must ends the test on an error.
 func (h *host) must(err error) {

@@ -84,7 +84,7 @@ func TestHazards11And15To18OnlyTheGuiltyDie(t *testing.T) {
 	lost := place{"shared", "lost"}
 	h1.createExclusive("shared", "lost", "mount_wait=2s")
 	h1.createExclusive("shared", "left", "mount_wait=2s")
-	restarted := h1.beats("lost", "lost")
+	restarted := h1.writer("lost", "lost")
 	restarted.Restart = "always"
 	h1.must(h1.Run(h1.ctx, restarted))
 	h1.beat("left", "left")
