@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/coordination/consul/consultest"
+	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -113,7 +114,23 @@ func unwell(c *lab.Cluster) (err error) {
 			err = errors.Join(err, fmt.Errorf("%s is fenced", h.Name()))
 		}
 	}
-	return errors.Join(err, os.RemoveAll(c.Path("shared/fences")))
+	if err != nil {
+		return err
+	}
+	return errors.Join(purge(c), os.RemoveAll(c.Path("shared/fences")))
+}
+
+// purge empties the trash.
+func purge(c *lab.Cluster) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	dvold := adminapi.NewClient(c.Host(1).Path("run/dvol/admin.sock"))
+	all, err := dvold.Trash(ctx)
+	for _, v := range all {
+		_, failed := dvold.Purge(ctx, v.ID)
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 // closeLent ends all that were lent.

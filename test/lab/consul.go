@@ -35,7 +35,7 @@ func newConsul(m *Machine, binary string) *Daemon {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 		return nil
 	}
-	return &Daemon{name: "consul", m: m, argv: argv, answers: answers, patience: 30 * time.Second, prepare: prepare}
+	return &Daemon{name: "consul", m: m, argv: argv, answers: answers, patience: 90 * time.Second, prepare: prepare}
 }
 
 // writeConsulConfig writes what a machine's Consul is to read.

@@ -15,7 +15,7 @@ func newDriver(h *Host) *Daemon {
 		return ask(ctx, h.Path("run/docker/plugins/dvol.sock"), http.MethodPost, "/Plugin.Activate")
 	}
 	return &Daemon{
-		name: "dvold", m: h.Machine, answers: answers, patience: 30 * time.Second,
+		name: "dvold", m: h.Machine, answers: answers, patience: 90 * time.Second,
 		argv: func(args []string) []string { return slices.Concat(h.clock, h.DvoldCommand(args...)) },
 	}
 }
