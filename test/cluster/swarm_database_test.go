@@ -33,7 +33,7 @@ volumes:
 // Swarm moves a database: its node is drained, it is updated in either order, its
 // node dies. Only one host ever writes, and docs/swarm.md says what is seen here.
 func TestSwarmMovesDatabase(t *testing.T) {
-	c := takeoverCluster(t, 3)
+	c := ownTakeoverCluster(t, 3, 1, nil) // of an engine that had volumes of dvol before, Swarm knows that it has dvol
 	manager, h2, h3 := c.startSwarm(), c.h(2), c.h(3)
 	db := place{"fenced", "db"}
 
