@@ -117,13 +117,17 @@ func unwell(c *lab.Cluster) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(purge(c), os.RemoveAll(c.Path("shared/fences")))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	proofs, err := c.Servers()[0].RecordKeys(ctx, "fences/")
+	if err == nil && len(proofs) > 0 { // a machine that is another under an old name leaves some for good
+		err = fmt.Errorf("there are proofs: %v", proofs)
+	}
+	return errors.Join(err, purge(ctx, c), os.RemoveAll(c.Path("shared/fences")))
 }
 
 // purge empties the trash.
-func purge(c *lab.Cluster) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+func purge(ctx context.Context, c *lab.Cluster) error {
 	dvold := adminapi.NewClient(c.Host(1).Path("run/dvol/admin.sock"))
 	all, err := dvold.Trash(ctx)
 	for _, v := range all {
