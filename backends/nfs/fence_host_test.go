@@ -24,8 +24,7 @@ const recordSize = 16
 func record(host string, n int64) []byte { return fmt.Appendf(nil, "%s %012d\n", host, n) }
 
 // runFencedHost is the host that is fenced, which does what the other asks it for.
-func runFencedHost(t *testing.T) {
-	m := meet(t, 2)
+func runFencedHost(t *testing.T, m meeting) {
 	run(t, "ip", "address", "add", fencedAddress+"/24", "dev", "vec0")
 	server := rpc.NewServer()
 	if err := server.RegisterName("Host", &fencedHost{dir: hosttest.Dir(t)}); err != nil {

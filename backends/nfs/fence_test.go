@@ -23,8 +23,8 @@ const (
 	fencedAddress = "10.96.0.2"
 )
 
-// fence-ganesha of examples/fence, with its server. In guests of its own, because there is
-// much to wait for.
+// fence-ganesha of examples/fence, with its server and two hosts, which share a volume first.
+// In guests of its own, because there is much to wait for.
 func TestFence(t *testing.T) {
 	hosttest.Root(t)
 	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
@@ -40,15 +40,18 @@ func TestFence(t *testing.T) {
 		return
 	}
 	if os.Getenv(otherHost) != "" {
-		runFencedHost(t)
+		m := meet(t, 2)
+		t.Run("Hosts", func(t *testing.T) { testHosts(t, m, 2) })
+		runFencedHost(t, m)
 		return
 	}
 	prepare(t)
-	h1 := fenced{rpc.NewClient(meet(t, 1).conn)}
-	t.Cleanup(func() { h1.Close() })
+	m := meet(t, 1)
 	run(t, "ip", "address", "add", serverAddress+"/24", "dev", "vec0")
-	disk := newDisk(t)
-	s := newFencing(t, disk)
+	s := newFencing(t, newDisk(t))
+	t.Run("Hosts", func(t *testing.T) { testHosts(t, m, 1) })
+	h1 := fenced{rpc.NewClient(m.conn)}
+	t.Cleanup(func() { h1.Close() })
 	t.Run("DeadClientUnfenced", func(t *testing.T) { testDeadClient(t, s, h1, false) })
 	t.Run("Hazard02DeadClientDelivers", func(t *testing.T) { testDeadClient(t, s, h1, true) })
 	t.Run("3", func(t *testing.T) { testFrozen(t, s, h1, "3", true) })
