@@ -117,7 +117,7 @@ func countByFcntl(path string, number int) error {
 
 // locked calls lock until it does not fail because the other host has it.
 func locked(lock func() error, has error) error {
-	for end := time.Now().Add(patience); ; time.Sleep(3 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if err := lock(); !errors.Is(err, has) || time.Now().After(end) {
 			return err
 		}
