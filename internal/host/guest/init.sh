@@ -18,8 +18,9 @@ mount -t hostfs -o "$DVOLD_GUEST_DIR" none /mnt
     mount -t tmpfs tmpfs /tmp
     mount -t tmpfs tmpfs /run
     ip link set lo up
+    kernel=/usr/lib/uml/modules/$(uname -r)/kernel
     for module in $(echo "$DVOLD_GUEST_MODULES" | tr , ' '); do
-        busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
+        busybox insmod "$kernel/$module.ko"
     done
     # Processes of two guests that start at once would have the same pids, and so, with the clock's ticks, what the kernel
     # marks a file by that it creates on NFS: the server would take the second for the first once more (RFC 8881, 18.16.3).
