@@ -123,7 +123,7 @@ func testCancelled(t *testing.T, s *suite) {
 
 // Calls are cut short at various moments, then repeated.
 func testCutShort(t *testing.T, s *suite) {
-	for after := 20 * time.Microsecond; after < 3*time.Second; after *= 3 {
+	for after := s.fixture.firstCut(20 * time.Microsecond); after < 3*time.Second; after *= 3 {
 		v, target := s.plan(t, backends.Request{Size: s.size()}), s.target(t)
 		cut := func(what string, call func(context.Context) error) error {
 			t.Helper()

@@ -38,7 +38,7 @@ func buildDvold(t *testing.T) (binary string) {
 		}
 	})
 	binary = filepath.Join(dir, "dvold")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/dvol/dvold/cmd/dvold")
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", binary, "github.com/dvol/dvold/cmd/dvold")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build dvold: %v: %s", err, out)

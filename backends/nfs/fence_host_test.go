@@ -24,8 +24,7 @@ const recordSize = 16
 func record(host string, n int64) []byte { return fmt.Appendf(nil, "%s %012d\n", host, n) }
 
 // runFencedHost is the host that is fenced, which does what the other asks it for.
-func runFencedHost(t *testing.T) {
-	m := meet(t, 2)
+func runFencedHost(t *testing.T, m meeting) {
 	run(t, "ip", "address", "add", fencedAddress+"/24", "dev", "vec0")
 	server := rpc.NewServer()
 	if err := server.RegisterName("Host", &fencedHost{dir: hosttest.Dir(t)}); err != nil {
@@ -79,16 +78,17 @@ func (h *fencedHost) Write(name string, _ *int) error {
 
 // Count tells how far the writer is.
 func (h *fencedHost) Count(_ int, c *Counts) error {
-	*c = Counts{Acked: h.writer.acked.Load(), Refused: h.writer.refused.Load()}
+	*c = Counts{Acked: h.writer.acked.Load(), Refused: h.writer.refused.Load(), Writing: h.writer.writing.Load()}
 	c.Last, _ = h.writer.last.Load().(string)
 	return nil
 }
 
 // Counts is how many records a host was told are on the disk, how often it was refused one,
-// and what it was told then.
+// and what it was told then; and whether it is writing one.
 type Counts struct {
 	Acked, Refused int64
 	Last           string
+	Writing        bool
 }
 
 // Leave has the host have nothing of the export any more.
@@ -177,6 +177,7 @@ type numberWriter struct {
 	path           string
 	acked, refused atomic.Int64
 	last           atomic.Value // the last error
+	writing        atomic.Bool
 	end            atomic.Bool
 	ended          chan struct{}
 }
@@ -200,8 +201,12 @@ func (w *numberWriter) write() error {
 	}
 	for err == nil && !w.end.Load() {
 		n := w.acked.Load() + 1
-		if _, err = unix.Pwrite(fd, record("h1", n), (n-1)*recordSize); err == nil {
+		w.writing.Store(true)
+		_, err = unix.Pwrite(fd, record("h1", n), (n-1)*recordSize)
+		w.writing.Store(false)
+		if err == nil {
 			w.acked.Add(1)
+			time.Sleep(10 * time.Millisecond) // others need the processor, too
 		}
 	}
 	return errors.Join(err, unix.Close(fd))

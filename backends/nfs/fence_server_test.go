@@ -51,7 +51,7 @@ func freezeDisk(t *testing.T, disk string) (thaw func()) {
 	return thaw
 }
 
-// newFencing starts a Ganesha that exports a disk to the hosts.
+// newFencing starts a Ganesha that exports a disk to the hosts, and a directory to whoever asks.
 func newFencing(t *testing.T, disk string) *fencing {
 	t.Helper()
 	hosttest.Subdir(t, "/run", "dbus")
@@ -70,7 +70,7 @@ func newFencing(t *testing.T, disk string) *fencing {
 }
 `, disk, disk, fencedAddress, serverAddress)
 	writeText(t, s.file, s.admits)
-	s.ganesha = newGanesha(t, dir, serverAddress, nil, export{file: s.file})
+	s.ganesha = newGanesha(t, dir, serverAddress, nil, export{file: s.file}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
 	return s
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
-// otherHost is set in the environment of the guest that is the second host. The
-// first has the server.
+// otherHost is set in the environment of the guest that is the second host. The first has
+// the server.
 const otherHost = "DVOLD_NFS_OTHER_HOST"
 
 // rounds is how often each host takes a lock.
@@ -28,9 +28,11 @@ const rounds = 10
 // patience is how long one host waits for the other.
 const patience = 2 * time.Minute
 
+// forHosts is exported by that path, for a host that does not know any other.
+const forHosts = "/hosts"
+
 // Two hosts, each with a kernel of its own, have a volume mounted at once.
-func testHosts(t *testing.T, number int) {
-	m := meet(t, number)
+func testHosts(t *testing.T, m meeting, number int) {
 	c := nfs.DefaultConfig()
 	c.Server, c.Export = hostAddress(1), forHosts
 	p := openPool(t, hosttest.Dir(t), c)
@@ -38,7 +40,7 @@ func testHosts(t *testing.T, number int) {
 	if number == 1 {
 		create(t, p, backends.Request{})
 	}
-	m.wait()
+	m.wait(t)
 	target := mount(t, p, handle, backends.MountOptions{})
 	mine, others := filepath.Join(target, fmt.Sprint("of-", number)), filepath.Join(target, fmt.Sprint("of-", 3-number))
 
@@ -47,11 +49,11 @@ func testHosts(t *testing.T, number int) {
 		if err := os.WriteFile(mine, fmt.Appendf(nil, "%s by %d", text, number), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		m.wait()
+		m.wait(t)
 		if got, err := os.ReadFile(others); string(got) != want {
 			t.Errorf("of the other host: got %q, %v, want %q", got, err, want)
 		}
-		m.wait()
+		m.wait(t)
 	}
 
 	for _, by := range []struct {
@@ -59,17 +61,17 @@ func testHosts(t *testing.T, number int) {
 		count func(path string, number int) error
 	}{{"lock-file", countByFile}, {"fcntl", countByFcntl}} {
 		path := filepath.Join(target, by.name)
-		m.wait()
+		m.wait(t)
 		for range rounds {
 			if err := by.count(path, number); err != nil {
 				t.Fatalf("%s: %v", by.name, err)
 			}
 		}
-		m.wait()
+		m.wait(t)
 		checkLedger(t, path, 2*rounds)
 	}
 	unmount(t, p, handle, target)
-	m.wait()
+	m.wait(t)
 	if number == 1 {
 		if err := p.Remove(t.Context(), handle); err != nil {
 			t.Error(err)
@@ -115,7 +117,7 @@ func countByFcntl(path string, number int) error {
 
 // locked calls lock until it does not fail because the other host has it.
 func locked(lock func() error, has error) error {
-	for end := time.Now().Add(patience); ; time.Sleep(3 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if err := lock(); !errors.Is(err, has) || time.Now().After(end) {
 			return err
 		}
@@ -151,10 +153,7 @@ func checkLedger(t *testing.T, path string, want int) {
 }
 
 // meeting is a connection by which the hosts wait for each other.
-type meeting struct {
-	t    *testing.T
-	conn net.Conn
-}
+type meeting struct{ conn net.Conn }
 
 func hostAddress(number int) string { return fmt.Sprint("10.98.0.", number) }
 
@@ -188,12 +187,12 @@ func meet(t *testing.T, number int) meeting {
 		t.Fatalf("the other host does not come: %v", err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return meeting{t, conn}
+	return meeting{conn}
 }
 
 // wait waits until the other host has come as far.
-func (m meeting) wait() {
-	m.t.Helper()
+func (m meeting) wait(t *testing.T) {
+	t.Helper()
 	err := m.conn.SetDeadline(time.Now().Add(patience))
 	if err == nil {
 		_, err = m.conn.Write([]byte{0})
@@ -201,7 +200,10 @@ func (m meeting) wait() {
 	if err == nil {
 		_, err = io.ReadFull(m.conn, make([]byte, 1))
 	}
+	if err == nil {
+		err = m.conn.SetDeadline(time.Time{})
+	}
 	if err != nil {
-		m.t.Fatalf("the other host comes no more: %v", err)
+		t.Fatalf("the other host comes no more: %v", err)
 	}
 }

@@ -87,13 +87,9 @@ func newMachine(t *testing.T, n int) (name string) {
 	here := fmt.Sprintf("10.97.%d.1", n)
 	run(t, "ip", "netns", "add", name)
 	t.Cleanup(func() { run(t, "ip", "netns", "delete", name) })
-	run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-	run(t, "ip", "address", "add", here+"/24", "dev", name)
-	run(t, "ip", "link", "set", name, "up")
-	run(t, "ip", "-n", name, "address", "add", machineAddress(n)+"/24", "dev", "eth0")
-	run(t, "ip", "-n", name, "link", "set", "eth0", "up")
-	run(t, "ip", "-n", name, "link", "set", "lo", "up")
-	run(t, "ip", "-n", name, "route", "add", "default", "via", here)
+	// Batches, because a guest takes long to start a program.
+	runWith(t, fmt.Sprintf("link add %[1]s type veth peer name eth0 netns %[1]s\naddress add %[2]s/24 dev %[1]s\nlink set %[1]s up\n", name, here), "ip", "-batch", "-")
+	runWith(t, fmt.Sprintf("address add %s/24 dev eth0\nlink set eth0 up\nlink set lo up\nroute add default via %s\n", machineAddress(n), here), "ip", "-n", name, "-batch", "-")
 	return name
 }
 

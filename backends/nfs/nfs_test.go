@@ -17,8 +17,8 @@ import (
 var clientModules = []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
 	"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}
 
-// In one test, because it needs guests: a kernel with an NFS client, and a network in
-// which a server is in nobody's way. The second is another host.
+// In one test, because it needs a guest: a kernel with an NFS client, and a network in
+// which a server is in nobody's way.
 func TestServer(t *testing.T) {
 	hosttest.Root(t)
 	for _, command := range []string{"ganesha.nfsd", "rpcbind"} {
@@ -27,18 +27,10 @@ func TestServer(t *testing.T) {
 	}
 	if !guesttest.Inside() {
 		t.Parallel()
-		host := guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + buildDvold(t)}}
-		other := host
-		other.Env = []string{otherHost + "=1"}
-		guesttest.Together(t, host, other)
-		return
-	}
-	if os.Getenv(otherHost) != "" {
-		t.Run("Hosts", func(t *testing.T) { testHosts(t, 2) })
+		guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + buildDvold(t)}}.Run(t)
 		return
 	}
 	s := startServer(t)
-	t.Run("Hosts", func(t *testing.T) { testHosts(t, 1) })
 	t.Run("Conformance", func(t *testing.T) { testConformance(t, s, "4.2") })
 	for _, version := range []string{"", "4.1", "3"} {
 		t.Run("Life/"+version, func(t *testing.T) { testLife(t, newPool(t, s.exported, version)) })

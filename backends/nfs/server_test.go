@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,9 +29,6 @@ type server struct {
 	squashed string // likewise, but root is nobody there
 	readOnly string // likewise, but nothing can be written there
 }
-
-// forHosts is exported by that path, for a host that does not know any other.
-const forHosts = "/hosts"
 
 // prepare has the guest fit for servers.
 func prepare(t *testing.T) {
@@ -54,7 +52,7 @@ func startServer(t *testing.T) server {
 	s := server{exported: hosttest.Subdir(t, dir, "exported"), squashed: hosttest.Subdir(t, dir, "squashed"), readOnly: hosttest.Subdir(t, dir, "read-only")}
 	addAddress(t)
 	s.ganesha = newGanesha(t, dir, address, nil, export{path: s.exported}, export{path: s.squashed, options: "Squash = Root_Squash;"},
-		export{path: s.readOnly, options: "Access_Type = RO;"}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
+		export{path: s.readOnly, options: "Access_Type = RO;"})
 	return s
 }
 
@@ -173,9 +171,14 @@ func (g *ganesha) freeze(t *testing.T) (thaw func()) {
 	return thaw
 }
 
-func run(t *testing.T, args ...string) {
+func run(t *testing.T, args ...string) { t.Helper(); runWith(t, "", args...) }
+
+// runWith is run for what reads its input.
+func runWith(t *testing.T, input string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", args, err, out)
 	}
 }

@@ -85,6 +85,7 @@ func (g Guest) Run(ctx context.Context) Result {
 		return Result{Err: err}
 	}
 	args := []string{"mem=" + g.Memory, "uml_dir=" + g.Dir,
+		"pty.legacy_count=0", // else there are 512 devices, and of each a program is told, or would be: most of what the start takes
 		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con0=fd:0,fd:1", "con=null",
 		"init=" + init, inGuest + "=" + g.Dir, modules + "=" + strings.Join(g.Load, ",")}
 	machine := exec.CommandContext(ctx, "linux.uml")

@@ -12,11 +12,15 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t hostfs -o "$DVOLD_GUEST_DIR" none /mnt
 {
+    # There are no other modules: each mount of NFS would start modprobe twice, and each device a program that is not there.
+    echo >/proc/sys/kernel/modprobe
+    echo >/sys/kernel/uevent_helper
     mount -t tmpfs tmpfs /tmp
     mount -t tmpfs tmpfs /run
     ip link set lo up
+    kernel=/usr/lib/uml/modules/$(uname -r)/kernel
     for module in $(echo "$DVOLD_GUEST_MODULES" | tr , ' '); do
-        busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
+        busybox insmod "$kernel/$module.ko"
     done
     # Processes of two guests that start at once would have the same pids, and so, with the clock's ticks, what the kernel
     # marks a file by that it creates on NFS: the server would take the second for the first once more (RFC 8881, 18.16.3).

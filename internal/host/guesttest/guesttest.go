@@ -78,7 +78,7 @@ func build(t *testing.T) (binary string) {
 	hosttest.Need(t, "go", err == nil)
 	binary = filepath.Join(hosttest.Dir(t), "test")
 	// Its race detector would need more addresses than a guest has.
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-tags="+tags(), "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-ldflags=-s -w", "-tags="+tags(), "-o", binary, ".")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test for the guest: %v: %s", err, output)
 	}
