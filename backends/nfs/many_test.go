@@ -11,9 +11,9 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
-// Many volumes are one file system on the host, and one that is exclusive is another.
+// Two hundred volumes are one file system on the host, and one that is exclusive is another.
 func testMany(t *testing.T, s server) {
-	const many = 40
+	const many = 200
 	c := newPool(t, s.exported, "4.2")
 	p := openPool(t, hosttest.Dir(t), c)
 	dir, there := hosttest.Dir(t), hosttest.Subdir(t, filepath.Join(s.exported, c.Subdir), "volumes")

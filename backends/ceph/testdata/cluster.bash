@@ -35,8 +35,15 @@ boot() {
     on ip link set eth0 up
 }
 
-# ceph(8) takes half a second of a processor to start, and then one command after the other from its standard input.
-admin=(timeout 60 ceph --conf "$dir/ceph.conf" --connect-timeout 60)
+# ceph(8) takes half a second of a processor to start, and then one command after the other from its standard input. A
+# machine that has much to do may take minutes.
+admin=(timeout 300 ceph --conf "$dir/ceph.conf" --connect-timeout 300)
+
+fail() {
+    echo "$1" >&2
+    tail -n 20 "$dir"/log/*.log >&2
+    exit 1
+}
 
 # served tells whether a manager and an MDS are at work, once they are.
 served() {
@@ -165,14 +172,10 @@ uuid=$(cat /proc/sys/kernel/random/uuid)
     echo "osd pool create cephfs.meta 8 8"
     echo "osd pool create cephfs.data 8 8"
     echo "fs new cephfs cephfs.meta cephfs.data"
-} | "${admin[@]}" >/dev/null 2>&1
+} | "${admin[@]}" >/dev/null 2>&1 || fail "no monitor"
 start ceph-mds --id a
 on ceph-osd --conf "$dir/ceph.conf" --id 0 --mkfs --osd-uuid "$uuid" >/dev/null 2>&1
 start ceph-osd --id 0
-served || {
-    echo "the cluster does not serve" >&2
-    tail -n 20 "$dir"/log/*.log >&2
-    exit 1
-}
+served || fail "no manager or no MDS is at work"
 export CEPH_CLUSTER=$host CEPH_KEYRINGS=$dir/keyrings CEPH_ADMIN=$dir/ceph.conf
 "$@"
