@@ -171,7 +171,8 @@ func (c *Ceph) make(ctx context.Context) error {
 	for _, pool := range pools {
 		commands = append(commands, "osd pool create "+pool+" 8 8")
 	}
-	commands = append(commands, "osd pool application enable "+CephPool+" rbd", "fs new "+CephFileSystem+" "+pools[1]+" "+pools[2])
+	commands = append(commands, "osd pool application enable "+CephPool+" rbd", "fs new "+CephFileSystem+" "+pools[1]+" "+pools[2],
+		"health mute MGR_MODULE_ERROR --sticky") // of the modules that cephNodeConfig leaves out
 	return c.order(ctx, commands)
 }
 
