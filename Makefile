@@ -6,7 +6,7 @@ DESTDIR    ?=
 export PREFIX SYSCONFDIR DESTDIR
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo run lab test bench lint fuzz fmt install uninstall clean
+.PHONY: help build image demo run lab test soak bench lint fuzz fmt install uninstall clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ lab: ## three Docker hosts and three Consul servers on this machine, to play wit
 
 test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
 	@hack/test
+
+soak: ## random faults on hosts of the lab for hours, and what became of what was written (TIME=3h POOL=lease SEED=7: docs/proof.md)
+	@hack/soak $(TIME)
 
 bench: ## speed and memory beside named baselines (WRITE=1 puts the tables into docs/benchmarks.md, ONLY=part takes one alone)
 	@hack/setup test && go run ./hack/bench $(if $(ONLY),-only $(ONLY)) $(if $(WRITE),-write docs/benchmarks.md)

@@ -8,7 +8,9 @@
 // A handle is what the backend calls a volume: a directory, an image. It is
 // settled by Plan before anything is made, so that dvold can write it down
 // first, it never changes, and it alone tells where the volume lies: a backend
-// keeps no records of its own.
+// keeps no records of its own. It comes back from records that may be damaged, so
+// each call checks its form. Data whose handle is another's, a slash and more is
+// taken to lie within that one's.
 //
 // What only some systems can do is an interface of its own, found by type
 // assertion; no method exists only to refuse. A backend that holds something
@@ -41,25 +43,26 @@ var (
 // Every method may be repeated: a call that failed, was cut short or whose
 // result was lost can be made again, and repeating one that succeeded changes
 // nothing. Methods may be called concurrently, but never twice at once for one
-// volume. They end soon after ctx does where the system calls beneath allow
-// it, with success or an error that wraps that of ctx; a caller that must not
-// wait longer leaves the call behind and keeps the volume locked until it ends.
+// volume on one host. They end soon after ctx does where the system calls beneath
+// allow it, with success or an error that wraps that of ctx; a caller that must
+// not wait longer leaves the call behind and keeps the volume locked until it
+// ends.
 type Backend interface {
 	// Plan checks a request and settles what Create is to make. It makes
 	// nothing of the volume. It returns ErrInvalid for what this pool cannot provide and,
 	// where an existing thing is to be adopted, ErrNotFound if it isn't there.
 	Plan(ctx context.Context, r Request) (Volume, error)
 
-	// Create makes a planned volume: empty, durable, and with the owner and
-	// mode asked for, whatever the umask. A volume that is complete stays as
-	// its users left it. Of an adopted volume it changes nothing, but returns
-	// ErrNotFound if it is missing.
+	// Create makes a planned volume: empty, without even a lost+found, durable,
+	// and with the owner and mode asked for, whatever the umask. A volume that is
+	// complete stays as its users left it. Of an adopted volume it changes
+	// nothing, but returns ErrNotFound if it is missing.
 	Create(ctx context.Context, v Volume) error
 
-	// Remove deletes a volume and its data for good. One already gone is no
-	// error. It returns ErrInvalid for a handle that Plan did not make up
-	// itself, that is, for adopted data; and ErrInUse while the volume is
-	// mounted on this host.
+	// Remove deletes a volume and its data for good, or what a Create that was
+	// cut short has left of it. One already gone is no error. It returns
+	// ErrInvalid for a handle that Plan did not make up itself, that is, for
+	// adopted data; and ErrInUse while the volume is mounted on this host.
 	Remove(ctx context.Context, handle string) error
 
 	// Stat describes a volume, or returns ErrNotFound.
@@ -74,8 +77,9 @@ type Backend interface {
 	Mount(ctx context.Context, handle, target string, o MountOptions) error
 
 	// Unmount undoes Mount, even if the storage no longer answers, and leaves
-	// the directory. What is not mounted is no error. It returns ErrInUse,
-	// and leaves the mount, while a process of this host uses it.
+	// the directory; one that was mounted Alone may wait for what has yet to be
+	// written. What is not mounted is no error. It returns ErrInUse, and leaves
+	// the mount, while a process of this host uses it.
 	Unmount(ctx context.Context, handle, target string) error
 
 	// Describe keeps text, at most MaxDescription bytes, with the pool's
@@ -97,10 +101,11 @@ type Request struct {
 	// ID is unique for all time in the cluster and fit to be a file name:
 	// the volume's name, a dot, and 12 hexadecimal digits.
 	ID string
-	// Size in bytes that the volume may hold; 0 means no limit.
+	// Size in bytes that the volume may hold; 0 means no limit, or where it
+	// always has one, the pool's usual.
 	Size int64
-	// Owner and permission bits of the volume's root; nil means the backend's
-	// default. Later, containers may change them.
+	// Owner and permission bits of the volume's root, with setgid and sticky at
+	// most; nil means root and 0755. Later, containers may change them.
 	UID, GID *int
 	Mode     *fs.FileMode
 	// Adopt names an existing thing of the pool to take over, or is empty.

@@ -68,6 +68,10 @@ type Coordinator interface {
 	// unless the coordinator was put back to an earlier state.
 	Hosts(ctx context.Context) ([]Host, error)
 
+	// Host returns that one of Hosts, as true, or ErrNotFound. It costs the same
+	// however many there are.
+	Host(ctx context.Context, name string) (Host, error)
+
 	// Close frees what the Coordinator holds. Sessions must be closed first.
 	Close() error
 }

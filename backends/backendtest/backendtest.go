@@ -66,6 +66,15 @@ func (f Fixture) rounds() int {
 	return 15
 }
 
+// firstCut is when a test that cuts calls short at various moments does so first, if not at
+// once: over a network nothing has come of a call by then.
+func (f Fixture) firstCut(atOnce time.Duration) time.Duration {
+	if f.Settles > 0 {
+		return 500 * time.Microsecond
+	}
+	return atOnce
+}
+
 // test is one of the suite.
 type test struct {
 	name string
@@ -112,6 +121,7 @@ func Run(t *testing.T, prepare func(t *testing.T) Fixture) {
 		{"Concurrent", testConcurrent},
 		{"Cancelled", testCancelled},
 		{"CutShort", testCutShort},
+		{"Unavailable", testUnavailable},
 	}
 	runAll(t, append(tests, sizeTests()...), prepare)
 }

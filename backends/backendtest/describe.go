@@ -131,7 +131,7 @@ func testDescribeConcurrent(t *testing.T, s *suite) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(s.fixture.Settles / 10):
 			}
 		}
 	})
@@ -146,7 +146,7 @@ func testDescribeConcurrent(t *testing.T, s *suite) {
 func testDescribeCutShort(t *testing.T, s *suite) {
 	id, old := s.id(), "first"
 	s.describe(t, id, old)
-	for after := time.Duration(0); after < time.Second; after = 3*after + time.Microsecond {
+	for after := s.fixture.firstCut(0); after < time.Second; after = 3*after + time.Microsecond {
 		text := fmt.Sprintf("after %v", after)
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		err := s.Describe(ctx, id, []byte(text))

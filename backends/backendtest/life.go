@@ -3,6 +3,7 @@ package backendtest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,9 +121,12 @@ func testCancelled(t *testing.T, s *suite) {
 	expect(t, "stat of a removed volume", err, backends.ErrNotFound)
 }
 
-// Calls are cut short at various moments, then repeated.
+// Calls are cut short at various moments, then repeated: from one at which they have
+// hardly begun, with a storage that has much to do for them, too.
 func testCutShort(t *testing.T, s *suite) {
-	for after := 20 * time.Microsecond; after < 3*time.Second; after *= 3 {
+	begin := time.Now()
+	s.create(t)
+	for after := max(20*time.Microsecond, time.Since(begin)/200); after < 3*time.Second; after *= 3 {
 		v, target := s.plan(t, backends.Request{Size: s.size()}), s.target(t)
 		cut := func(what string, call func(context.Context) error) error {
 			t.Helper()
@@ -158,5 +162,57 @@ func testCutShort(t *testing.T, s *suite) {
 		}
 		_, err := s.Stat(t.Context(), v.Handle)
 		expect(t, "stat of a removed volume", err, backends.ErrNotFound)
+	}
+}
+
+// That the storage is away says nothing of what is in it: what is not found is lost
+// to dvold, and what could be removed is forgotten. A call waits for the storage, or
+// says so, unless this host knows enough. What is mounted can be unmounted even so, if
+// it is not a file system of its own, which may have something to write.
+func testUnavailable(t *testing.T, s *suite) {
+	planned := s.plan(t, backends.Request{})
+	asked, mountable, removable, inUse := s.create(t), s.create(t), s.create(t), s.create(t)
+	target, used := s.target(t), ""
+	if !s.fixture.Alone {
+		used = s.mount(t, inUse)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(all.Wait) // once the storage is back
+	s.fixture.TakeAway(t)
+	if used != "" {
+		s.unmount(t, inUse, used)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), soon/2)
+	defer cancel()
+	calls := map[string]func() error{
+		"create": func() error { return s.Create(ctx, planned) },
+		"stat":   func() error { _, err := s.Stat(ctx, asked); return err },
+		"mount":  func() error { return s.Mount(ctx, mountable, target, backends.MountOptions{}) },
+		"remove": func() error { return s.Remove(ctx, removable) },
+	}
+	type result struct {
+		what string
+		err  error
+	}
+	results := make(chan result, len(calls))
+	for what, call := range calls {
+		all.Go(func() { results <- result{what, call()} })
+	}
+	late := time.After(soon)
+	for range calls {
+		select {
+		case r := <-results:
+			switch {
+			case r.err == nil && (r.what == "stat" || r.what == "mount" && mounted(t, target)):
+			case errors.Is(r.err, backends.ErrNotFound):
+				t.Errorf("%s: got %v, as if the storage had answered", r.what, r.err)
+			default:
+				expect(t, r.what, r.err, backends.ErrUnavailable, context.DeadlineExceeded)
+			}
+		case <-late:
+			t.Log("a call waits for the storage, in a system call that nothing ends")
+			return
+		}
 	}
 }

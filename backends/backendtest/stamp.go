@@ -142,7 +142,7 @@ func testStampConcurrent(t *testing.T, s *suite) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(s.fixture.Settles / 10):
 			}
 		}
 	})
@@ -157,7 +157,7 @@ func testStampConcurrent(t *testing.T, s *suite) {
 func testStampCutShort(t *testing.T, s *suite) {
 	b, id, old := s.stamper(t), s.id(), "first"
 	s.stamp(t, id, old)
-	for after := time.Duration(0); after < time.Second; after = 3*after + time.Microsecond {
+	for after := s.fixture.firstCut(0); after < time.Second; after = 3*after + time.Microsecond {
 		text := fmt.Sprintf("after %v", after)
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		err := b.Stamp(ctx, id, []byte(text))

@@ -48,10 +48,10 @@ func (a Address) SameHost(b Address) bool {
 	return errA == nil && errB == nil && x.Addr() == y.Addr()
 }
 
-// Forever is how long a blocklist entry stays: a host that was suspended must not
+// forever is how long a blocklist entry stays: a host that was suspended must not
 // wake up to find itself let in again. It takes up a line of the cluster's map until
 // it is taken away.
-const Forever = 5 * 365 * 24 * time.Hour
+const forever = 5 * 365 * 24 * time.Hour
 
 // Blocklist has the cluster refuse a client, and returns nil once the cluster's map
 // says so, and this connection has it: whatever a server does for this cluster's
@@ -63,7 +63,7 @@ func (c *Cluster) Blocklist(ctx context.Context, a Address) error {
 	}
 	return c.Call(ctx, func(conn *rados.Conn) error {
 		// A number without a point is refused, as not of that type.
-		expire := json.RawMessage(fmt.Sprintf("%d.0", int64(Forever/time.Second)))
+		expire := json.RawMessage(fmt.Sprintf("%d.0", int64(forever/time.Second)))
 		if err := blocklist(conn, "add", a, expire); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,9 +48,12 @@ func TestExampleSSH(t *testing.T) {
 	sides := map[string]string{
 		// As sshd with a forced command: the last argument is data to it.
 		"ssh": `[ "${@: -2:1}" = fence@storage ] || { echo "no such server" >&2; exit 255; }
-SSH_ORIGINAL_COMMAND=${!#} FENCE_STATE=` + dir + `/state exec ` + server + ` cut-off let-in`,
-		"cut-off": `[ ! -e ` + dir + `/broken ] && echo "$1" >>` + dir + `/fenced`,
-		"let-in":  `[ ! -e ` + dir + `/broken ] && sed -i "/^$1\$/d" ` + dir + `/fenced`,
+SSH_ORIGINAL_COMMAND=${!#} FENCE_STATE=` + dir + `/state exec ` + server + ` refuse file`,
+		"refuse": `[ ! -e ` + dir + `/broken ] && [ "$1" = file ] || exit 1
+case $2 in
+fence) echo "$3" >>` + dir + `/fenced ;;
+unfence) sed -i "/^$3\$/d" ` + dir + `/fenced ;;
+esac`,
 	}
 	fencer := example(t, sides, time.Minute, "fence-ssh", "-i", "/key", "fence@storage")
 	expect := func(what string, err error, want bool, fenced string) {
@@ -80,6 +84,73 @@ SSH_ORIGINAL_COMMAND=${!#} FENCE_STATE=` + dir + `/state exec ` + server + ` cut
 	}
 	expect("no server", example(t, sides, time.Minute, "fence-ssh", "fence@nobody").Fence(ctx, fenceOf("h1", 9, nil)), false, "")
 	expect("in the end", fencer.Fence(ctx, fenceOf("h1", 8, nil)), true, "h1")
+}
+
+// fence-ganesha says no, before it asks the server, where it can't know who is admitted. What it
+// does with a server is tested in backends/nfs.
+func TestExampleGanesha(t *testing.T) {
+	const good = `EXPORT {
+  Export_Id = 7; Path = /srv/volumes; Pseudo = /srv/volumes; Transports = TCP;
+  Access_Type = None;
+  FSAL { Name = VFS; }
+  CLIENT { Clients = 10.0.0.11; Access_Type = RW; Squash = No_Root_Squash; } # h1
+  CLIENT { Clients = 10.1.0.11; Access_Type = RW; Squash = No_Root_Squash; } # h1
+  CLIENT { Clients = 10.0.0.12; Access_Type = RW; Squash = No_Root_Squash; } # h2
+}
+`
+	program, err := filepath.Abs("../../examples/fence/fence-ganesha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "volumes.conf")
+	run := func(text, action, host string) (after, said string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(program, file, action, host)
+		cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+file) // no server
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Errorf("%s %s: there is no server, and it said yes", action, host)
+		}
+		changed, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(changed), string(out)
+	}
+	for name, test := range map[string]struct{ old, text, host, says string }{
+		"unknown":          {"", "", "h3", "no line of"},
+		"shell":            {"", "", "h1;true", "usage"},
+		"pattern":          {"", "", ".*", "usage"},
+		"list":             {"10.0.0.12", "10.0.0.12, 10.0.0.13", "h1", "a line of its own"},
+		"network":          {"10.0.0.12", "10.0.0.0/24", "h1", "a line of its own"},
+		"no name":          {" # h2", "", "h1", "a line of its own"},
+		"everybody":        {"Access_Type = None", "Access_Type = RW", "h1", "want one EXPORT"},
+		"nobody said":      {"Access_Type = None;", "", "h1", "want one EXPORT"},
+		"two exports":      {"EXPORT", "EXPORT { Export_Id = 8; }\nEXPORT", "h1", "want one EXPORT"},
+		"another FSAL":     {"VFS", "CEPH", "h1", "want one EXPORT"},
+		"more transports":  {"Transports = TCP;", "Transports = TCP, UDP;", "h1", "want one EXPORT"},
+		"another's suffix": {"# h2", "# xh3", "h3", "no line of"},
+	} {
+		text := strings.Replace(good, test.old, test.text, 1)
+		if after, said := run(text, "fence", test.host); after != text || !strings.Contains(said, test.says) {
+			t.Errorf("%s: got %s, want %s; the file:\n%s", name, said, test.says, after)
+		}
+	}
+	fenced, said := run(good, "fence", "h1")
+	if n := strings.Count(fenced, "\nCLIENT { Clients = 10.0.0.11; Access_Type = None; } # h1 refused: "); n != 1 || strings.Count(fenced, "Access_Type = None") != 3 || !strings.Contains(said, "does not answer") {
+		t.Errorf("fence: said %s\n%s", said, fenced)
+	}
+	if again, _ := run(fenced, "fence", "h1"); again != fenced {
+		t.Errorf("fence again:\n%s", again)
+	}
+	if other, _ := run(fenced, "unfence", "h2"); other != fenced {
+		t.Errorf("unfence of another:\n%s", other)
+	}
+	if back, _ := run(fenced, "unfence", "h1"); back != good {
+		t.Errorf("unfence:\n%s", back)
+	}
 }
 
 // fence-ipmi believes the controller's word that the host is off, and nothing else.

@@ -12,8 +12,11 @@ import (
 
 // ownOptions are those of a client that serves one exclusive volume. What a
 // process has written to a file it closes is with the bricks when close(2)
-// returns, so that a client whose files are all closed has nothing left to send.
-var ownOptions = [...]string{flushOnClose}
+// returns, so that a client whose files are all closed has nothing left to send. And what
+// it has synced while a brick was away is marked on the others by then: a fence comes to one brick
+// first, and what a client, for a second, only meant to mark, it can't any more.
+// The next owner would read, and heal from, a brick that lacks it.
+var ownOptions = [...]string{flushOnClose, "--xlator-option=*replicate*.post-op-delay-secs=0", "--xlator-option=*replicate*.eager-lock=off"}
 
 const flushOnClose = "--xlator-option=*write-behind.flush-behind=off"
 

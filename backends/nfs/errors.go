@@ -35,7 +35,7 @@ func meaning(err error) (hint string, kind error) {
 	case errors.Is(err, unix.EROFS):
 		return "the export is read-only", backends.ErrUnavailable
 	case errors.Is(err, unix.ESTALE):
-		return "the server knows what is mounted no more, as after the export was made anew: once no volume of the pool is in use here it is mounted again", backends.ErrUnavailable
+		return "the server knows what is mounted no more, as after the export was made anew: stop the containers here that use the pool, and it is mounted again", backends.ErrUnavailable
 	case errors.Is(err, unix.EDQUOT):
 		return "a quota of the server's is exceeded", backends.ErrNoSpace
 	case errors.Is(err, unix.ENOSPC):

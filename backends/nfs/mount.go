@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -172,4 +173,32 @@ func remove(point string) error {
 		return err
 	}
 	return host.RemoveMountpoint(point)
+}
+
+// detach takes away what is mounted at point, which nobody uses and whose server is
+// silent, and point. The call that does so is left behind: once the mount is out of the
+// table, it waits for the server.
+func (p *Pool) detach(ctx context.Context, point string) error {
+	failed := make(chan error, 1)
+	p.tending.Go(func() {
+		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
+			failed <- &os.PathError{Op: "unmount", Path: point, Err: err}
+		}
+	})
+	for {
+		mounted, err := host.IsMountpoint(point)
+		if err != nil {
+			return err
+		}
+		if !mounted {
+			return host.RemoveMountpoint(point)
+		}
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

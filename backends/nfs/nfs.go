@@ -18,6 +18,7 @@ package nfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -26,6 +27,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
@@ -127,7 +130,11 @@ func (p *Pool) with(ctx context.Context, f func(*local.Pool) error) error {
 	if err != nil {
 		return err
 	}
-	return f(d)
+	err = f(d)
+	if errors.Is(err, unix.ESTALE) {
+		p.shared.outdated()
+	}
+	return err
 }
 
 // at is what keeps volumes below root, which is where the pool is mounted.

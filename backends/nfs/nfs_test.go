@@ -13,8 +13,12 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
-// In one test, because it needs a guest: a kernel with an NFS client, and a
-// network in which a server is in nobody's way.
+// clientModules are what a guest needs of its kernel.
+var clientModules = []string{"net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
+	"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "drivers/net/veth"}
+
+// In one test, because it needs a guest: a kernel with an NFS client, and a network in
+// which a server is in nobody's way.
 func TestServer(t *testing.T) {
 	hosttest.Root(t)
 	for _, command := range []string{"ganesha.nfsd", "rpcbind"} {
@@ -22,8 +26,8 @@ func TestServer(t *testing.T) {
 		hosttest.Need(t, command, err == nil)
 	}
 	if !guesttest.Inside() {
-		guesttest.Run(t, "net/sunrpc/sunrpc", "fs/nfs_common/grace", "fs/lockd/lockd", "fs/netfs/netfs", "fs/fscache/fscache", "fs/nfs_common/nfs_acl",
-			"net/dns_resolver/dns_resolver", "fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4")
+		t.Parallel()
+		guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + buildDvold(t)}}.Run(t)
 		return
 	}
 	s := startServer(t)
@@ -33,6 +37,7 @@ func TestServer(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, server){
 		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted, "Share": testShare,
+		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

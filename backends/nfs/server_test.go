@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,56 +24,113 @@ const address = "10.99.0.1"
 
 // server is an NFS server in the guest.
 type server struct {
-	process  *os.Process
+	*ganesha
 	exported string // to whoever asks
 	squashed string // likewise, but root is nobody there
+	readOnly string // likewise, but nothing can be written there
 }
 
-// startServer starts one that ends with the test.
-func startServer(t *testing.T) server {
+// prepare has the guest fit for servers.
+func prepare(t *testing.T) {
 	t.Helper()
-	dir := hosttest.Tmpfs(t, "mode=755")
-	s := server{exported: hosttest.Subdir(t, dir, "exported"), squashed: hosttest.Subdir(t, dir, "squashed")}
 	for _, state := range []string{"/var/lib/nfs", "/var/log"} { // the root is read-only
 		if err := unix.Mount("state", state, "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, state := range []string{"/var/lib/nfs/ganesha", "/run/ganesha"} {
-		if err := os.MkdirAll(state, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.MkdirAll("/run/ganesha", 0o755); err != nil {
+		t.Fatal(err)
 	}
-	addAddress(t)
 	start(t, "rpcbind", "-w", "-f")
-	config := filepath.Join(dir, "ganesha.conf")
+}
+
+// startServer starts one that ends with the test.
+func startServer(t *testing.T) server {
+	t.Helper()
+	prepare(t)
+	dir := hosttest.Tmpfs(t, "mode=755")
+	s := server{exported: hosttest.Subdir(t, dir, "exported"), squashed: hosttest.Subdir(t, dir, "squashed"), readOnly: hosttest.Subdir(t, dir, "read-only")}
+	addAddress(t)
+	s.ganesha = newGanesha(t, dir, address, nil, export{path: s.exported}, export{path: s.squashed, options: "Squash = Root_Squash;"},
+		export{path: s.readOnly, options: "Access_Type = RO;"})
+	return s
+}
+
+// ganesha is a process of NFS-Ganesha, which may be started again.
+type ganesha struct {
+	t       *testing.T
+	args    []string
+	address string
+	process *os.Process
+}
+
+// export is a directory that is exported.
+type export struct {
+	path    string
+	as      string // the path by which clients of version 4 find it; empty means path
+	options string // over the defaults
+	file    string // unless empty, that of its configuration, and the rest is not used
+}
+
+// newGanesha starts one that ends with the test, with its state in dir, and waits until it
+// answers at the address. in is a command that it is run by, or nil.
+func newGanesha(t *testing.T, dir, address string, in []string, exports ...export) *ganesha {
+	t.Helper()
+	config, log, state := filepath.Join(dir, "ganesha.conf"), filepath.Join(dir, "log"), hosttest.Subdir(t, dir, "state")
 	text := `NFS_CORE_PARAM { NFS_Port = 2049; MNT_Port = 20048; Protocols = 3, 4; Enable_NLM = false; Enable_RQUOTA = false; }
-NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; Minor_Versions = 1, 2; }
+NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; RecoveryRoot = ` + state + `; Minor_Versions = 1, 2; }
+EXPORT_DEFAULTS { Access_Type = RW; Squash = No_Root_Squash; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; }
 `
-	for id, export := range []struct{ path, squash string }{{s.exported, "No_Root_Squash"}, {s.squashed, "Root_Squash"}} {
-		text += fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; Access_Type = RW; Squash = %s; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; FSAL { Name = VFS; } }\n",
-			id+1, export.path, export.path, export.squash)
+	for n, e := range exports {
+		if e.file != "" {
+			text += "%include " + e.file + "\n"
+			continue
+		}
+		protocols := ""
+		if e.as == "" {
+			e.as = e.path
+		} else { // version 3 knows paths alone
+			protocols = "Protocols = 4;"
+		}
+		text += fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; %s %s FSAL { Name = VFS; } }\n", n+1, e.path, e.as, protocols, e.options)
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := filepath.Join(dir, "log")
 	t.Cleanup(func() {
 		if said, err := os.ReadFile(log); err == nil && t.Failed() {
 			t.Logf("the server said:\n%s", said)
 		}
 	})
-	s.process = start(t, "ganesha.nfsd", "-F", "-f", config, "-L", log, "-p", filepath.Join(dir, "pid"), "-N", "NIV_WARN")
+	g := &ganesha{t: t, address: address}
+	g.args = append(slices.Clone(in), "ganesha.nfsd", "-F", "-f", config, "-L", log, "-p", filepath.Join(dir, "pid"), "-N", "NIV_WARN")
+	g.start(t)
+	return g
+}
+
+// start starts the server, and waits until it answers.
+func (g *ganesha) start(t *testing.T) {
+	t.Helper()
+	g.process = start(g.t, g.args...)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		conn, err := net.Dial("tcp", net.JoinHostPort(address, "2049"))
+		conn, err := net.Dial("tcp", net.JoinHostPort(g.address, "2049"))
 		if err == nil {
 			conn.Close()
-			return s
+			return
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the server does not come up: %v", err)
 		}
 	}
+}
+
+// kill ends the server as a crash does.
+func (g *ganesha) kill(t *testing.T) {
+	t.Helper()
+	if err := g.process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = g.process.Wait() // reports the kill
 }
 
 // start starts a process that ends with the test.
@@ -99,10 +158,10 @@ func takeAway(t *testing.T) {
 }
 
 // freeze has the server say nothing until it is thawed, or the test has ended.
-func (s server) freeze(t *testing.T) (thaw func()) {
+func (g *ganesha) freeze(t *testing.T) (thaw func()) {
 	t.Helper()
 	signal := func(n unix.Signal) {
-		if err := s.process.Signal(n); err != nil {
+		if err := g.process.Signal(n); err != nil {
 			t.Error(err)
 		}
 	}
@@ -112,9 +171,14 @@ func (s server) freeze(t *testing.T) (thaw func()) {
 	return thaw
 }
 
-func run(t *testing.T, args ...string) {
+func run(t *testing.T, args ...string) { t.Helper(); runWith(t, "", args...) }
+
+// runWith is run for what reads its input.
+func runWith(t *testing.T, input string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", args, err, out)
 	}
 }

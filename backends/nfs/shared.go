@@ -34,6 +34,8 @@ type shared struct {
 	server netip.Addr // that it is mounted from; not valid if it is not known to be mounted
 	calls  int        // that use it at the moment
 	used   time.Time  // when it was last seen in use
+	stale  bool       // the server knows what is mounted no more
+	silent bool       // the server gave no word when it was asked last
 }
 
 func newShared(p *Pool, point string) *shared {
@@ -61,13 +63,24 @@ func (s *shared) enter(ctx context.Context) (leave func(), err error) {
 		server, err = s.bringUp(ctx)
 	}
 	if err == nil {
-		err = s.pool.config.ask(ctx, server)
+		err = s.ask(ctx, s.point, server)
 	}
 	if err != nil {
 		leave()
 		return nil, err
 	}
 	return leave, nil
+}
+
+// ask asks the server of the mount at point for a word, and notes whether it gave one.
+func (s *shared) ask(ctx context.Context, point string, server netip.Addr) error {
+	err := s.pool.config.ask(ctx, server)
+	if point == s.point {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.silent = err != nil
+	}
+	return err
 }
 
 // bringUp finds or mounts the pool. It may be called concurrently.
@@ -149,8 +162,9 @@ func (p *Pool) points() ([]string, error) {
 	return points, nil
 }
 
-// reap takes a shared mount away if nothing has been mounted of it for as long as
-// the grace, and its server answers: it would hang otherwise.
+// reap takes a shared mount away if nothing is mounted of it, nor has been for as long
+// as the grace, which one that serves no more has not, and its server answers: it would
+// hang otherwise. One whose server is silent goes if another has taken its place.
 func (s *shared) reap(ctx context.Context, point string) error {
 	if !s.idle() {
 		return nil
@@ -172,8 +186,12 @@ func (s *shared) reap(ctx context.Context, point string) error {
 		return nil
 	}
 	server, err := serverOf(m)
-	if err != nil || s.pool.config.ask(ctx, server) != nil {
+	if err != nil {
 		return err
+	}
+	silent := s.ask(ctx, point, server) != nil
+	if silent && (point != s.point || !s.hasMoved(ctx, server)) {
+		return nil
 	}
 	select {
 	case s.turn <- struct{}{}:
@@ -184,18 +202,43 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	if point == s.point && !s.forget() {
 		return nil
 	}
-	if err := remove(point); err != nil {
+	if silent {
+		err = s.pool.detach(ctx, point)
+	} else {
+		err = remove(point)
+	}
+	if err != nil {
 		return err
 	}
 	s.pool.log.Info("export was unmounted, for nothing is mounted of it", "mountpoint", point)
 	return nil
 }
 
-// idle tells whether the grace is over.
+// idle tells whether it may go, if nothing is mounted of it.
 func (s *shared) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls == 0 && time.Since(s.used) >= s.pool.config.MountGrace
+	return s.isIdle()
+}
+
+// hasMoved tells whether the name of the pool's server stands for another, by now, that
+// answers.
+func (s *shared) hasMoved(ctx context.Context, from netip.Addr) bool {
+	w, err := s.pool.config.find(ctx)
+	return err == nil && w.server != from
+}
+
+// isIdle is idle for who holds mu. Calls to what serves no more, which fail, don't prolong
+// its use; those to a silent server may take for ever.
+func (s *shared) isIdle() bool {
+	return s.silent || s.calls == 0 && (s.stale || time.Since(s.used) >= s.pool.config.MountGrace)
+}
+
+// outdated notes that the server knows what is mounted no more.
+func (s *shared) outdated() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale = true
 }
 
 // forget has whoever enters from now on wait for its turn, unless the mount is in
@@ -203,10 +246,10 @@ func (s *shared) idle() bool {
 func (s *shared) forget() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls > 0 || time.Since(s.used) < s.pool.config.MountGrace {
+	if !s.isIdle() {
 		return false
 	}
-	s.server = netip.Addr{}
+	s.server, s.stale, s.silent = netip.Addr{}, false, false
 	return true
 }
 

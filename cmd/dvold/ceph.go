@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 
 	"github.com/dvol/dvold/backends"
@@ -14,11 +13,8 @@ import (
 // cephOpener is backendOpener for the types of pool that need Ceph's libraries.
 func cephOpener(name string, cfg config.Config) (opener, error) {
 	c := rbd.DefaultConfig()
-	if err := cfg.Pools[name].Decode(&c); err != nil {
+	if err := settle(name, cfg.Pools[name], &c); err != nil {
 		return opener{}, err
-	}
-	if err := c.Validate(); err != nil {
-		return opener{}, fmt.Errorf("pool %q: %w", name, err)
 	}
 	open := func(log *slog.Logger) (backends.Backend, error) { return rbd.Open(c, name, cfg.RunDir, log) }
 	return opener{location: c.Location(), shared: true, alone: true, oneWriter: true, fences: true, open: open}, nil

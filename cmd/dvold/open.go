@@ -59,21 +59,15 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 	switch p.Type {
 	case "local":
 		c := local.DefaultConfig()
-		if err := p.Decode(&c); err != nil {
+		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
-		}
-		if err := c.Validate(); err != nil {
-			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
 		open := func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }
 		return opener{location: c.Path, shared: c.Shared, open: open}, nil
 	case "gluster":
 		c := gluster.DefaultConfig()
-		if err := p.Decode(&c); err != nil {
+		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
-		}
-		if err := c.Validate(); err != nil {
-			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
 		fences := len(c.Management) > 0
 		open := func(log *slog.Logger) (backends.Backend, error) {
@@ -86,11 +80,8 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
 	case "cephfs":
 		c := cephfs.DefaultConfig()
-		if err := p.Decode(&c); err != nil {
+		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
-		}
-		if err := c.Validate(); err != nil {
-			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
 		fences := c.Fencer != ""
 		open := func(log *slog.Logger) (backends.Backend, error) {
@@ -103,11 +94,8 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
 	case "nfs":
 		c := nfs.DefaultConfig()
-		if err := p.Decode(&c); err != nil {
+		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
-		}
-		if err := c.Validate(); err != nil {
-			return opener{}, fmt.Errorf("pool %q: %w", name, err)
 		}
 		open := func(log *slog.Logger) (backends.Backend, error) { return nfs.Open(c, name, cfg.RunDir, log) }
 		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
@@ -115,6 +103,17 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		return cephOpener(name, cfg)
 	}
 	return opener{}, fmt.Errorf("pool %q: type %q is not one of: cephfs, gluster, local, nfs, rbd", name, p.Type)
+}
+
+// settle reads into c, the defaults of a backend, what a pool's configuration says.
+func settle(name string, p config.Pool, c interface{ Validate() error }) error {
+	if err := p.Decode(c); err != nil {
+		return err
+	}
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("pool %q: %w", name, err)
+	}
+	return nil
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.

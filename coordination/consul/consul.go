@@ -2,7 +2,7 @@
 //
 // Below its prefix it keeps
 //
-//	records/<key>         the records
+//	records/<key>         the records; a key that ends in a slash is none: see Watch
 //	hosts/<name>          a hostEntry, locked by the host's session while it is live
 //	commits/<name>/<n>    what makes a transaction happen once; see commit.go
 //

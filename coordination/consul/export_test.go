@@ -11,12 +11,6 @@ func (s *Store) Shift(ahead func() time.Duration) {
 // Margin is how long before its TTL a session ends.
 const Margin = margin
 
-// EmptyGap is how long a Watch that finds nothing may see nothing.
-const EmptyGap = emptyGap
-
-// WatchLate is how long a Watch that finds nothing may believe that it may look.
-const WatchLate = watchLate
-
 // BootTime reads the clock that a session's Deadline is on.
 func BootTime() time.Duration { return bootTime() }
 

@@ -57,9 +57,15 @@ func (s *Store) suspect(ctx context.Context, hosts []coordination.Host, nodes ma
 	if len(nodes) == 0 {
 		return
 	}
+	filter := fmt.Sprintf("CheckID == %q", serfHealth)
+	for _, node := range nodes {
+		if len(nodes) == 1 { // however many others have failed
+			filter += fmt.Sprintf(" and Node == %q", node)
+		}
+	}
 	var failed api.HealthChecks
 	if f := s.client.try(ctx, hintTime, func(consul *api.Client, q *api.QueryOptions) (err error) {
-		q.AllowStale, q.Filter = true, `CheckID == "`+serfHealth+`"`
+		q.AllowStale, q.Filter = true, filter
 		failed, _, err = consul.Health().State(api.HealthCritical, q)
 		return err
 	}); f != nil {

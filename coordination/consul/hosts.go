@@ -71,31 +71,74 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	var hosts []coordination.Host
 	nodes := make(map[string]string) // by host
 	for _, p := range pairs {
-		entry, err := entryOf(p)
+		h, node, err := s.hostOf(p)
 		if err != nil {
 			s.log.WarnContext(ctx, "a host is not shown", "error", err)
 			continue
 		}
-		if entry.Forgotten {
+		if h.Name == "" {
 			continue
 		}
-		name := strings.TrimPrefix(p.Key, s.hostKey(""))
-		if entry.Node != "" {
-			nodes[name] = entry.Node
+		if node != "" {
+			nodes[h.Name] = node
 		}
-		hosts = append(hosts, coordination.Host{
-			Name:        name,
-			ID:          entry.ID,
-			Boot:        entry.Boot,
-			Incarnation: entry.Incarnation,
-			Live:        p.Session != "",
-			Since:       entry.Since,
-			Version:     p.ModifyIndex,
-		})
+		hosts = append(hosts, h)
 	}
 	s.suspect(ctx, hosts, nodes)
 	slices.SortFunc(hosts, func(a, b coordination.Host) int { return cmp.Compare(a.Name, b.Name) })
 	return hosts, nil
+}
+
+// Host is Hosts for one of them.
+func (s *Store) Host(ctx context.Context, name string) (coordination.Host, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	found := &api.KVPair{}
+	var err error
+	if isHostName(name) {
+		found, err = s.pair(ctx, s.hostKey(name))
+	}
+	if err != nil {
+		return coordination.Host{}, fmt.Errorf("get host %s: %w", name, err)
+	}
+	var h coordination.Host
+	var node string
+	if found.ModifyIndex != 0 {
+		if h, node, err = s.hostOf(found); err != nil {
+			s.log.WarnContext(ctx, "a host is not shown", "error", err)
+		}
+	}
+	if h.Name == "" {
+		return h, fmt.Errorf("get host %s: %w", name, coordination.ErrNotFound)
+	}
+	one := []coordination.Host{h}
+	if node != "" {
+		s.suspect(ctx, one, map[string]string{name: node})
+	}
+	return one[0], nil
+}
+
+// hostOf reads the entry of a host, and the node that it names; a host without a
+// name was forgotten.
+func (s *Store) hostOf(p *api.KVPair) (h coordination.Host, node string, err error) {
+	entry, err := entryOf(p)
+	if err != nil || entry.Forgotten {
+		return h, "", err
+	}
+	return coordination.Host{
+		Name:        strings.TrimPrefix(p.Key, s.hostKey("")),
+		ID:          entry.ID,
+		Boot:        entry.Boot,
+		Incarnation: entry.Incarnation,
+		Live:        p.Session != "",
+		Since:       entry.Since,
+		Version:     p.ModifyIndex,
+	}, entry.Node, nil
+}
+
+// isHostName tells whether a host can have that name: one word.
+func isHostName(name string) bool {
+	return !strings.Contains(name, "/") && coordination.Validate([]coordination.Op{coordination.Check(coordination.Record{Key: name})}) == nil
 }
 
 // Forget marks the entry of a host that is not live, in one transaction that

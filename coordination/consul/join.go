@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -19,7 +18,7 @@ func (s *Store) Join(ctx context.Context, h coordination.Host) (coordination.Ses
 	if h.Name == "" || h.ID == "" {
 		return nil, fmt.Errorf("join as %q: a host needs a name and an ID", h.Name)
 	}
-	if strings.Contains(h.Name, "/") || coordination.Validate([]coordination.Op{coordination.Check(coordination.Record{Key: h.Name})}) != nil {
+	if !isHostName(h.Name) {
 		return nil, fmt.Errorf("join as %q: not one word", h.Name)
 	}
 	e, err := s.join(ctx, h)

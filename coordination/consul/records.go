@@ -105,7 +105,7 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]string, error) {
 	}
 	var keys []string
 	for _, key := range found {
-		if strings.HasPrefix(key, s.recordKey(prefix)) {
+		if s.isRecord(key, prefix) {
 			keys = append(keys, strings.TrimPrefix(key, s.recordKey("")))
 		}
 	}
@@ -127,11 +127,17 @@ func (s *Store) record(p *api.KVPair) coordination.Record {
 	return coordination.Record{Key: strings.TrimPrefix(p.Key, s.recordKey("")), Value: p.Value, Version: p.ModifyIndex}
 }
 
+// isRecord tells whether a key is that of a record that begins with prefix. One
+// that ends in a slash is a mark: see Watch.
+func (s *Store) isRecord(key, prefix string) bool {
+	return strings.HasPrefix(key, s.recordKey(prefix)) && !strings.HasSuffix(key, "/")
+}
+
 // records are pairs that begin with prefix, as records in order.
 func (s *Store) records(pairs api.KVPairs, prefix string) []coordination.Record {
 	var records []coordination.Record
 	for _, p := range pairs {
-		if strings.HasPrefix(p.Key, s.recordKey(prefix)) {
+		if s.isRecord(p.Key, prefix) {
 			records = append(records, s.record(p))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -15,9 +16,8 @@ import (
 // Of blocking queries.
 const (
 	watchTime = 60 * time.Second
-	watchGap  = 50 * time.Millisecond  // between two, for a prefix that never rests
-	emptyGap  = 200 * time.Millisecond // and for one with nothing below it: see Watch
-	watchLate = 10 * time.Second       // the longest pause after an error
+	watchGap  = 50 * time.Millisecond // between two, for a prefix that never rests
+	watchLate = 10 * time.Second      // the longest pause after an error
 )
 
 // query is a read that Consul may let wait for a change.
@@ -53,17 +53,15 @@ func (c *client) poll(ctx context.Context, limit time.Duration, last uint64, wai
 // later every ten seconds.
 //
 // Consul wakes whoever watches a prefix with nothing below it for whatever is
-// written elsewhere. So, the more often that is in vain, the longer the pause
-// before the next query, up to emptyGap; and that the token may read is then
-// asked again every ten seconds only.
+// written elsewhere, and so each host for each change of any. Hence there is a
+// mark below a prefix that ends in a slash: a key that is no record, and stays.
 func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordination.Record, error] {
 	return func(yield func([]coordination.Record, error) bool) {
 		ctx, cancel := s.within(ctx)
 		defer cancel()
 		var last uint64
 		var seen []coordination.Record
-		first, late, gap := true, pause, watchGap
-		var asked time.Duration // when we knew last that the token may read
+		first, late := true, pause
 		for ctx.Err() == nil {
 			var pairs api.KVPairs
 			index, err := s.client.poll(ctx, listTime, last, watchTime, func(consul *api.Client, q *api.QueryOptions) (meta *api.QueryMeta, err error) {
@@ -71,8 +69,11 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 				pairs, meta, err = consul.KV().List(s.recordKey(prefix), q)
 				return meta, err
 			})
-			if err == nil && (last == 0 || len(seen) > 0 || s.now()-asked >= watchLate) {
-				err, asked = s.permitted(ctx, len(pairs)), s.now()
+			if err == nil {
+				err = s.permitted(ctx, len(pairs))
+			}
+			if err == nil && len(pairs) == 0 && strings.HasSuffix(prefix, "/") {
+				err = s.mark(ctx, prefix)
 			}
 			if ctx.Err() != nil {
 				return
@@ -87,12 +88,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 			}
 			late = pause
 			records := s.records(pairs, prefix)
-			gap = min(2*gap, emptyGap)
-			if len(records) > 0 {
-				gap = watchGap
-			}
 			if first || !slices.EqualFunc(records, seen, sameVersion) {
-				gap = watchGap
 				// The caller may keep, and change, what it is given.
 				seen = slices.Clone(records)
 				if !yield(records, nil) {
@@ -100,11 +96,23 @@ func (s *Store) Watch(ctx context.Context, prefix string) iter.Seq2[[]coordinati
 				}
 			}
 			first, last = false, index
-			if !sleep(ctx, gap) {
+			if !sleep(ctx, watchGap) {
 				return
 			}
 		}
 	}
+}
+
+// mark puts a key below prefix, unless it is there: the prefix itself, which is
+// the key of no record.
+func (s *Store) mark(ctx context.Context, prefix string) error {
+	if f := s.client.try(ctx, readTime, func(consul *api.Client, q *api.QueryOptions) error {
+		_, _, err := consul.KV().CAS(&api.KVPair{Key: s.recordKey(prefix)}, writing(q))
+		return err
+	}); f != nil {
+		return fmt.Errorf("%w: %w", coordination.ErrUnavailable, f)
+	}
+	return nil
 }
 
 func sameVersion(a, b coordination.Record) bool { return a.Key == b.Key && a.Version == b.Version }

@@ -40,10 +40,18 @@ func (s *state) wantHosts(want ...string) []coordination.Host {
 		if h.Live && h.Suspect {
 			s.t.Errorf("%s is live and suspect", h.Name)
 		}
+		if one, err := s.Host(s.t.Context(), h.Name); err != nil || one != h {
+			s.t.Errorf("Host: got %+v, %v, want %+v", one, err, h)
+		}
 		if h.Live {
 			got = append(got, h.Name+" live")
 		} else {
 			got = append(got, h.Name)
+		}
+	}
+	for _, name := range []string{"", "nobody", "no/body", "no body"} {
+		if one, err := s.Host(s.t.Context(), name); !errors.Is(err, coordination.ErrNotFound) {
+			s.t.Errorf("Host %q: got %+v, %v", name, one, err)
 		}
 	}
 	if !slices.Equal(got, want) {

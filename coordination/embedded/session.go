@@ -128,6 +128,20 @@ func (s *Store) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	return hosts, nil
 }
 
+// Host returns one of Hosts.
+func (s *Store) Host(ctx context.Context, name string) (coordination.Host, error) {
+	hosts, err := s.Hosts(ctx)
+	if err != nil {
+		return coordination.Host{}, err
+	}
+	for _, h := range hosts {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	return coordination.Host{}, fmt.Errorf("get host %s: %w", name, coordination.ErrNotFound)
+}
+
 // Incarnation numbers this stay of the host.
 func (e *session) Incarnation() uint64 { return e.incarnation }
 

@@ -58,7 +58,7 @@ func (o options) build(ctx context.Context) (_ options, clean func(), err error)
 			return o, nil, err
 		}
 	}
-	if o.consul == "" && o.only != "host" {
+	if o.consul == "" && o.only != "host" && o.only != "nfs" {
 		build := exec.CommandContext(ctx, "hack/consul/build")
 		build.Stderr = os.Stderr // it may take minutes, and says so
 		path, err := build.Output()

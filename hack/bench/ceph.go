@@ -39,7 +39,7 @@ func cephKind() clientKind {
 // them on one host, and of hosts that are killed.
 func ceph(ctx context.Context, o options) (r results, err error) {
 	if missing := lab.MissingCeph(); missing != "" {
-		return r, fmt.Errorf("Ceph can't run here: %s", missing)
+		return r, fmt.Errorf("there is no Ceph to be run here: %s", missing)
 	}
 	o.dvold = o.ceph
 	if r, err = cephHost(ctx, o); err != nil {

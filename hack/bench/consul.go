@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -27,10 +28,11 @@ const (
 	consistent = "consistent"
 )
 
-// keys lists the keys that begin with prefix.
+// keys lists the keys of records that begin with prefix: one that ends in a slash
+// is none.
 func (a agent) keys(ctx context.Context, prefix, mode string) (keys []string, err error) {
 	err = a.read(ctx, prefix+"?keys&"+mode, &keys)
-	return keys, err
+	return slices.DeleteFunc(keys, func(key string) bool { return strings.HasSuffix(key, "/") }), err
 }
 
 // pairs lists the records that begin with prefix.

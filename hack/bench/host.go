@@ -17,6 +17,7 @@ const (
 	stageGluster = "gluster"
 	stageFiles   = "files"
 	stageImages  = "images"
+	stageNFS     = "nfs"
 )
 
 // hosts takes the measures of a host that is alone, on two of them: one for dvold alone, one for dvold

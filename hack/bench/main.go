@@ -6,7 +6,7 @@
 // mark their place there. A part that is measured alone leaves the others there
 // as they are.
 //
-//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive|gluster|ceph] [-n KILLS] [-write FILE]
+//	go run ./hack/bench [-dvold BINARY] [-consul BINARY] [-dir DIRECTORY] [-only host|cluster|exclusive|gluster|ceph|nfs] [-n KILLS] [-write FILE]
 //
 // It needs what test/lab needs, and to be run from the top of the checkout if a
 // binary is to be built. What it measures on one host runs inside that, where
@@ -42,7 +42,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.dvold, "dvold", "", "the `binary` to measure; otherwise it is built")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `directory` whose disk the hosts use")
 	flag.StringVar(&o.consul, "consul", "", "the consul `binary`; otherwise it is built, or taken from the cache")
-	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster, exclusive, gluster or ceph")
+	flag.StringVar(&o.only, "only", "", "measure one `part` alone: host, cluster, exclusive, gluster, ceph or nfs")
 	flag.IntVar(&o.kills, "n", 20, "how many hosts to kill that have exclusive volumes, of each kind of storage")
 	write := flag.String("write", "", "the `file` to put the table into")
 	stage := flag.String("stage", "", "what to measure inside a host (for bench itself)")
@@ -61,6 +61,8 @@ func run(ctx context.Context) error {
 		return report(clientStage(ctx, cephKind()))
 	case stageImages:
 		return report(imageStage(ctx))
+	case stageNFS:
+		return report(nfsStage(ctx, newDaemon(flag.Args(), *stateDir)))
 	}
 	return fmt.Errorf("there is no stage %q", *stage)
 }
@@ -75,6 +77,7 @@ var parts = []struct {
 	{"exclusive", "Exclusive volumes", exclusive},
 	{"gluster", "GlusterFS", glusterFS},
 	{"ceph", "Ceph", ceph},
+	{"nfs", "NFS", nfs},
 }
 
 // measure takes all measures and shows them.

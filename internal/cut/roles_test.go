@@ -9,17 +9,19 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // child plays a role, and says "ready" once it has what the role is about.
 func child(role string, args []string) error {
+	if role == "end-first-thread" {
+		hosttest.EndFirstThread()
+	}
 	go func() { // it must not outlive the test, should that die
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
@@ -86,7 +88,7 @@ func child(role string, args []string) error {
 	case "send":
 		return send(args[0], args[1], args[2], args[3])
 	case "end-first-thread": // and others open or map a file
-		return endFirstThread(args[0], args[1])
+		err = keepFile(args[0], args[1])
 	case "thread-in": // one thread in a namespace in which source is at target
 		return threadIn(args[0], args[1])
 	default:
@@ -208,31 +210,13 @@ func container(root, source, target string) error {
 	select {}
 }
 
-// endFirstThread has the first thread of the process end, and others keep a
-// file, open or mapped.
-func endFirstThread(how, path string) error {
+// keepFile keeps a file, open or mapped.
+func keepFile(how, path string) error {
 	if how == "map" {
-		if err := mapFile(path); err != nil {
-			return err
-		}
-	} else if _, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT, 0o644); err != nil {
-		return err
+		return mapFile(path)
 	}
-	go func() {
-		for {
-			text, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", os.Getpid()))
-			if strings.Contains(string(text), ") Z ") {
-				break
-			}
-			runtime.Gosched()
-		}
-		fmt.Println("ready")
-		select {}
-	}()
-	runtime.LockOSThread() // init did too: this is the first thread
-	// Not RawSyscall: the scheduler would wait for this thread for ever.
-	_, _, _ = syscall.Syscall(unix.SYS_EXIT, 0, 0, 0)
-	return nil
+	_, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT, 0o644)
+	return err
 }
 
 // threadIn has a thread that is not the first one live where source is mounted

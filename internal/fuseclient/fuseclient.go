@@ -13,6 +13,7 @@ package fuseclient
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/dvol/dvold/internal/host"
@@ -59,10 +60,21 @@ type Spec struct {
 	Silence string
 	// Log is the file that clients write to what goes wrong.
 	Log string
-	// Bury, unless it is nil, is called before a client takes the place of one that was
-	// started for mountpoint and has ended: servers may keep from others what that had in
-	// use, until they are told.
+	// Bury, unless it is nil, is called once a client that was started for mountpoint has
+	// been killed, or has ended and another is to take its place: servers may keep from
+	// others what it had in use, until they are told.
 	Bury func(ctx context.Context, mountpoint string) error
+}
+
+// bury has the servers know of a client that has ended. Without that what takes its place
+// has to wait.
+func (s Spec) bury(ctx context.Context, mountpoint string, log *slog.Logger) {
+	if s.Bury == nil {
+		return
+	}
+	if err := s.Bury(ctx, mountpoint); err != nil {
+		log.Warn("servers were not told of a client that has ended; what it had in use may wait", "mountpoint", mountpoint, "err", err)
+	}
 }
 
 // asking is Ask, or what stands for none.

@@ -69,10 +69,10 @@ func (h *Health) Watch(c *Client) {
 	h.tell(now)
 }
 
-// Await returns nil if the storage has answered just now, or does within a time.
+// await returns nil if the storage has answered just now, or does within a time.
 // What is called while it is silent waits for as long as the client gives the servers,
 // perhaps without end, and can't be called off.
-func (h *Health) Await(ctx context.Context, c *Client, wait time.Duration) error {
+func (h *Health) await(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
 	fresh := time.Since(h.answered) < answerHolds
 	h.mu.Unlock()
@@ -82,7 +82,7 @@ func (h *Health) Await(ctx context.Context, c *Client, wait time.Duration) error
 	return h.Ask(ctx, c, wait)
 }
 
-// Ask is Await that believes no answer but one to come.
+// Ask is await that believes no answer but one to come.
 func (h *Health) Ask(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
 	q := h.ask(c, time.Now())

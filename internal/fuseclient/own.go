@@ -71,7 +71,7 @@ func (s *Clients) MountOwn(ctx context.Context, o Own, target string, readOnly b
 		err = c.leavePoint(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, s.abandon(ctx, c, target))
+		return errors.Join(err, s.abandon(ctx, o.Spec, c, target))
 	}
 	s.log.Info("client of one volume started", "process", c.PID, "target", target, "took", time.Since(begin).Round(time.Millisecond))
 	return nil
@@ -87,7 +87,7 @@ func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly b
 	if mounted != nil {
 		return s.checkOwn(mounted, o, readOnly)
 	}
-	c, err := s.FindOwn(o)
+	c, err := s.findOwn(o)
 	if err != nil {
 		return err
 	}
@@ -116,9 +116,9 @@ func (s *Clients) StartOwn(ctx context.Context, o Own) (*Client, error) {
 
 func (s *Clients) late() error { return fmt.Errorf("no answer for %v (mount_timeout)", s.config.Wait) }
 
-// FindOwn returns the client of a volume that StartOwn has started and that serves
+// findOwn returns the client of a volume that StartOwn has started and that serves
 // nothing yet, or nil.
-func (s *Clients) FindOwn(o Own) (*Client, error) {
+func (s *Clients) findOwn(o Own) (*Client, error) {
 	processes, err := s.OwnProcesses(o.Key)
 	if err != nil || len(processes) == 0 {
 		return nil, err
@@ -140,7 +140,7 @@ func (c *Client) leavePoint(ctx context.Context) error {
 }
 
 // abandon undoes a mount that was not handed out.
-func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
+func (s *Clients) abandon(ctx context.Context, spec Spec, c *Client, target string) error {
 	if m, err := host.MountedAt(target); err != nil || m != nil && m.Major == c.major && m.Minor == c.minor {
 		if err := errors.Join(err, host.Unmount(target)); err != nil {
 			return err
@@ -149,9 +149,11 @@ func (s *Clients) abandon(ctx context.Context, c *Client, target string) error {
 	if err := kill(c.Process); err != nil {
 		return err
 	}
-	if err := awaitEnd(context.WithoutCancel(ctx), c.Process, killTime); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := awaitEnd(ctx, c.Process, killTime); err != nil {
 		return err
 	}
+	spec.bury(ctx, c.Mountpoint, s.log)
 	if err := unmountDead(c.Mountpoint); err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), er
 		s.used = time.Now()
 	}
 	if now != nil {
-		err = s.health.Await(ctx, now, s.wait)
+		err = s.health.await(ctx, now, s.wait)
 	}
 	if now == nil || !now.healthy() {
 		now, err = s.bringUp(ctx)
@@ -93,7 +93,9 @@ func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 		return nil, err
 	}
 	if now == nil {
-		s.bury(ctx, dead)
+		for _, point := range dead {
+			s.spec.bury(ctx, point, s.log)
+		}
 		if now, err = s.startNew(ctx); err != nil {
 			return nil, err
 		}
@@ -107,19 +109,6 @@ func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 	defer s.mu.Unlock()
 	s.now = now
 	return now, nil
-}
-
-// bury has the servers know of clients that have ended. Without that what takes their
-// place has to wait.
-func (s *Shared) bury(ctx context.Context, dead []string) {
-	if s.spec.Bury == nil {
-		return
-	}
-	for _, point := range dead {
-		if err := s.spec.Bury(ctx, point); err != nil {
-			s.log.Warn("servers were not told of a client that has ended; what it had in use may wait", "mountpoint", point, "err", err)
-		}
-	}
 }
 
 func (s *Shared) startNew(ctx context.Context) (*Client, error) {

@@ -37,6 +37,7 @@ func TestMachineReboots(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	machine := exec.CommandContext(ctx, "linux.uml", "mem=256M", "uml_dir="+dir, "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
+		"pty.legacy_count=0", // as in package guest
 		"con0=fd:0,fd:1", "con=null", "init="+init, "GUEST_DIR="+dir, "--", "/mnt/test", childArg, "overdue", "/run/guard")
 	machine.Env = append(os.Environ(), "TMPDIR="+dir)
 	// The guest is several processes; in a PID namespace all end with the first.

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -42,16 +39,7 @@ func child(role string, args []string) {
 		fmt.Println(countUsers(args[0]))
 		os.Exit(0)
 	case "end-first-thread":
-		debug.SetGCPercent(-1) // it would wait for that thread, which the runtime thinks is at work
-		go func() {
-			for !strings.Contains(firstThread(), " Z ") {
-				runtime.Gosched()
-			}
-			fmt.Println("ready")
-			select {}
-		}()
-		runtime.LockOSThread() // init did too: this is the first thread
-		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+		hosttest.EndFirstThread()
 	}
 	fmt.Println("ready")
 	<-make(chan struct{}, len(os.Args)) // nobody sends
@@ -64,11 +52,6 @@ func countUsers(target string) (int, error) {
 	}
 	users, err := host.OtherUsers(context.Background(), m)
 	return len(users), err
-}
-
-func firstThread() string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", os.Getpid()))
-	return string(text)
 }
 
 // startChild starts this binary again in a role, in a mount namespace of its

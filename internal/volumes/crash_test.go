@@ -53,11 +53,21 @@ func (m *Manager) swept(ctx context.Context, half string) error {
 	for range 2000 {
 		_, err := m.loadIntent(ctx, half)
 		if errors.Is(err, ErrNotFound) && len(m.idle()) == 0 {
-			return nil
+			return m.quiet(ctx, half)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	return errors.New("the sweeper was waited for in vain")
+}
+
+// quiet waits until nobody is at a volume: what a step is called after can be seen before
+// the step.
+func (m *Manager) quiet(ctx context.Context, name string) error {
+	release, err := m.locks.acquire(ctx, name)
+	if err == nil {
+		release()
+	}
+	return err
 }
 
 func ignore(err, harmless error) error {
@@ -355,8 +365,13 @@ func playDaemon(dir, name, last string) error {
 	if err != nil {
 		return err
 	}
-	for name != starting && m.notSettled() { // that belongs to the start
-		time.Sleep(time.Millisecond)
+	if name != starting { // what is settled belongs to the start
+		for m.notSettled() {
+			time.Sleep(time.Millisecond)
+		}
+		if err := m.quiet(ctx, "data"); err != nil {
+			return err
+		}
 	}
 	armed.Store(true)
 	if err := op.run(ctx, m, engine); err != nil {

@@ -18,6 +18,7 @@ type fences struct {
 	said  []string                  // "fence h1" and "unfence h1", in order
 	fault func(action string) error // before each action; nil: none
 
+	domain   string // what a fence covers; otherwise the volume
 	working  atomic.Int32
 	together atomic.Bool // two were at work at once
 }
@@ -34,7 +35,11 @@ func (f *fencer) Method() string { return "test" }
 func (f *fencer) Effect(b backends.Fence) string { return "cut off host " + b.Host }
 
 func (f *fencer) Identity(_ context.Context, handle string) (backends.Identity, error) {
-	return backends.Identity{Domain: "test/" + handle, Facts: map[string]string{"machine": f.host}}, nil
+	domain := "test/" + handle
+	if f.all.domain != "" {
+		domain = f.all.domain
+	}
+	return backends.Identity{Domain: domain, Facts: map[string]string{"machine": f.host}}, nil
 }
 
 func (f *fencer) Fence(_ context.Context, b backends.Fence) error { return f.act("fence", b) }

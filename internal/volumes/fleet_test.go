@@ -42,8 +42,8 @@ type node struct {
 
 	connector *connector // is its pool a, and that one's fencer; nil: none
 
-	mu   sync.Mutex // guards the field below
-	hook func(step string)
+	hookMu sync.Mutex // guards hook; mu is the Manager's
+	hook   func(step string)
 }
 
 // newFleet starts hosts of those names.
@@ -122,9 +122,9 @@ func (n *node) open() error {
 		Host: n.name, StateDir: n.dir, RunDir: filepath.Join(n.dir, "run"), DefaultPool: "a",
 		CutTime: 5 * time.Second, Guard: guard.Config{RebootCommand: "/bin/true"},
 		Step: func(step string) {
-			n.mu.Lock()
+			n.hookMu.Lock()
 			hook := n.hook
-			n.mu.Unlock()
+			n.hookMu.Unlock()
 			if hook != nil {
 				hook(step)
 			}
@@ -178,8 +178,8 @@ func (n *node) die() {
 // at has fn run when a call of this host has done a step for the first time.
 func (n *node) at(step string, fn func()) {
 	var once sync.Once
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.hookMu.Lock()
+	defer n.hookMu.Unlock()
 	n.hook = func(s string) {
 		if s == step {
 			once.Do(fn)

@@ -67,13 +67,11 @@ func (m *Manager) hostNamed(ctx context.Context, name string) (coordination.Host
 
 // findHost returns the host of that name, or none.
 func (m *Manager) findHost(ctx context.Context, name string) (coordination.Host, error) {
-	hosts, err := m.coord.Hosts(ctx)
-	for _, h := range hosts {
-		if h.Name == name {
-			return h, nil
-		}
+	h, err := m.coord.Host(ctx, name)
+	if errors.Is(err, coordination.ErrNotFound) {
+		return coordination.Host{}, nil
 	}
-	return coordination.Host{}, unavailable(err)
+	return h, unavailable(err)
 }
 
 // Drain has a host mount no more volumes that it has not mounted, or has it

@@ -206,6 +206,14 @@ func (l *line) Hosts(ctx context.Context) ([]coordination.Host, error) {
 	return store.Hosts(ctx)
 }
 
+func (l *line) Host(ctx context.Context, name string) (coordination.Host, error) {
+	store, err := l.pass(ctx, "Host")
+	if err != nil {
+		return coordination.Host{}, err
+	}
+	return store.Host(ctx, name)
+}
+
 func (l *line) Get(ctx context.Context, key string) (coordination.Record, error) {
 	store, err := l.pass(ctx, "Get")
 	if err != nil {

@@ -166,12 +166,12 @@ func TestMountWaitsForALiveRemoverAndThenSucceedsOrFailsCleanly(t *testing.T) {
 		removed, mounted := make(chan error, 1), make(chan error, 1)
 		go func() { removed <- h1.Remove(t.Context(), name, nil) }()
 		<-intended
-		looks := h2.line.count("Hosts")
+		looks := h2.line.count("Host")
 		go func() {
 			_, err := h2.Mount(t.Context(), name, "c1", me(t))
 			mounted <- err
 		}()
-		h2.eventually("the mount waits", func() bool { return h2.line.count("Hosts") > looks+1 })
+		h2.eventually("the mount waits", func() bool { return h2.line.count("Host") > looks+1 })
 		close(waits)
 		if err := <-mounted; !errors.Is(err, want) {
 			t.Errorf("%s: mount: %v, want %v", name, err, want)

@@ -10,10 +10,13 @@ import (
 )
 
 // What a caller waits for the coordinator at most where this host's own
-// knowledge would do, and how often one that is away is looked for.
+// knowledge would do, and how often one that is away is looked for: the less, the
+// longer it is, for all hosts look.
 const (
 	patience      = time.Second
 	probeInterval = 500 * time.Millisecond
+	maxProbePause = 5 * time.Second
+	probeFactor   = 10 // of the time that it is away
 )
 
 // reach tells whether the coordinator can be asked, and believed. While it
@@ -84,13 +87,10 @@ func (m *Manager) lost(err error) error {
 // probe looks for a coordinator that is away until it answers.
 func (m *Manager) probe() {
 	defer m.calls.Done()
-	tick := time.NewTicker(probeInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-m.background.Done():
+	for began := time.Now(); ; {
+		m.pause(apart(min(max(time.Since(began)/probeFactor, probeInterval), maxProbePause)))
+		if m.background.Err() != nil {
 			return
-		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(m.background, 4*patience)
 		err := m.check(ctx)

@@ -65,7 +65,7 @@ func (m *Manager) takeAway(ctx context.Context, r record) error {
 	m.step("remove: described")
 	m.log.Info("volume removed", "volume", r.Name, "pool", r.Pool, "id", r.ID, "adopted", r.Adopted)
 	if after.due(time.Now()) {
-		m.poke()
+		m.later(&m.purgeable)
 	}
 	return nil
 }

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/dvol/dvold/coordination"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 func TestHostThatLostItsSessionJoinsAgainByItself(t *testing.T) {
@@ -91,4 +94,39 @@ func TestHostWhoseNameAnotherMachineHasTakenWritesNothingAndKeepsItsMounts(t *te
 	h1.settled()
 	h2.must(h2.Remove(t.Context(), "data", nil))
 	h1.must(h1.Create(t.Context(), "new", nil))
+}
+
+// The longer the coordinator is away, the less a host looks for it, for a thousand
+// others do so too; and yet it is back soon.
+func TestLongOutageIsLookedAtSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hosttest.Root(t)
+		f := &fleet{t: t, dir: hosttest.Tmpfs(t, "")}
+		f.store = f.openStore("cluster.db")
+		defer f.end()
+		h := f.add("h1").start()
+		h.line.fail(away)
+		h.must(h.line.loseSession())
+		time.Sleep(time.Minute)
+		// Each time that the watch of the cluster's record fails, which is one of three, that is read, too.
+		looks := func() int { return h.line.count("Get") - h.line.count("Watch")/3 }
+		joins, probes := h.line.count("Hosts"), looks()
+		const later = 10 * time.Minute
+		time.Sleep(later)
+		joins, probes = h.line.count("Hosts")-joins, looks()-probes
+		t.Logf("in %v: %d attempts to join, %d looks", later, joins, probes)
+		// Pauses are never less than half of what they are meant to be.
+		if most := int(2 * later / maxJoinPause); joins > most || joins == 0 {
+			t.Errorf("%d attempts to join, want at most %d", joins, most)
+		}
+		if most := int(2*later/maxProbePause) + 3; probes > most || probes == 0 {
+			t.Errorf("%d looks, want at most %d", probes, most)
+		}
+		h.line.fail(nil)
+		time.Sleep(3 * maxJoinPause / 2)
+		synctest.Wait()
+		if s := h.Stats(); !s.InCluster || !s.Reachable {
+			t.Errorf("not back: %+v", s)
+		}
+	})
 }

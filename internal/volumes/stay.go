@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/dvol/dvold/coordination"
 )
 
-// How long a start waits for the coordinator, and how long the pauses between
-// attempts to join are.
+// How long a start waits for the coordinator, and how long a host that was in the
+// cluster gives each attempt to join again: a coordinator that has much to do, as
+// when many hosts come at once, gets none done if all give up and begin anew. The
+// pauses between attempts grow from joinPause, for it has the more to do.
 const (
-	joinTimeout = 5 * time.Second
-	joinPause   = time.Second
+	joinTimeout   = 5 * time.Second
+	rejoinTimeout = 15 * time.Second
+	joinPause     = time.Second
+	maxJoinPause  = 8 * time.Second
 )
 
 // session is this host's present one, or coordination.ErrSessionLost and
@@ -91,9 +96,9 @@ func (m *Manager) rival(ctx context.Context) error {
 	return nil
 }
 
-// join enters the cluster.
-func (m *Manager) join(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+// join enters the cluster, within limit.
+func (m *Manager) join(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var session coordination.Session
 	err := m.rival(ctx)
@@ -129,7 +134,7 @@ func (m *Manager) join(ctx context.Context) error {
 // trying; that another machine has its name, or that the records are another
 // cluster's, is for an operator to mend first.
 func (m *Manager) enter(ctx context.Context) error {
-	err := m.join(ctx)
+	err := m.join(ctx, joinTimeout)
 	doubt := m.reach.doubted()
 	switch {
 	case errors.Is(doubt, errForeign):
@@ -149,13 +154,15 @@ func (m *Manager) stay() {
 	defer m.calls.Done()
 	var last uint64
 	var said string // of failures to join
+	pause := joinPause
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
 	for m.background.Err() == nil {
 		session, err := m.session()
 		if err != nil {
-			m.pause(joinPause)
-			err := m.join(m.background)
+			m.pause(apart(pause))
+			pause = min(2*pause, maxJoinPause)
+			err := m.join(m.background, rejoinTimeout)
 			if err != nil && err.Error() != said && m.background.Err() == nil {
 				m.log.Warn("not in the cluster: volumes that are known go on, nothing can be created or removed", "err", err)
 				said = err.Error()
@@ -171,7 +178,8 @@ func (m *Manager) stay() {
 			m.mu.Lock()
 			m.current, m.absent = nil, cause
 			m.mu.Unlock()
-			if err := m.join(m.background); err == nil {
+			pause = joinPause
+			if err := m.join(m.background, rejoinTimeout); err == nil {
 				m.answered()
 				m.poke()
 			}
@@ -184,6 +192,10 @@ func (m *Manager) stay() {
 		}
 	}
 }
+
+// apart is about d: many hosts that do the same at one moment do the next thing at
+// different ones.
+func apart(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // pause waits, unless the Manager is closed first.
 func (m *Manager) pause(d time.Duration) {

@@ -30,7 +30,7 @@ func (m *Manager) sweep() {
 	defer m.calls.Done()
 	ctx := m.background
 	var purging busy
-	var next, nextKnown time.Time
+	var next, nextPurge, nextKnown time.Time
 	tick := time.NewTicker(mountInterval)
 	defer tick.Stop()
 	for {
@@ -40,7 +40,12 @@ func (m *Manager) sweep() {
 		}
 		now := time.Now()
 		if !now.Before(next) && m.reach.err() == nil {
-			next = now.Add(m.sweepRecords(ctx, now, &purging))
+			next = now.Add(m.sweepRecords(ctx))
+		}
+		// Not whenever something asks for a look: the trash may be long.
+		if (m.purgeable.Load() || !now.Before(nextPurge)) && m.mended() && m.reach.err() == nil {
+			m.purgeable.Store(false)
+			nextPurge = now.Add(m.purgeAll(ctx, now, &purging))
 		}
 		if !now.Before(nextKnown) && m.reach.err() == nil {
 			if err := m.refresh(ctx); err != nil {
@@ -159,11 +164,9 @@ func (m *Manager) settle(ctx context.Context, found entry, release func()) {
 	}
 }
 
-// sweepRecords mends this host's records, takes back interrupted calls and
-// purges what is due, each pool by itself: one may hang. It returns how long it
-// need not be done again: any host may purge what is due in a pool that all
-// have, so the more there are, the less each looks.
-func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy) time.Duration {
+// sweepRecords mends this host's records and takes back interrupted calls. It
+// returns how long it need not be done again.
+func (m *Manager) sweepRecords(ctx context.Context) time.Duration {
 	if m.unsettled.Swap(false) {
 		if err := m.reconcile(ctx); err != nil && ctx.Err() == nil {
 			m.log.Warn("the records may not say what this host holds", "err", err)
@@ -188,29 +191,28 @@ func (m *Manager) sweepRecords(ctx context.Context, now time.Time, purging *busy
 			m.unfinished.Store(true)
 		}
 	}
-	if m.unsettled.Load() || m.unfinished.Load() || m.turnLeft.Load() {
+	if !m.mended() || m.fenced.Load() {
 		return mountInterval
 	}
-	m.purgeAll(ctx, now, purging)
-	hosts, err := m.coord.Hosts(ctx)
-	if err != nil {
-		return trashInterval
-	}
-	if m.fenced.Load() {
-		return mountInterval
-	}
-	return min(trashInterval*time.Duration(max(len(hosts), 1)), maxTrashPause)
+	return maxTrashPause
 }
 
-// purgeAll starts to purge what is due.
-func (m *Manager) purgeAll(ctx context.Context, now time.Time, purging *busy) {
+// mended tells whether this host's records need no mending.
+func (m *Manager) mended() bool {
+	return !m.unsettled.Load() && !m.unfinished.Load() && !m.turnLeft.Load()
+}
+
+// purgeAll starts to purge what is due, each pool by itself: one may hang. It
+// returns how long it need not be done again: any host may purge what is due in a
+// pool that all have, so the more there are, the less each looks.
+func (m *Manager) purgeAll(ctx context.Context, now time.Time, purging *busy) time.Duration {
 	due, err := m.due(ctx, now)
 	if ctx.Err() != nil {
-		return
+		return 0
 	}
 	if err != nil {
 		m.log.Warn("trash was not looked at", "err", err)
-		return
+		return trashInterval
 	}
 	for pool, ids := range due {
 		if !purging.begin(pool) {
@@ -225,6 +227,11 @@ func (m *Manager) purgeAll(ctx context.Context, now time.Time, purging *busy) {
 			}
 		}()
 	}
+	hosts, err := m.coord.Hosts(ctx)
+	if err != nil {
+		return trashInterval
+	}
+	return min(trashInterval*time.Duration(max(len(hosts), 1)), maxTrashPause)
 }
 
 func (m *Manager) purgeDue(ctx context.Context, now time.Time, pool, id string) {

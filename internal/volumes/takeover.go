@@ -48,6 +48,25 @@ func (m *Manager) cutOff(ctx context.Context, session coordination.Session, r re
 			return o, none, err
 		}
 	}
+	if domain == volumeDomain(o.Volume) {
+		return m.cutOffBy(ctx, session, r, p, o, how, domain)
+	}
+	// All who take volumes of a domain write one record, before their fences and after
+	// them: without turns none would find it as it left it. The first proof is for all.
+	found := none
+	err = m.serially(ctx, session, proofKey(o.Host, o.Incarnation, domain), func(ctx context.Context) (err error) {
+		if found, err = m.proven(ctx, o); err == nil && found.Version == 0 {
+			o, found, err = m.cutOffBy(ctx, session, r, p, o, how, domain)
+		}
+		return err
+	})
+	return o, found, err
+}
+
+// cutOffBy has the owner cut off in a way, unless it has cut itself off by its lease,
+// and writes down that it is.
+func (m *Manager) cutOffBy(ctx context.Context, session coordination.Session, r record, p *pool, o owner, how, domain string) (owner, coordination.Record, error) {
+	none := coordination.Record{}
 	o, against, err := m.declare(ctx, session, r, o, how, domain)
 	if err != nil {
 		return o, none, err
@@ -206,6 +225,7 @@ func (m *Manager) outwait(ctx context.Context, r record, o owner) error {
 			return errTryAgain
 		}
 		if now := m.now(); since == 0 || h.Version != version {
+			m.log.Warn("waiting until a silent host has cut itself off", "volume", r.Name, "pool", r.Pool, "host", o.Host, "incarnation", o.Incarnation, "for", o.Terms.leaseWait())
 			version, since = h.Version, now
 		}
 		left := o.Terms.leaseWait() - (m.now() - since)

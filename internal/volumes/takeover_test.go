@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/dvol/dvold/coordination"
 )
@@ -91,6 +93,38 @@ func TestTwoTakersAndOneGetsIt(t *testing.T) {
 	f.node("h2").wantOwner("db", map[bool]string{true: "h2", false: "h3"}[errs["h2"] == nil], 2)
 	if said := all.log(); len(said) != 1 {
 		t.Errorf("fenced: %v", said)
+	}
+}
+
+// Volumes that one fence covers are taken over at once, by two hosts, with a fence that
+// takes its time: the first proof is enough for all.
+func TestVolumesOfOneDomainAreTakenByOneFence(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2", "h3")
+	all.domain = "pool/all"
+	all.fail(func(string) error { time.Sleep(100 * time.Millisecond); return nil })
+	h1 := f.node("h1")
+	var names []string
+	for i := range 8 {
+		name := fmt.Sprint("db", i)
+		names = append(names, name)
+		h1.must(h1.Create(t.Context(), name, exclusive))
+		h1.mount(name, "c1", me(t))
+	}
+	h1.silence()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var takers sync.WaitGroup
+	for i, name := range names {
+		taker := f.node(fmt.Sprint("h", 2+i%2))
+		takers.Go(func() {
+			if _, err := taker.Mount(ctx, name, "c1", me(t)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	takers.Wait()
+	if said := all.log(); len(said) != 1 {
+		t.Errorf("fenced: %v, want once", said)
 	}
 }
 

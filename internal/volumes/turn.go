@@ -23,30 +23,38 @@ type turn struct {
 const turnsPrefix = "turns/"
 
 // inTurn has a fencer do something about f while no other host does, if it is one
-// that needs that. What is done ends with this host's session: whoever comes next
-// does not wait for a host that is silent.
+// that needs that.
 func (m *Manager) inTurn(ctx context.Context, session coordination.Session, fencer backends.Fencer, f backends.Fence, do func(context.Context, backends.Fence) error) error {
 	serial, ok := fencer.(backends.Serial)
 	if !ok {
 		return do(ctx, f)
 	}
-	key := turnsPrefix + serial.Turn(f)
+	return m.serially(ctx, session, serial.Turn(f), func(ctx context.Context) error {
+		m.step("turn: taken")
+		return do(ctx, f)
+	})
+}
+
+// serially has something done while no other host is at work on what that stands for, nor
+// another call of this one. What is done ends with this host's session: whoever
+// comes next does not wait for a host that is silent.
+func (m *Manager) serially(ctx context.Context, session coordination.Session, what string, do func(context.Context) error) error {
+	key := turnsPrefix + what
 	release, err := m.turns.acquire(ctx, key)
 	if err != nil {
-		return unavailablef("this host is at work on %s already: %w", serial.Turn(f), err)
+		return unavailablef("this host is at work on %s already: %w", what, err)
 	}
 	defer release()
 	mine, err := m.takeTurn(ctx, session, key)
 	if err != nil {
 		return err
 	}
-	m.step("turn: taken")
 	defer m.endTurn(ctx, session, mine)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(session.Context(), func() { cancel(context.Cause(session.Context())) })
 	defer stop()
-	return do(ctx, f)
+	return do(ctx)
 }
 
 // takeTurn waits until no live host has the turn, and writes down that this one

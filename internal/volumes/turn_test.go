@@ -39,7 +39,7 @@ func TestFencesTakeTurns(t *testing.T) {
 	}
 }
 
-// A turn whose end could not be written down is over all the same: soon for
+// Turns whose end could not be written down are over all the same: soon for
 // others, at once for the host itself.
 func TestTurnThatIsLeftOver(t *testing.T) {
 	f, all := newFencedFleet(t, "h1", "h2", "h3")
@@ -56,8 +56,8 @@ func TestTurnThatIsLeftOver(t *testing.T) {
 	if _, err := h2.Mount(t.Context(), "db2", "c1", me(t)); err == nil {
 		t.Error("mounted, though nobody was cut off")
 	}
-	if left := h3.keys("turns/"); len(left) != 1 {
-		t.Errorf("turns are %v, want one that is left over", left)
+	if left := h3.keys("turns/"); len(left) != 2 {
+		t.Errorf("turns are %v, want that of the proof and that of the fence left over", left)
 	}
 	all.fail(nil)
 	h2.line.fail(nil)

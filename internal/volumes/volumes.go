@@ -111,6 +111,7 @@ type Manager struct {
 	unfinished atomic.Bool // intents of interrupted calls may be left
 	fenced     atomic.Bool // others may have cut this host off, and it may be clean by now
 	turnLeft   atomic.Bool // records may say that this host is at work
+	purgeable  atomic.Bool // something in the trash may be due at once
 	unsettled  atomic.Bool // the records may not say what this host holds and has
 
 	recording sync.Mutex // held while an entry of the journal is changed, so that no loss is overwritten

@@ -165,18 +165,13 @@ type people struct {
 }
 
 func (w *wait) look(ctx context.Context, o owner) (people, error) {
-	hosts, err := w.m.coord.Hosts(ctx)
+	h, err := w.m.findHost(ctx, o.Host)
 	if err != nil {
-		return people{}, unavailable(err)
+		return people{}, err
 	}
-	var p people
-	for _, h := range hosts {
-		if h.Name == o.Host {
-			p.owner, p.suspect, p.incarnation = h.Live, h.Suspect, h.Incarnation
-		}
-		if o.Taker != nil && h.Name == o.Taker.Host {
-			p.taker = h.Live && h.Incarnation == o.Taker.Incarnation && !o.Taker.Over
-		}
+	p := people{owner: h.Live, suspect: h.Suspect, incarnation: h.Incarnation}
+	if o.Taker != nil && !o.Taker.Over {
+		p.taker, err = w.m.alive(ctx, o.Taker.caller)
 	}
-	return p, nil
+	return p, err
 }

@@ -40,8 +40,8 @@ func testCephFrozenHost(c *cluster) {
 		h1.beat(p.name, p.name)
 	}
 	// Something that is not yet written, whenever the host freezes.
-	h1.start("noise", "while dd if=/dev/urandom of=/data/noise bs=1M count=8 conv=notrunc; do sleep 0.2; done", "-v", compared.name+":/data")
-	h1.start("sharer", idle, "-v", "spoken:/data")
+	h1.start("noise", "while dd if=/dev/urandom of=/data/noise bs=1M count=2 conv=notrunc; do sleep 0.5; done", compared.name+":/data")
+	h1.start("sharer", idle, "spoken:/data")
 	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
 	for _, p := range append(left, taken...) {
 		c.must(c.beatsOn(p, h1, 0))
@@ -58,7 +58,7 @@ func testCephFrozenHost(c *cluster) {
 	fenced := c.fencedClients(h1)
 	want(c.t, "clients of h1 that are fenced", len(fenced), len(taken))
 	// Nobody has this one: whatever changes it, comes from h1.
-	h2.docker("rm", "-f", compared.name)
+	h2.removeContainer(compared.name)
 	h2.wantMounts(2)
 	before := c.imageSum(compared.name)
 

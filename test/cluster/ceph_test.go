@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -86,8 +87,8 @@ func startCeph(t *testing.T) *lab.Cluster {
 	return c
 }
 
-// cephBeats are the beats that have reached a volume, as the container of its name
-// reads them on the host that owns it.
+// cephBeats are the beats that have reached a volume, as the host that owns it reads
+// them.
 func (c *cluster) cephBeats(volume string) ([]lab.Beat, error) {
 	up := func(h *host) bool { return h.Up() && !h.Frozen() }
 	errs := []error{errors.New("no host is up")}
@@ -95,17 +96,20 @@ func (c *cluster) cephBeats(volume string) ([]lab.Beat, error) {
 		if !up(h) {
 			continue
 		}
-		o, err := h.tryOwner(volume)
+		d, err := h.admin.Inspect(h.ctx, volume)
+		if err == nil && d.Owner == nil {
+			err = errors.New("it has no owner")
+		}
 		for _, owner := range c.hosts {
-			if err == nil && owner.Name() == o.Host && up(owner) {
-				text, err := owner.Docker(owner.ctx, "exec", volume, "cat", "/data/beats")
+			if err == nil && owner.Name() == d.Owner.Host && up(owner) {
+				text, err := owner.Exec(owner.ctx, "cat", filepath.Join(d.Mountpoint, "beats"))
 				if err != nil {
 					return nil, err
 				}
 				return lab.ParseBeats(text + "\n")
 			}
 		}
-		errs = append(errs, fmt.Errorf("%s sees the owner %+v: %w", h.Name(), o, err))
+		errs = append(errs, fmt.Errorf("%s sees the owner %+v: %w", h.Name(), d.Owner, err))
 	}
 	return nil, errors.Join(errs...)
 }

@@ -1,10 +1,9 @@
 package cluster_test
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,30 +30,30 @@ pools:
 // cutTime is guard.cut_time of all hosts.
 const cutTime = 5 * time.Second
 
-// takeoverCluster starts a cluster of so many hosts, each with a guard, on
-// storage that hosts can be cut off from and fenced from. It is this test's
-// alone, which runs beside others. configure, if it is not nil, changes the
-// configuration of a host.
-func takeoverCluster(t *testing.T, hosts int, configure func(host, configuration string) string) *cluster {
-	t.Helper()
-	return takeoverClusterOf(t, hosts, 1, configure)
-}
-
-// takeoverClusterOf is takeoverCluster with so many Consul servers.
-func takeoverClusterOf(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+// takeoverCluster is a cluster of so many hosts, each with a guard, on storage that
+// hosts can be cut off from and fenced from. While it lasts it is this test's alone,
+// which runs beside others; another may have had it before.
+func takeoverCluster(t *testing.T, hosts int) *cluster {
 	t.Helper()
 	t.Parallel()
+	c := borrow(t)
+	all := in(t, c)
+	all.hosts = all.hosts[:hosts]
+	return all
+}
+
+// ownTakeoverCluster starts one for this test alone, with so many Consul servers and with
+// configurations of hosts that configure, if it is not nil, has changed.
+func ownTakeoverCluster(t *testing.T, hosts, servers int, configure func(host, configuration string) string) *cluster {
+	t.Helper()
+	t.Parallel()
+	o := takeoverOptions(hosts, servers)
+	if configure != nil {
+		usual := o.Configure
+		o.Configure = func(host string) string { return configure(host, usual(host)) }
+	}
 	began := time.Now()
-	c := lab.ClusterForTest(t, lab.ClusterOptions{
-		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
-		Configure: func(host string) string {
-			text := fmt.Sprintf(takeoverConfiguration, lease, cutTime)
-			if configure != nil {
-				text = configure(host, text)
-			}
-			return text
-		},
-	})
+	c := lab.ClusterForTest(t, o)
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -62,24 +61,34 @@ func takeoverClusterOf(t *testing.T, hosts, servers int, configure func(host, co
 	return in(t, c)
 }
 
+func takeoverOptions(hosts, servers int) lab.ClusterOptions {
+	return lab.ClusterOptions{
+		Hosts: hosts, Servers: servers, Dvold: dvold, Beat: beatCommand, Guard: true, Storage: true,
+		Configure: func(string) string { return fmt.Sprintf(takeoverConfiguration, lease, cutTime) },
+	}
+}
+
 // createExclusive makes an exclusive volume in a pool.
-func (h *host) createExclusive(pool, name string, args ...string) {
+func (h *host) createExclusive(pool, name string, options ...string) {
 	h.t.Helper()
-	h.create(name, append([]string{"-o", "pool=" + pool, "-o", "access=exclusive"}, args...)...)
+	h.create(name, append([]string{"pool=" + pool, "access=exclusive"}, options...)...)
 }
 
 // beat starts a container that writes beats to a volume, each one durable before
 // the next.
-func (h *host) beat(name, volume string, args ...string) {
+func (h *host) beat(name, volume string) {
 	h.t.Helper()
-	h.must(h.tryBeat(name, volume, args...))
+	h.must(h.tryBeat(name, volume))
 }
 
-func (h *host) tryBeat(name, volume string, args ...string) error {
-	all := append([]string{"run", "-d", "--name", name, "--hostname", h.Name(), "--network", "host", "--volume-driver", "dvol",
-		"--stop-signal", "KILL", "-v", volume + ":/data"}, args...)
-	_, err := h.Docker(h.ctx, append(all, lab.BusyBox, "beat", "/data/beats", "100ms")...)
-	return err
+func (h *host) tryBeat(name, volume string) error {
+	return h.Run(h.ctx, h.writer(name, volume))
+}
+
+// writer is a container that writes beats to a volume.
+func (h *host) writer(name, volume string) lab.Container {
+	return lab.Container{Name: name, Hostname: h.Name(), Binds: []string{volume + ":/data"}, Driver: "dvol",
+		Command: []string{"beat", "/data/beats", h.beats}}
 }
 
 // owner is what the host knows of who owns a volume.
@@ -91,16 +100,12 @@ func (h *host) owner(volume string) volumes.Owner {
 }
 
 func (h *host) tryOwner(volume string) (volumes.Owner, error) {
-	out, err := h.Dvold(h.ctx, "volume", "inspect", "--output", "json", volume)
+	d, err := h.admin.Inspect(h.ctx, volume)
 	if err != nil {
 		return volumes.Owner{}, err
 	}
-	var d volumes.Details
-	if err := json.Unmarshal([]byte(out), &d); err != nil {
-		return volumes.Owner{}, err
-	}
 	if d.Owner == nil {
-		return volumes.Owner{}, fmt.Errorf("%s has no owner: %s", volume, out)
+		return volumes.Owner{}, fmt.Errorf("%s has no owner: %+v", volume, d)
 	}
 	return *d.Owner, nil
 }
@@ -217,7 +222,7 @@ func (h *host) tryTakeOver(name, volume string, from, limit time.Duration) (time
 			return took, fmt.Errorf("%s did not get %s within %v: %w", h.Name(), volume, limit, err)
 		}
 		h.t.Logf("%s did not get %s yet: %v", h.Name(), volume, err)
-		h.Docker(h.ctx, "rm", "-f", name)
+		h.removeContainer(name)
 	}
 }
 
@@ -225,26 +230,26 @@ func (h *host) tryTakeOver(name, volume string, from, limit time.Duration) (time
 func (h *host) stopped(name string) {
 	h.t.Helper()
 	h.eventually(name+" has ended", func() error {
-		out, err := h.Docker(h.ctx, "inspect", "-f", "{{.State.Running}}", name)
-		if err == nil && strings.TrimSpace(out) != "false" {
-			err = fmt.Errorf("running: %s", out)
+		is, err := h.Container(h.ctx, name)
+		if err == nil && is.State.Running {
+			err = errors.New("it runs")
 		}
 		return err
 	})
 }
 
 func TestExclusiveVolumeIsHandedOver(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
-	h1.createExclusive("fenced", "db", "-o", "mount_wait=20s")
+	h1.createExclusive("fenced", "db", "mount_wait=20s")
 	h1.beat("writer", "db")
 	h1.wantOwner("db", "h1", 1)
 
 	// Refused after mount_wait, with the owner's name.
-	h1.createExclusive("fenced", "busy", "-o", "mount_wait=1s")
+	h1.createExclusive("fenced", "busy", "mount_wait=1s")
 	h1.beat("busy", "busy")
 	h2.fails("start of what h1 has", h2.tryBeat("busy", "busy"), `owned by host "h1"`, "since", "a container uses it there")
-	h2.docker("rm", "-f", "busy")
+	h2.removeContainer("busy")
 
 	// Waits, and gets it.
 	got := make(chan error, 1)
@@ -255,11 +260,11 @@ func TestExclusiveVolumeIsHandedOver(t *testing.T) {
 	})
 	time.Sleep(time.Second) // it is to wait for a while
 	stop := lab.SinceBoot()
-	h1.docker("rm", "-f", "writer")
+	h1.removeContainer("writer")
 	h2.must(<-got)
 	c.eventuallyBeats("fenced", "db", "h2")
 	t.Logf("from docker rm on h1 to a running container on h2: %v", lab.SinceBoot()-stop)
-	h2.docker("rm", "-f", "writer")
+	h2.removeContainer("writer")
 	t.Logf("from last to first write: %v", c.wantOneWriter("fenced", "db", "h1", "h2"))
 	if c.Storage().Fenced("h1") {
 		t.Error("h1 was fenced")
@@ -267,7 +272,7 @@ func TestExclusiveVolumeIsHandedOver(t *testing.T) {
 }
 
 func TestKilledHostIsReplaced(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	for _, pool := range []string{"fenced", "shared"} {
 		h1.createExclusive(pool, pool+"-db")
@@ -282,7 +287,7 @@ func TestKilledHostIsReplaced(t *testing.T) {
 	took = h2.takeOver("shared", "shared-db", killed, leaseTakeover+machineTime)
 	c.eventuallyBeats("shared", "shared-db", "h2")
 	t.Logf("by lease: from kill to a running container: %v", took)
-	h2.docker("rm", "-f", "fenced", "shared")
+	h2.removeContainer("fenced", "shared")
 	for _, pool := range []string{"fenced", "shared"} {
 		t.Logf("%s: from last to first write: %v", pool, c.wantOneWriter(pool, pool+"-db", "h1", "h2"))
 	}
@@ -299,7 +304,7 @@ func TestKilledHostIsReplaced(t *testing.T) {
 		return nil
 	})
 	h1.must(h1.RemountStorage(h1.ctx))
-	h1.docker("rm", "-f", "fenced", "shared")
+	h1.removeContainer("fenced", "shared")
 	h1.beat("fenced", "fenced-db")
 	h1.wantOwner("fenced-db", "h1", 3)
 }

@@ -36,7 +36,7 @@ func testGlusterFrozenHost(c *cluster) {
 	p := place{"gluster", "frozen"}
 	h1.createExclusive(p.pool, p.name)
 	h1.beat("writer", p.name)
-	h1.start("sharer", idle, "-v", "spoken:/data")
+	h1.start("sharer", idle, "spoken:/data")
 	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
 	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
 	want(c.t, "what a mount on h2 would do", would(h2, p.name), "wait for host")

@@ -138,7 +138,7 @@ func testGlusterServerEnds(c *cluster) {
 		c.wantHealed()
 		c.t.Logf("the %s was healed in %v", part.what, time.Since(began).Round(time.Millisecond))
 	}
-	h.docker("rm", "-f", "writer")
+	h.removeContainer("writer")
 	c.wantHealed()
 	first := c.brickContents(g.Node(1))
 	if len(first) < 3 { // volumes, the volume's directory, the file

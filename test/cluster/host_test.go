@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -26,10 +27,15 @@ type host struct {
 	*lab.Host
 	t   *testing.T
 	ctx context.Context
+
+	admin *adminapi.Client // asks dvold, as its commands do
+	beats string           // how often its containers that write do so
 }
 
 // in is the host for another test, or another time.
-func (h *host) in(t *testing.T, ctx context.Context) *host { return &host{h.Host, t, ctx} }
+func (h *host) in(t *testing.T, ctx context.Context) *host {
+	return &host{h.Host, t, ctx, h.admin, h.beats}
+}
 
 // must ends the test on an error.
 func (h *host) must(err error) {
@@ -89,10 +95,10 @@ func hasWords(err error, words ...string) bool {
 	return true
 }
 
-// create makes a volume.
-func (h *host) create(name string, args ...string) {
+// create makes a volume with options KEY=VALUE.
+func (h *host) create(name string, options ...string) {
 	h.t.Helper()
-	h.docker(append(append([]string{"volume", "create", "-d", "dvol"}, args...), name)...)
+	h.must(h.CreateVolume(h.ctx, "dvol", name, options...))
 }
 
 // sh runs a script in a new container that has a volume at /data, and returns
@@ -104,17 +110,14 @@ func (h *host) sh(volume, script string) string {
 	return out
 }
 
-// Containers of tests have the network of their host: to give one its own, the engine
-// starts itself once more, which takes as much as all the rest.
 func (h *host) trySh(volume, script string) (string, error) {
-	return h.Docker(h.ctx, "run", "--rm", "--network", "host", "--volume-driver", "dvol", "-v", volume+":/data", lab.BusyBox, "sh", "-c", script)
+	return h.RunToEnd(h.ctx, lab.Container{Binds: []string{volume + ":/data"}, Driver: "dvol", Command: []string{"sh", "-c", script}})
 }
 
-// start starts a container that runs a script, with docker's arguments.
-func (h *host) start(name, script string, args ...string) {
+// start starts a container that runs a script, with volumes as VOLUME:/TARGET.
+func (h *host) start(name, script string, binds ...string) {
 	h.t.Helper()
-	args = append([]string{"run", "-d", "--name", name, "--network", "host", "--volume-driver", "dvol", "--stop-signal", "KILL"}, args...)
-	h.docker(append(args, lab.BusyBox, "sh", "-c", script)...)
+	h.must(h.Run(h.ctx, lab.Container{Name: name, Binds: binds, Driver: "dvol", Command: []string{"sh", "-c", script}}))
 }
 
 // Scripts of containers: one that does nothing, and one that writes the time,
@@ -124,11 +127,18 @@ const (
 	beat = "while read t _ </proc/uptime && echo $t >>/data/beats; do sleep 0.05; done"
 )
 
+// removeContainers removes all there are.
 func (h *host) removeContainers() {
 	h.t.Helper()
-	if ids := strings.Fields(h.docker("ps", "-aq")); len(ids) > 0 {
-		h.docker(append([]string{"rm", "-f", "-v"}, ids...)...)
-	}
+	ids, err := h.Containers(h.ctx)
+	h.must(err)
+	h.must(h.RemoveContainers(h.ctx, ids...))
+}
+
+// removeContainer removes some that may not be there.
+func (h *host) removeContainer(names ...string) {
+	h.t.Helper()
+	h.must(h.RemoveContainers(h.ctx, names...))
 }
 
 // wantMounts waits until n volumes are mounted.

@@ -26,7 +26,7 @@ func TestHostLosesItsState(t *testing.T) {
 		want(t, "machine ID", id, "0123456789abcdef0123456789abcdef")
 		h1.wantLive(h.Name(), true)
 	}
-	h1.start("box", beat, "-v", "used:/data")
+	h1.start("box", beat, "used:/data")
 	h1.sh("kept", "echo 1 >/data/file")
 	before := h2.sees("h1")
 	h1.must(h1.KillDvold())

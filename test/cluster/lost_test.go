@@ -1,9 +1,7 @@
 package cluster_test
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -17,15 +15,15 @@ import (
 func TestConsulLosesItsData(t *testing.T) {
 	c := ownCluster(t, 2, quorum)
 	h1, h2 := c.h(1), c.h(2)
-	h1.start("box", beat, "-v", "used:/data")
-	h2.start("box", idle, "-v", "used:/data", "-v", "theirs:/other")
-	h1.create("kept", "--label", "team=blue", "-o", "mode=0750")
+	h1.start("box", beat, "used:/data")
+	h2.start("box", idle, "used:/data", "theirs:/other")
+	h1.docker("volume", "create", "-d", "dvol", "--label", "team=blue", "-o", "mode=0750", "kept")
 	h1.sh("kept", "echo precious >/data/file")
-	h1.create("mine", "-o", "pool=own")
+	h1.create("mine", "pool=own")
 	h1.create("trashed")
 	h2.docker("volume", "rm", "trashed")
 	h1.must(os.Mkdir(c.Path("shared/data/old"), 0o755))
-	h1.create("adopted", "-o", "adopt=old")
+	h1.create("adopted", "adopt=old")
 	snapshot := c.snapshot()
 	h1.sh("later", "echo 1 >/data/file") // the snapshot has not heard of it
 	h2.sh("later", "cat /data/file")
@@ -113,18 +111,9 @@ func (c *cluster) mended() {
 // consul asks a server's Consul.
 func (c *cluster) consul(s *lab.Server, method, path string, body []byte) []byte {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, "http://127.0.0.1:8500/v1/"+path, bytes.NewReader(body))
+	text, err := s.AskConsul(c.t.Context(), method, path, body)
 	if err != nil {
 		c.t.Fatal(err)
-	}
-	resp, err := s.Client().Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		c.t.Fatalf("%s %s: %s %s %v", method, path, resp.Status, text, err)
 	}
 	return text
 }

@@ -42,7 +42,7 @@ pools: {data: {type: local, path: %s, shared: true, require_mount: true}}
 	// The main job, and both at once.
 	h1.docker("run", "--network", "host", "--volume-driver", "dvol", "--volume", "datastore:/data", lab.BusyBox, "touch", "/data/hello")
 	want(t, "ls on h2", h2.docker("run", "--rm", "--network", "host", "--volume-driver", "dvol", "--volume", "datastore:/data", lab.BusyBox, "ls", "/data"), "hello")
-	h1.start("writer", "echo h1 >/data/of-h1; until grep -qs h2 /data/of-h2; do sleep 0.1; done; exec sleep 1000", "-v", "datastore:/data")
+	h1.start("writer", "echo h1 >/data/of-h1; until grep -qs h2 /data/of-h2; do sleep 0.1; done; exec sleep 1000", "datastore:/data")
 	h2.sh("datastore", "until grep -qs h1 /data/of-h1; do sleep 0.1; done; echo h2 >/data/of-h2")
 	h1.eventually("h1 reads what h2 wrote", func() error {
 		_, err := h1.Docker(h1.ctx, "exec", "writer", "grep", "h2", "/data/of-h2")

@@ -6,26 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dvol/dvold/internal/adminapi"
+	"github.com/dvol/dvold/internal/volumes"
 )
 
 // What the tests read of the operator's commands.
 type (
-	volume struct {
-		Name, ID, Pool, Home, Access string
-		Mounted                      bool
-		Mountpoint, Problem          string
-		AsOf                         string `json:"as_of"`
-		Holders                      []struct {
-			Host string
-			Live bool
-		}
-	}
-	member struct {
-		Name           string
-		Live, Draining bool
-		Incarnation    uint64
-		Holds          int
-	}
 	pool struct {
 		Name   string
 		Shared bool
@@ -44,50 +31,47 @@ type (
 // ask runs an operator's command with an answer in JSON.
 func ask[T any](h *host, args ...string) (answer T) {
 	h.t.Helper()
-	answer, err := tryAsk[T](h, args...)
-	h.must(err)
+	h.must(json.Unmarshal([]byte(h.dvold(append(args, "--output", "json")...)), &answer))
 	return answer
 }
 
-func tryAsk[T any](h *host, args ...string) (answer T, err error) {
-	out, err := h.Dvold(h.ctx, append(args, "--output", "json")...)
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &answer)
-	}
-	return answer, err
+func (h *host) inspect(name string) adminapi.Details {
+	h.t.Helper()
+	d, err := h.admin.Inspect(h.ctx, name)
+	h.must(err)
+	return d
 }
 
-func (h *host) inspect(name string) volume {
+func (h *host) volumes() []volumes.Volume {
 	h.t.Helper()
-	return ask[volume](h, "volume", "inspect", name)
+	all, err := h.admin.Volumes(h.ctx)
+	h.must(err)
+	return all
 }
 
-func (h *host) volumes() []volume {
+func (h *host) members() []volumes.Host {
 	h.t.Helper()
-	return ask[[]volume](h, "volume", "ls")
-}
-
-func (h *host) members() []member {
-	h.t.Helper()
-	return ask[[]member](h, "host", "ls")
+	all, err := h.admin.Hosts(h.ctx)
+	h.must(err)
+	return all
 }
 
 // member is a host as this one sees it.
-func (h *host) member(name string) (member, error) {
+func (h *host) member(name string) (volumes.Host, error) {
 	h.t.Helper()
-	all, err := tryAsk[[]member](h, "host", "ls")
+	all, err := h.admin.Hosts(h.ctx)
 	if err != nil {
-		return member{}, err
+		return volumes.Host{}, err
 	}
-	i := slices.IndexFunc(all, func(m member) bool { return m.Name == name })
+	i := slices.IndexFunc(all, func(m volumes.Host) bool { return m.Name == name })
 	if i < 0 {
-		return member{}, fmt.Errorf("%s does not see host %s: %+v", h.Name(), name, all)
+		return volumes.Host{}, fmt.Errorf("%s does not see host %s: %+v", h.Name(), name, all)
 	}
 	return all[i], nil
 }
 
 // sees is member for one that must be there.
-func (h *host) sees(name string) member {
+func (h *host) sees(name string) volumes.Host {
 	h.t.Helper()
 	m, err := h.member(name)
 	h.must(err)
@@ -110,10 +94,11 @@ func (h *host) wantLive(name string, live bool) {
 func (h *host) wantBelief() {
 	h.t.Helper()
 	h.eventually("cluster show", func() error {
-		if s := ask[show](h, "cluster", "show"); s.Problem != "" {
-			return errors.New(s.Problem)
+		s, err := h.admin.Cluster(h.ctx)
+		if err == nil && s.Problem != "" {
+			err = errors.New(s.Problem)
 		}
-		return nil
+		return err
 	})
 }
 
@@ -122,7 +107,7 @@ func (h *host) wantHolders(name string, hosts ...string) {
 	h.t.Helper()
 	h.eventually("holders of "+name, func() error {
 		var got []string
-		v, err := tryAsk[volume](h, "volume", "inspect", name)
+		v, err := h.admin.Inspect(h.ctx, name)
 		if err != nil {
 			return err
 		}

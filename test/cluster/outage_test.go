@@ -24,10 +24,10 @@ func newOutage(c *cluster, h *host, prefix string) outage {
 	c.t.Helper()
 	o := outage{h, c, prefix}
 	for _, name := range []string{"known", "late"} {
-		h.create(prefix+name, "--label", "team="+name)
+		h.docker("volume", "create", "-d", "dvol", "--label", "team="+name, prefix+name)
 	}
-	h.start(prefix+"runs", beat, "-v", prefix+"runs:/data")
-	h.start(prefix+"stops", idle, "-v", prefix+"stops:/data")
+	h.start(prefix+"runs", beat, prefix+"runs:/data")
+	h.start(prefix+"stops", idle, prefix+"stops:/data")
 	c.wantBeating(prefix + "runs")
 	return o
 }
@@ -94,10 +94,9 @@ func (o outage) refuses(name string) {
 func (o outage) change() {
 	o.t.Helper()
 	o.within(soon, "docker stop", func() error {
-		_, err := o.Docker(o.ctx, "rm", "-f", o.prefix+"stops")
-		return err
+		return o.RemoveContainers(o.ctx, o.prefix+"stops")
 	})
-	o.start(o.prefix+"late", idle, "-v", o.prefix+"late:/data")
+	o.start(o.prefix+"late", idle, o.prefix+"late:/data")
 	o.eventually("unmount", func() error {
 		if v := o.inspect(o.prefix + "stops"); v.Mounted {
 			return errors.New("it is mounted")
@@ -123,7 +122,7 @@ func (o outage) recovered(other *host) {
 		}
 	}
 	o.c.wantNoGap(o.prefix + "runs")
-	o.docker("rm", "-f", o.prefix+"runs", o.prefix+"late")
+	o.removeContainer(o.prefix+"runs", o.prefix+"late")
 	for _, name := range []string{"runs", "late"} {
 		other.wantHolders(o.prefix + name)
 		other.docker("volume", "rm", o.prefix+name)

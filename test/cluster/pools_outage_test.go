@@ -20,12 +20,12 @@ func (c *cluster) testOutage(o outageOf, begin, end func() error) {
 	h := c.h(1)
 	for pool, access := range o.pools {
 		for _, name := range []string{"held", "idle", "removed"} {
-			h.create(pool+"-"+name, "-o", "pool="+pool, "-o", "access="+access)
+			h.create(pool+"-"+name, "pool="+pool, "access="+access)
 		}
-		h.start(pool, idle, "-v", pool+"-held:/data")
+		h.start(pool, idle, pool+"-held:/data")
 		h.docker("exec", pool, "sh", "-c", "echo kept >/data/file")
 	}
-	h.create("other", "-o", "pool=shared")
+	h.create("other", "pool=shared")
 	h.must(begin())
 
 	type result struct {
@@ -77,7 +77,7 @@ func (c *cluster) testOutage(o outageOf, begin, end func() error) {
 			return err
 		})
 		h.docker("exec", pool, "sh", "-c", "echo more >>/data/file && sync /data/file")
-		h.docker("rm", "-f", pool)
+		h.removeContainer(pool)
 		want(c.t, "what a new container reads", h.sh(pool+"-held", "cat /data/file"), "kept\nmore")
 		h.sh(pool+"-idle", "echo used >/data/file")
 	}

@@ -20,7 +20,7 @@ func testOneWritesOthersRead(c *cluster) {
 	}
 	// Each sees what the other does while both have it.
 	for _, h := range c.hosts {
-		h.start("box", idle, "-v", "datastore:/data")
+		h.start("box", idle, "datastore:/data")
 	}
 	for i, h := range c.hosts {
 		other, text := c.hosts[1-i], "from "+h.Name()
@@ -85,13 +85,13 @@ func testWriteOnBoth(c *cluster) {
 // and not before.
 func (c *cluster) testHandOver(pool string) {
 	h1, h2 := c.h(1), c.h(2)
-	h1.createExclusive(pool, "mine", "-o", "mount_wait=1s")
-	h1.start("owner", idle, "-v", "mine:/data")
+	h1.createExclusive(pool, "mine", "mount_wait=1s")
+	h1.start("owner", idle, "mine:/data")
 	h1.docker("exec", "owner", "sh", "-c", "echo precious >/data/file; seq 100000 >/data/big")
 	_, err := h2.trySh("mine", "true")
 	h2.fails("mount of what h1 has", err, `owned by host "h1"`)
 	h1.wantOwner("mine", "h1", 1)
-	h1.docker("rm", "-f", "owner")
+	h1.removeContainer("owner")
 	began := time.Now()
 	want(c.t, "what h2 reads", h2.sh("mine", "cat /data/file; seq 100000 | cmp - /data/big && echo more >>/data/file"), "precious")
 	c.t.Logf("handed over and read in %v", time.Since(began).Round(time.Millisecond))

@@ -32,7 +32,7 @@ func testPostgres(c *cluster) {
 	account, err := user.Lookup("postgres")
 	c.must(err)
 	c.atOnce(from.postgresImage, to.postgresImage)
-	from.createExclusive("images", "pgdata", "-o", "uid="+account.Uid, "-o", "gid="+account.Gid, "-o", "mode=0700")
+	from.createExclusive("images", "pgdata", "uid="+account.Uid, "gid="+account.Gid, "mode=0700")
 	began := time.Now()
 	from.must(from.tryPostgres())
 	c.t.Logf("made in %v", time.Since(began).Round(time.Millisecond))
@@ -205,7 +205,7 @@ func (h *host) startsPostgres(killed time.Duration) {
 			h.t.Fatalf("%s has no database after %v: %v", h.Name(), took, err)
 		}
 		h.t.Logf("%s has no database yet: %v", h.Name(), err)
-		h.Docker(h.ctx, "rm", "-f", "db")
+		h.removeContainer("db")
 	}
 }
 

@@ -76,7 +76,8 @@ func TestReboot(t *testing.T) {
 // returns their names.
 func (h *host) manyVolumes() (names []string) {
 	h.t.Helper()
-	args := []string{"--restart", "always"}
+	many := lab.Container{Name: "many", Driver: "dvol", Restart: "always",
+		Command: []string{"sh", "-c", "for v in /data /v*; do echo $v >$v/name; done; " + beat}}
 	for i := range 50 {
 		name := fmt.Sprintf("%s-%d", h.Name(), i)
 		at := fmt.Sprintf("/v%d", i)
@@ -84,9 +85,9 @@ func (h *host) manyVolumes() (names []string) {
 			at = "/data"
 		}
 		names = append(names, name)
-		args = append(args, "-v", name+":"+at)
+		many.Binds = append(many.Binds, name+":"+at)
 	}
-	h.start("many", `for v in /data /v*; do echo $v >$v/name; done; `+beat, args...)
+	h.must(h.Run(h.ctx, many))
 	return names
 }
 

@@ -32,8 +32,8 @@ func testRemoveWhatOthersKnow(c *cluster) {
 
 func testRemoveWhatOthersHold(c *cluster) {
 	h1, h2, h3 := c.h(1), c.h(2), c.h(3)
-	h2.start("box", idle, "-v", "held:/data")
-	h3.start("box", idle, "-v", "held:/data")
+	h2.start("box", idle, "held:/data")
+	h3.start("box", idle, "held:/data")
 	refused := func(words ...string) {
 		c.t.Helper()
 		h1.dockerFails(append(words, "mounted on host", "stop its containers there"), "volume", "rm", "held")
@@ -44,7 +44,7 @@ func testRemoveWhatOthersHold(c *cluster) {
 	refused(`"h3"`)
 	h3.sh("held", "true") // one of two containers
 	refused(`"h3"`)
-	h3.docker("rm", "-f", "box")
+	h3.removeContainer("box")
 	h1.wantHolders("held")
 	h1.docker("volume", "rm", "held") // although a stopped container on h2 refers to it
 	h2.dockerFails([]string{"held", "no such volume"}, "start", "box")
@@ -64,8 +64,8 @@ func TestRemoveWhatSilentHostsHold(t *testing.T) {
 	h1, crashed, cut, dead := c.h(1), c.h(2), c.h(3), c.h(4)
 	silent := []*host{crashed, cut, dead}
 	for _, h := range silent {
-		h.start("box", beat, "-v", h.Name()+":/data")
-		h.start("all", idle, "-v", "all:/data")
+		h.start("box", beat, h.Name()+":/data")
+		h.start("all", idle, "all:/data")
 	}
 	live := func(h *host) {
 		t.Helper()
@@ -91,7 +91,7 @@ func TestRemoveWhatSilentHostsHold(t *testing.T) {
 	crashed.must(crashed.StartDvold(crashed.ctx))
 	h1.wantLive("h2", true)
 	live(crashed)
-	crashed.docker("rm", "-f", "box", "all")
+	crashed.removeContainer("box", "all")
 	h1.wantHolders("h2")
 	h1.docker("volume", "rm", "h2")
 
@@ -115,7 +115,7 @@ func TestRemoveWhatSilentHostsHold(t *testing.T) {
 	want(t, "container on h3 runs", cut.docker("inspect", "box", "--format", "{{.State.Running}}"), "true")
 	h1.dvold("trash", "restore", "h3") // and nothing is lost
 	c.wantNoGap("h3")
-	cut.docker("rm", "-f", "box", "all")
+	cut.removeContainer("box", "all")
 	h1.wantHolders("h3")
 	h1.wantHolders("all")
 	h1.docker("volume", "rm", "all")
@@ -136,7 +136,7 @@ func TestRemoveWhatSilentHostsHold(t *testing.T) {
 
 func testDrain(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
-	h2.start("box", idle, "-v", "old:/data")
+	h2.start("box", idle, "old:/data")
 	h1.create("new")
 	h1.dvold("host", "drain", "h2")
 	h2.wantDraining(true)
@@ -168,7 +168,7 @@ func (h *host) wantDraining(draining bool) {
 
 func testOperatorsView(c *cluster) {
 	for _, h := range c.hosts {
-		h.start("box", idle, "-v", "all:/data")
+		h.start("box", idle, "all:/data")
 	}
 	var ids []string
 	for _, h := range c.hosts {

@@ -42,7 +42,7 @@ func testWriteHereReadThere(c *cluster) {
 	for _, h := range c.hosts {
 		want(c.t, "what "+h.Name()+" reads", h.sh("site", "cat /data/file"), "hello")
 	}
-	c.h(2).start("writer", beat, "-v", "site:/data")
+	c.h(2).start("writer", beat, "site:/data")
 	c.h(3).sh("site", "until grep -q . /data/beats; do sleep 0.05; done")
 	if !c.h(3).listed("site") {
 		c.t.Error("docker volume ls on h3 doesn't show the volume")
@@ -142,7 +142,7 @@ func testRemoveWhileOthersMount(c *cluster) {
 }
 
 func testOwnPool(c *cluster) {
-	c.h(1).create("mine", "-o", "pool=own")
+	c.h(1).create("mine", "pool=own")
 	c.h(1).sh("mine", "echo 1 >/data/file")
 	_, err := c.h(2).trySh("mine", "cat /data/file")
 	c.h(2).fails("mount of h1's own", err, `"h1"`, "own")
@@ -161,7 +161,7 @@ func testOwnPool(c *cluster) {
 }
 
 func testMissingPool(c *cluster) {
-	c.h(1).create("special", "-o", "pool=extra")
+	c.h(1).create("special", "pool=extra")
 	_, err := c.h(2).trySh("special", "true")
 	c.h(2).fails("mount", err, "extra", "not configured", "h2", "h1")
 	c.h(2).dockerFails([]string{"extra", "not configured", "h2", "h1"}, "volume", "create", "-d", "dvol", "-o", "pool=extra", "other")
@@ -174,13 +174,13 @@ func testMissingPool(c *cluster) {
 func testReadOnly(c *cluster) {
 	c.h(1).dockerFails([]string{"readonly", "empty"}, "volume", "create", "-d", "dvol", "-o", "access=readonly", "site")
 	c.h(1).sh("site", "echo 1 >/data/file")
-	c.h(2).start("user", idle, "-v", "site:/data")
+	c.h(2).start("user", idle, "site:/data")
 	c.h(1).dvoldFails([]string{`"h2"`, "stop its containers"}, "volume", "set", "site", "--access", "readonly")
 	c.h(2).removeContainers()
 	c.h(1).wantHolders("site")
 	c.h(1).dvold("volume", "set", "site", "--access", "readonly")
 	for _, h := range c.hosts[1:] {
-		h.start("reader", idle, "-v", "site:/data")
+		h.start("reader", idle, "site:/data")
 		want(c.t, "what "+h.Name()+" reads", h.docker("exec", "reader", "cat", "/data/file"), "1")
 		h.dockerFails([]string{"Read-only file system"}, "exec", "reader", "touch", "/data/new")
 	}

@@ -25,14 +25,8 @@ volumes:
 `
 
 func testSwarm(c *cluster) {
-	manager := c.h(1)
-	manager.docker("swarm", "init", "--advertise-addr", manager.Address().String())
-	token := manager.docker("swarm", "join-token", "-q", "worker")
-	for _, h := range c.hosts[1:] {
-		h.docker("swarm", "join", "--token", token, manager.Address().String()+":2377")
-	}
-	manager.must(os.WriteFile(c.Path("stack.yaml"), []byte(stack), 0o644))
-	manager.docker("stack", "deploy", "--compose-file", c.Path("stack.yaml"), "s")
+	manager := c.startSwarm()
+	manager.deploy("stack.yaml", stack)
 	first := c.wantWriters(1)[0]
 	manager.wantHolders("swarm", first)
 	manager.docker("node", "update", "--availability", "drain", first)
@@ -43,6 +37,32 @@ func testSwarm(c *cluster) {
 	manager.wantHolders("swarm", second)
 	manager.docker("stack", "rm", "s")
 	manager.wantHolders("swarm")
+	c.endSwarm()
+}
+
+// startSwarm makes all hosts a swarm and returns the manager, h1.
+func (c *cluster) startSwarm() *host {
+	c.t.Helper()
+	manager := c.h(1)
+	manager.docker("swarm", "init", "--advertise-addr", manager.Address().String())
+	token := manager.docker("swarm", "join-token", "-q", "worker")
+	for _, h := range c.hosts[1:] {
+		h.docker("swarm", "join", "--token", token, manager.Address().String()+":2377")
+	}
+	return manager
+}
+
+// deploy deploys the stack s.
+func (h *host) deploy(file, text string) {
+	h.t.Helper()
+	h.must(os.WriteFile(h.Path(file), []byte(text), 0o644))
+	h.docker("stack", "deploy", "--compose-file", h.Path(file), "s")
+}
+
+// endSwarm waits until nothing is left of a stack that was removed, and ends the
+// swarm.
+func (c *cluster) endSwarm() {
+	c.t.Helper()
 	for _, h := range c.hosts {
 		// Swarm removes its containers by itself, after it has let go of their
 		// volumes; a removal of ours would collide with it.

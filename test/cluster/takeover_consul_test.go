@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -83,16 +82,13 @@ func (c *cluster) wantOneStart(p place) {
 
 // sessionOf is the ID of the session that a host is in the cluster by.
 func (c *cluster) sessionOf(h *host) (string, error) {
-	var found []struct{ Key, Session string }
-	if err := json.Unmarshal(c.consul(c.Servers()[0], http.MethodGet, "kv/dvol/?recurse&consistent", nil), &found); err != nil {
-		return "", err
+	c.t.Helper()
+	id, err := c.Servers()[0].SessionOf(c.t.Context(), h.Name())
+	c.must(err)
+	if id == "" {
+		return "", fmt.Errorf("%s has no session", h.Name())
 	}
-	for _, r := range found {
-		if strings.HasSuffix(r.Key, "/hosts/"+h.Name()) && r.Session != "" {
-			return r.Session, nil
-		}
-	}
-	return "", fmt.Errorf("%s has no session", h.Name())
+	return id, nil
 }
 
 // destroySession ends a host's session as an operator can. It returns when.
@@ -121,7 +117,7 @@ func (c *cluster) newSession(h *host, old string) {
 // and somebody might rely on that. What new there is to be had is refused, with
 // the reason.
 func TestConsulFailsUnderWriters(t *testing.T) {
-	c := takeoverClusterOf(t, 2, quorum, nil)
+	c := ownTakeoverCluster(t, 2, quorum, nil)
 	h1, h2, all := c.h(1), c.h(2), c.Servers()
 	fenced, leased := placeOf("fenced", h1), placeOf("shared", h1)
 	c.must(h1.writes(c, "fenced", "shared"))
@@ -188,8 +184,8 @@ func TestConsulFailsUnderWriters(t *testing.T) {
 		h1.fails("mount of a new volume", h1.tryBeat("new", "new"), `volume "new"`, "coordinator")
 		h2.fails("mount of a new volume", h2.tryBeat("new-lease", "new-lease"), `volume "new-lease"`, "coordinator")
 		h2.fails("mount of what another has", h2.tryBeat(fenced.name, fenced.name), fenced.name, "coordinator")
-		h1.docker("rm", "-f", "new")
-		h2.docker("rm", "-f", "new-lease", fenced.name)
+		h1.removeContainer("new")
+		h2.removeContainer("new-lease", fenced.name)
 	}
 	c.must(c.beatsOn(fenced, h1, lab.SinceBoot()))
 	for _, s := range all[1:] {

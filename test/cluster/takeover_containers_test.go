@@ -30,7 +30,7 @@ func newBystanders(c *cluster, h *host) bystanders {
 		"plain":     h.Path("plain/beats"),
 	}}
 	h.must(os.Mkdir(h.Path("plain"), 0o755))
-	h.create("neighbour", "-o", "pool=shared")
+	h.create("neighbour", "pool=shared")
 	for name, args := range map[string][]string{
 		"monitor":   {"--pid", "host", "-v", "/:/rootfs", lab.BusyBox, "beat", "/rootfs/shared/monitor"},
 		"neighbour": {"--volume-driver", "dvol", "-v", "neighbour:/data", lab.BusyBox, "beat", "/data/beats"},
@@ -79,12 +79,14 @@ func (h *host) mountpoint(volume string) string {
 
 // What a host does to a volume that it gives up or loses, and to nothing else.
 func TestHazards11And15To18OnlyTheGuiltyDie(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	lost := place{"shared", "lost"}
-	h1.createExclusive("shared", "lost", "-o", "mount_wait=2s")
-	h1.createExclusive("shared", "left", "-o", "mount_wait=2s")
-	h1.beat("lost", "lost", "--restart", "always")
+	h1.createExclusive("shared", "lost", "mount_wait=2s")
+	h1.createExclusive("shared", "left", "mount_wait=2s")
+	restarted := h1.writer("lost", "lost")
+	restarted.Restart = "always"
+	h1.must(h1.Run(h1.ctx, restarted))
 	h1.beat("left", "left")
 	c.must(c.beatsOn(lost, h1, 0))
 	c.must(c.beatsOn(place{"shared", "left"}, h1, 0))
@@ -104,7 +106,7 @@ func TestHazards11And15To18OnlyTheGuiltyDie(t *testing.T) {
 			}
 			return err
 		})
-		h1.docker("rm", "-f", "left")
+		h1.removeContainer("left")
 		h1.eventually("owner of left", func() error {
 			o, err := h1.tryOwner("left")
 			if err == nil && (o.State != "releasing" || o.Host != "h1" || !strings.Contains(o.Problem, "process "+pid+" ")) {
@@ -113,12 +115,12 @@ func TestHazards11And15To18OnlyTheGuiltyDie(t *testing.T) {
 			return err
 		})
 		h2.fails("start of what h1 has not let go of", h2.tryBeat("left", "left"), `owned by host "h1"`, "can't let go of it", "process "+pid+" ")
-		h2.docker("rm", "-f", "left")
+		h2.removeContainer("left")
 		h1.docker("exec", "monitor", "kill", "-KILL", pid)
 		h2.takeOver("left", "left", lab.SinceBoot(), patience)
 		h2.wantOwner("left", "h2", 2)
 		c.must(c.beatsOn(place{"shared", "left"}, h2, 0))
-		h2.docker("rm", "-f", "left")
+		h2.removeContainer("left")
 		t.Logf("from last to first write: %v", c.wantOneWriter("shared", "left", "h1", "h2"))
 		others.in(h1).wantWell(lab.SinceBoot())
 	})

@@ -80,7 +80,7 @@ func (c *cluster) wantTwoWriters(p place, order ...string) {
 // tests look at: else those could not fail. And a fence that says anything but
 // yes, in time, is none.
 func TestHazard14NegativeControls(t *testing.T) {
-	c := takeoverCluster(t, 3, func(_, configuration string) string {
+	c := ownTakeoverCluster(t, 3, 1, func(_, configuration string) string {
 		return configuration + `  liar: {type: local, path: /shared/liar, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool}}
   cuts: {type: local, path: /shared/cuts, shared: true, exclusive: {fence_command: [/bin/true], fence_covers: pool, on_session_loss: cut}}
 ` + scriptedPool("faulty", "/dfs/faulty", "fence_covers: pool, fence_timeout: 4s")
@@ -122,12 +122,12 @@ func TestHazard14NegativeControls(t *testing.T) {
 		err := h2.tryBeat("faulty", "faulty")
 		if fence.how == "late" {
 			for _, err := os.Stat(c.Path("shared/late")); err != nil; _, err = os.Stat(c.Path("shared/late")) { // it was too slow even for that
-				h2.docker("rm", "-f", "faulty")
+				h2.removeContainer("faulty")
 				h2.fails("takeover with a fence that says yes late", h2.tryBeat("faulty", "faulty"), fence.says)
 			}
 		}
 		h2.fails("takeover with a fence that does this: "+fence.how, err, `owned by host "h1"`, "was not cut off", fence.says)
-		h2.docker("rm", "-f", "faulty")
+		h2.removeContainer("faulty")
 		if c.fences("fence h1 faulty faulty") <= asked {
 			t.Errorf("a fence that does this was not asked: %s", fence.how)
 		}
@@ -149,7 +149,7 @@ func TestHazard14NegativeControls(t *testing.T) {
 	// Without such a lie nobody takes the word of who promised nothing.
 	h2.fails("takeover from a host without a guard", h2.tryBeat("unpromised", "unpromised"), `owned by host "h3"`, "did not promise to cut itself off", "dvold volume release")
 	c.must(c.beatsOn(place{"shared", "unpromised"}, h3, lab.SinceBoot()))
-	h2.docker("rm", "-f", "unpromised")
+	h2.removeContainer("unpromised")
 
 	c.must(h1.back(c))
 	c.wantOneWriter("faulty", "faulty", "h1", "h2")

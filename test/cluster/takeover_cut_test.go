@@ -14,7 +14,7 @@ import (
 // dvold that lives, one whose dvold is killed, and one whose dvold is frozen. So
 // of the last two only the guards can stop the writers.
 func TestCutOffFromConsul(t *testing.T) {
-	c := takeoverCluster(t, 4, nil)
+	c := takeoverCluster(t, 4)
 	victims, taker := c.hosts[:3], c.h(4)
 	lives, killed, frozen := c.h(1), c.h(2), c.h(3)
 	var begin, byLease, byFence, back []func() error
@@ -77,7 +77,7 @@ func TestCutOffFromConsul(t *testing.T) {
 // again starts the writer in a pool of a host that was cut off.
 func (h *host) again(c *cluster, pool string) error {
 	p := placeOf(pool, h)
-	if _, err := h.Docker(h.ctx, "rm", "-f", p.name); err != nil {
+	if err := h.RemoveContainers(h.ctx, p.name); err != nil {
 		return err
 	}
 	now := lab.SinceBoot()
@@ -101,7 +101,7 @@ func (h *host) wantReboots(n int) []time.Duration {
 // way there: it has to reboot, in time, whoever of dvold and the guard is left to
 // do it; but not for what a taker has to fence, or for what it can verify.
 func TestCutOffFromConsulAndStorage(t *testing.T) {
-	c := takeoverCluster(t, 4, nil)
+	c := takeoverCluster(t, 4)
 	victims, taker := c.hosts[:3], c.h(4)
 	lives, killed, frozen := c.h(1), c.h(2), c.h(3)
 	pools := map[*host][]string{lives: {"silent"}, killed: {"silent"}, frozen: {"fenced", "shared"}}
@@ -160,12 +160,12 @@ func TestCutOffFromConsulAndStorage(t *testing.T) {
 // A host that is cut off from the storage alone is live: nobody takes anything
 // over, and once it is back, its writers go on where they were.
 func TestCutOffFromStorage(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	pools := []string{"fenced", "silent"}
 	for _, pool := range pools {
 		// Longer than a lease: nothing must end meanwhile.
-		h1.createExclusive(pool, placeOf(pool, h1).name, "-o", fmt.Sprint("mount_wait=", lease+2*time.Second))
+		h1.createExclusive(pool, placeOf(pool, h1).name, fmt.Sprint("mount_wait=", lease+2*time.Second))
 		h1.beat(placeOf(pool, h1).name, placeOf(pool, h1).name)
 	}
 	c.atOnce(func() error { return h1.writes(c, "shared") })
@@ -205,7 +205,7 @@ func TestCutOffFromStorage(t *testing.T) {
 	}
 	now := lab.SinceBoot()
 	h1.must(h1.Heal(h1.ctx))
-	h2.docker("rm", "-f", "fenced-h1", "silent-h1")
+	h2.removeContainer("fenced-h1", "silent-h1")
 	for _, pool := range append(pools, "shared") {
 		p := placeOf(pool, h1)
 		c.atOnce(func() error { return c.beatsOn(p, h1, now) })
@@ -218,7 +218,7 @@ func TestCutOffFromStorage(t *testing.T) {
 
 	// Once its client of the storage has ended, there is nothing to hope for.
 	h1.must(h1.Storage.Kill())
-	h1.docker("rm", "-f", "silent-h1")
+	h1.removeContainer("silent-h1")
 	c.atOnce(func() error { return h2.gets(c, placeOf("silent", h1), lab.SinceBoot(), 2*lease) })
 	c.wantOneWriter("silent", "silent-h1", "h1", "h2")
 	h1.must(h1.RemountStorage(h1.ctx))

@@ -16,7 +16,7 @@ import (
 // docs/takeover.md names. Its guard has to end what it writes at once, and to
 // say so.
 func TestHostIsFrozenAndThawed(t *testing.T) {
-	c := takeoverCluster(t, 3, nil)
+	c := takeoverCluster(t, 3)
 	fenced, leased, taker := c.h(1), c.h(2), c.h(3)
 	byLease := []place{placeOf("silent", leased), placeOf("shared", leased)}
 	byFence := placeOf("fenced", fenced)

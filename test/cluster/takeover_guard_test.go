@@ -13,7 +13,7 @@ import (
 // ended too: so nobody takes its volumes over by lease. As long as dvold lives,
 // it cuts them off by itself.
 func TestGuardIsKilled(t *testing.T) {
-	c := takeoverCluster(t, 3, nil)
+	c := takeoverCluster(t, 3)
 	alone, dead, taker := c.h(1), c.h(2), c.h(3)
 	c.atOnce(
 		func() error { return alone.writes(c, "shared") },
@@ -48,7 +48,7 @@ func TestGuardIsKilled(t *testing.T) {
 	c.wantWriterStopped(lost, alone, since)
 	for _, p := range []place{kept, lost} {
 		taker.fails("start of what nobody guards", taker.tryBeat(p.name, p.name), "may still write", "no guard", "dvold volume release "+p.name)
-		taker.docker("rm", "-f", p.name)
+		taker.removeContainer(p.name)
 		if o := taker.owner(p.name); !hasWords(errors.New(o.Would), "fail", "no guard") {
 			t.Errorf("what a mount of %s would do: %q", p.name, o.Would)
 		}

@@ -11,10 +11,10 @@ import (
 // left of that: not if it lost its journal, nor if it is another machine under
 // an old name.
 func TestHazard10LostStateProvesNothing(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	h1, h2 := c.h(1), c.h(2)
 	p := place{"shared", "db"}
-	h1.createExclusive(p.pool, p.name, "-o", "mount_wait=1s")
+	h1.createExclusive(p.pool, p.name, "mount_wait=1s")
 	h1.beat("writer", p.name)
 	c.must(c.beatsOn(p, h1, 0))
 

@@ -16,7 +16,7 @@ import (
 // round, again and again. Nothing is lost of what the container had been told
 // was on the storage.
 func TestHostIsKilledUnderWriter(t *testing.T) {
-	c := takeoverCluster(t, 2, nil)
+	c := takeoverCluster(t, 2)
 	from, to := c.h(1), c.h(2)
 	const runs = 3
 	p := place{"fenced", "db"}

@@ -18,7 +18,7 @@ const dyingFence = `fence_command: [/bin/bash, -c, '/etc/lab/fence && if [[ $DVO
 // Whoever has the volume in the end, it is one, and nothing is left of a fence of
 // which there never was a proof.
 func TestOwnerAndTakerComeBack(t *testing.T) {
-	c := takeoverCluster(t, 2, func(_, configuration string) string {
+	c := ownTakeoverCluster(t, 2, 1, func(_, configuration string) string {
 		return strings.Replace(configuration, "fence_command: ["+lab.FenceCommand+"]", dyingFence, 1)
 	})
 	h1, h2 := c.h(1), c.h(2)
@@ -62,6 +62,7 @@ func TestOwnerAndTakerComeBack(t *testing.T) {
 		h1.removeContainers()
 		h2.removeContainers()
 	}
+	h1.must(h1.RemountStorage(h1.ctx)) // h2 may have fenced it once more after it was back
 	now := lab.SinceBoot()
 	h1.beat(p.name, p.name)
 	c.atOnce(func() error { return c.beatsOn(p, h1, now) })

@@ -1,13 +1,8 @@
 package cluster_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -49,7 +44,7 @@ func placeOf(pool string, h *host) place { return place{pool, pool + "-" + h.Nam
 func (h *host) writes(c *cluster, pools ...string) error {
 	for _, pool := range pools {
 		p := placeOf(pool, h)
-		_, err := h.Docker(h.ctx, "volume", "create", "-d", "dvol", "-o", "pool="+pool, "-o", "access=exclusive", p.name)
+		err := h.CreateVolume(h.ctx, "dvol", p.name, "pool="+pool, "access=exclusive")
 		if err == nil {
 			err = h.tryBeat(p.name, p.name)
 		}
@@ -171,25 +166,7 @@ func (h *host) clean(c *cluster) error {
 
 // keys are those of the records whose keys begin with a prefix.
 func (c *cluster) keys(prefix string) ([]string, error) {
-	ctx := c.h(1).ctx
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8500/v1/kv/dvol/?keys&consistent", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.Servers()[0].Client().Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keys of Consul: %s %s (%v)", resp.Status, text, err)
-	}
-	var all []string
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(key string) bool { return !strings.Contains(key, "/"+prefix) }), nil
+	return c.Servers()[0].RecordKeys(c.h(1).ctx, prefix)
 }
 
 // wantWriterStopped checks that what a host that was cut off at a moment wrote

@@ -51,6 +51,7 @@ func TestDockerCrashesWithLiveRestore(t *testing.T) {
 	h.must(h.StopDocker())
 	h.must(h.StartDocker(h.ctx, "--live-restore"))
 	h.start("box", beat, "-v", "store:/data")
+	h.wantBeating("box")
 	h.must(h.KillDocker())
 	size := func() int64 {
 		fi, err := os.Stat(filepath.Join(h.data("store"), "beats"))

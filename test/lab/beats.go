@@ -38,10 +38,20 @@ func Beats(file string) ([]Beat, error) {
 
 // ParseBeats is Beats for a text, such as what beat has printed.
 func ParseBeats(text string) ([]Beat, error) {
+	return parseBeats(text, func(Beat) (clock string) { return "" })
+}
+
+// ParseBeatsByHost is ParseBeats for hosts that each have a clock of their own: a
+// line may be older than one above it of another host.
+func ParseBeatsByHost(text string) ([]Beat, error) {
+	return parseBeats(text, func(b Beat) (clock string) { return b.Host })
+}
+
+func parseBeats(text string, clockOf func(Beat) string) ([]Beat, error) {
 	var beats []Beat
 	var errs []error
-	latest := time.Duration(-1)
-	last := make(map[string]int) // each host's number
+	latest := make(map[string]time.Duration) // by each clock
+	last := make(map[string]int)             // each host's number
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -51,10 +61,11 @@ func ParseBeats(text string) ([]Beat, error) {
 			continue
 		}
 		beats = append(beats, b)
-		if b.At < latest {
-			errs = append(errs, fmt.Errorf("line %d: %s wrote %d %v before a line above it", number, b.Host, b.Seq, latest-b.At))
+		clock := clockOf(b)
+		if b.At < latest[clock] {
+			errs = append(errs, fmt.Errorf("line %d: %s wrote %d %v before a line above it", number, b.Host, b.Seq, latest[clock]-b.At))
 		}
-		latest = max(latest, b.At)
+		latest[clock] = max(latest[clock], b.At)
 		if seq := last[b.Host]; b.Seq != 1 && b.Seq != seq && b.Seq != seq+1 {
 			errs = append(errs, fmt.Errorf("line %d: %s wrote %d after %d", number, b.Host, b.Seq, seq))
 		}

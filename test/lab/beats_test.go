@@ -43,12 +43,9 @@ func TestParseBeats(t *testing.T) {
 			[]string{"line 2: ", "line 3: ", "line 4: ", "line 6: ", "line 7: "},
 		},
 	}
-	stamps := regexp.MustCompile(`@[0-9]+`) // short for one of 18 digits
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := lab.ParseBeats(stamps.ReplaceAllStringFunc(test.text, func(stamp string) string {
-				return strings.Repeat("0", 18-len(stamp[1:])) + stamp[1:]
-			}))
+			got, err := lab.ParseBeats(stamped(test.text))
 			if !slices.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
@@ -60,6 +57,25 @@ func TestParseBeats(t *testing.T) {
 				t.Errorf("got errors %q, want %q", lines, test.wrong)
 			}
 		})
+	}
+}
+
+// stamped writes @5, short for a time, as beat does.
+func stamped(text string) string {
+	return regexp.MustCompile(`@[0-9]+`).ReplaceAllStringFunc(text, func(stamp string) string {
+		return strings.Repeat("0", 18-len(stamp[1:])) + stamp[1:]
+	})
+}
+
+// Where clocks differ, what one host wrote is in order, and nothing else need be.
+func TestParseBeatsByHost(t *testing.T) {
+	text := stamped("@15 1 h1\n@3 1 h2\n@16 2 h1\n@2 2 h2\n")
+	got, err := lab.ParseBeatsByHost(text)
+	if want := []lab.Beat{{15, 1, "h1"}, {3, 1, "h2"}, {16, 2, "h1"}, {2, 2, "h2"}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if want := "line 4: h2 wrote 2 1ns before a line above it"; err == nil || err.Error() != want {
+		t.Errorf("got error %v, want %s", err, want)
 	}
 }
 

@@ -37,7 +37,15 @@ func BuildDvoldWithCeph(dir string) (string, error) {
 
 // BuildBeat builds the command beat in dir, static, and returns the path of the
 // binary.
-func BuildBeat(dir string) (string, error) { return build(dir, "test/lab/cmd/beat", static) }
+func BuildBeat(dir string) (string, error) { return BuildStatic(dir, "test/lab/cmd/beat") }
+
+// BuildStatic builds a command of this module in dir, for containers, and returns
+// the path of the binary.
+func BuildStatic(dir, command string) (string, error) { return build(dir, command, static) }
+
+// BuildDrill builds the command drill in dir, static, and returns the path of the
+// binary.
+func BuildDrill(dir string) (string, error) { return build(dir, "test/drill", static) }
 
 // module is this one.
 const module = "github.com/dvol/dvold"

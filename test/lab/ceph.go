@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -119,14 +118,14 @@ func (c *Ceph) Start(ctx context.Context, nodes ...*CephNode) error {
 	if err := c.awaitQuorum(ctx, nodes); err != nil {
 		return err
 	}
-	if err := each(nodes, func(n *CephNode) error { return n.startOthers(ctx) }); err != nil {
-		return err
-	}
 	if !c.made {
 		if err := c.make(ctx); err != nil {
 			return fmt.Errorf("make Ceph's pools: %w", err)
 		}
 		c.made = true
+	}
+	if err := each(nodes, func(n *CephNode) error { return n.startOthers(ctx) }); err != nil {
+		return err
 	}
 	return c.awaitService(ctx, nodes)
 }
@@ -137,11 +136,18 @@ const cephTime = 3 * time.Minute
 // Exec runs ceph(8) on the first node whose monitor runs, and returns what it
 // prints.
 func (c *Ceph) Exec(ctx context.Context, args ...string) (string, error) {
-	running := c.running()
-	if len(running) == 0 {
-		return "", errors.New("run ceph: no monitor runs")
+	n, cmd, err := c.cephCommand(ctx, args...)
+	if err != nil {
+		return "", err
 	}
-	return running[0].Exec(ctx, append([]string{"ceph", "--connect-timeout=20"}, args...)...)
+	return run(cmd, n.Start)
+}
+
+// AwaitClean waits until all copies of all data are there.
+func (c *Ceph) AwaitClean(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cephTime)
+	defer cancel()
+	return c.awaitStatus(ctx, cephStatus.clean)
 }
 
 // running are the nodes whose monitor runs.
@@ -155,19 +161,19 @@ func (c *Ceph) running() []*CephNode {
 	return all
 }
 
-// make makes the pools, the file system and the users.
+// make makes the OSDs known, the pools and the file system.
 func (c *Ceph) make(ctx context.Context) error {
+	var commands []string
+	for _, n := range c.nodes {
+		commands = append(commands, fmt.Sprint("osd new ", n.uuid, " ", n.number))
+	}
 	pools := []string{CephPool, CephFileSystem + ".meta", CephFileSystem + ".data"}
 	for _, pool := range pools {
-		if _, err := c.Exec(ctx, "osd", "pool", "create", pool, "8", "8"); err != nil {
-			return err
-		}
+		commands = append(commands, "osd pool create "+pool+" 8 8")
 	}
-	_, err := c.Exec(ctx, "osd", "pool", "application", "enable", CephPool, "rbd")
-	if err == nil {
-		_, err = c.Exec(ctx, "fs", "new", CephFileSystem, pools[1], pools[2])
-	}
-	return err
+	commands = append(commands, "osd pool application enable "+CephPool+" rbd", "fs new "+CephFileSystem+" "+pools[1]+" "+pools[2],
+		"health mute MGR_MODULE_ERROR --sticky") // of the modules that cephNodeConfig leaves out
+	return c.order(ctx, commands)
 }
 
 // awaitQuorum waits until the monitors of nodes agree with others.
@@ -204,50 +210,5 @@ func (c *Ceph) awaitService(ctx context.Context, nodes []*CephNode) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, func() error {
-		text, err := c.Exec(ctx, "status", "--format=json")
-		if err != nil {
-			return err
-		}
-		return serves([]byte(text))
-	})
-}
-
-// serves tells by a cluster's status what is missing for clients.
-func serves(text []byte) error {
-	var s struct {
-		Mgr struct {
-			Available bool `json:"available"`
-		} `json:"mgrmap"`
-		FS struct {
-			Ranks []struct {
-				Status string `json:"status"`
-			} `json:"by_rank"`
-		} `json:"fsmap"`
-		PGs struct {
-			Total  int `json:"num_pgs"`
-			States []struct {
-				Name  string `json:"state_name"`
-				Count int    `json:"count"`
-			} `json:"pgs_by_state"`
-		} `json:"pgmap"`
-	}
-	if err := json.Unmarshal(text, &s); err != nil {
-		return err
-	}
-	active := 0
-	for _, state := range s.PGs.States {
-		if strings.HasPrefix(state.Name, "active") {
-			active += state.Count
-		}
-	}
-	switch {
-	case !s.Mgr.Available:
-		return errors.New("no manager of Ceph is at work")
-	case len(s.FS.Ranks) == 0 || s.FS.Ranks[0].Status != "up:active":
-		return errors.New("no MDS of Ceph is at work")
-	case s.PGs.Total == 0 || active < s.PGs.Total:
-		return fmt.Errorf("of %d placement groups of Ceph %d are active", s.PGs.Total, active)
-	}
-	return nil
+	return c.awaitStatus(ctx, cephStatus.serves)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type CephNode struct {
 	Mgr           *Daemon // nil on c3
 
 	number int      // of its OSD
+	uuid   string   // of its OSD's disk
 	monmap []string // the command that writes down where all monitors are
 }
 
@@ -31,7 +33,7 @@ const managers = 2
 
 // newCephNode describes a node that is to run on a machine.
 func newCephNode(m *Machine, number int) *CephNode {
-	n := &CephNode{Machine: m, number: number}
+	n := &CephNode{Machine: m, number: number, uuid: strings.TrimSpace(newID())}
 	n.Mon, n.OSD, n.MDS = n.daemon("mon"), n.daemon("osd"), n.daemon("mds")
 	m.daemons = []*Daemon{n.Mon, n.OSD, n.MDS}
 	if number < managers {
@@ -87,7 +89,7 @@ func (n *CephNode) prepareDaemon(kind string) error {
 		}
 		_, err = n.Exec(ctx, "ceph-mon", "--mkfs", "--id", n.id(kind), "--monmap", n.Path("etc/ceph/monmap"), "--keyring", n.Path("etc/ceph/ceph.keyring"))
 	case "osd":
-		_, err = n.Exec(ctx, "sh", "-c", `id=$(cat /proc/sys/kernel/random/uuid) && ceph --connect-timeout=20 osd new "$id" "$0" && ceph-osd --mkfs --id "$0" --osd-uuid "$id"`, n.id(kind))
+		_, err = n.Exec(ctx, "ceph-osd", "--mkfs", "--id", n.id(kind), "--osd-uuid", n.uuid)
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(n.data(kind))) // to be made again; a directory of our own, where nothing is mounted

@@ -21,8 +21,9 @@ auth_client_required = cephx
 `
 
 // cephNodeConfig is what a node has on top, with its directory and the number of
-// nodes. Most of a manager's modules are not for a lab, and take it half a minute to
-// load. Monitors that look less often than an MDS may be silent give it up never.
+// nodes. None of a manager's modules is for a lab: they take much of a processor. So do
+// notes of what is done, which nobody reads, and threads. Monitors that look less often
+// than an MDS may be silent give it up never.
 const cephNodeConfig = `keyring = %[1]s/etc/ceph/ceph.keyring
 public_network = 10.99.0.0/24
 run_dir = /run/ceph
@@ -30,7 +31,23 @@ pid_file = /run/ceph/$name.pid
 admin_socket = /run/ceph/$name.asok
 log_to_stderr = true
 log_file =
+debug_asok = 0/0
+debug_auth = 0/0
+debug_bdev = 0/0
+debug_bluefs = 0/0
+debug_bluestore = 0/0
+debug_mds = 0/0
+debug_mds_balancer = 0/0
+debug_mds_log = 0/0
+debug_mgr = 0/0
+debug_mgrc = 0/0
+debug_mon = 0/0
+debug_monc = 0/0
+debug_osd = 0/0
+debug_paxos = 0/0
 debug_rocksdb = 0/0
+debug_tp = 0/0
+ms_async_op_threads = 1
 mon_cluster_log_to_file = false
 crash_dir = %[1]s/ceph/crash
 osd_pool_default_size = %[2]d
@@ -40,7 +57,7 @@ osd_heartbeat_grace = 5
 mds_beacon_interval = 1
 mds_beacon_grace = 8
 mgr_tick_period = 1
-mgr_disabled_modules = alerts,cephadm,cli_api,dashboard,diskprediction_local,feedback,hello,influx,insights,iostat,k8sevents,localpool,mds_autoscaler,mirroring,nfs,osd_perf_query,osd_support,prometheus,restful,rook,selftest,snap_schedule,stats,telegraf,test_orchestrator,zabbix
+mgr_disabled_modules = alerts,balancer,cephadm,cli_api,crash,dashboard,devicehealth,diskprediction_local,feedback,hello,influx,insights,iostat,k8sevents,localpool,mds_autoscaler,mirroring,nfs,orchestrator,osd_perf_query,osd_support,pg_autoscaler,progress,prometheus,rbd_support,restful,rook,selftest,snap_schedule,stats,status,telegraf,telemetry,test_orchestrator,volumes,zabbix
 mon_mgr_beacon_grace = 10
 [mon]
 mon_data = %[1]s/ceph/mon
@@ -56,6 +73,8 @@ bluestore_block_size = 4294967296
 bluestore_cache_autotune = false
 bluestore_cache_size = 67108864
 osd_class_update_on_start = false
+osd_op_num_shards = 1
+osd_op_num_threads_per_shard = 2
 [mgr]
 mgr_data = %[1]s/ceph/mgr
 [mds]

@@ -22,6 +22,10 @@ type ClusterOptions struct {
 	Gluster bool   // whether there are GlusterFS nodes
 	Ceph    bool   // whether there are nodes of Ceph
 	Beat    string // the binary of the command beat, for the image; there may be none
+	Clock   string // the binary of the command clock, if there are Rates
+	// Rates are how fast time goes for dvold and the guard of a host, by its name: 1.01
+	// is 1% too fast. Who is not in it has the clock of this machine.
+	Rates map[string]float64
 	// Configure returns the configuration of dvold on a host of that name. If
 	// it is nil, there is no file.
 	Configure func(host string) string
@@ -118,6 +122,9 @@ func (c *Cluster) build(o ClusterOptions) error {
 		h := newHost(c.machine(fmt.Sprint("h", i+1)), o.Dvold)
 		c.connect(h.Machine, address(11+i), servers)
 		h.beat = o.Beat
+		if rate, ok := o.Rates[h.name]; ok {
+			h.clock = []string{o.Clock, fmt.Sprint(rate)}
+		}
 		if o.Servers > 0 {
 			h.Agent = newConsul(h.Machine, o.Consul)
 			h.daemons = append(h.daemons, h.Agent)

@@ -3,7 +3,6 @@ package lab_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,17 +91,9 @@ func consul(t *testing.T, m *lab.Machine, path string, answer any) {
 }
 
 func askConsul(ctx context.Context, m *lab.Machine, path string, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8500/v1/"+path, nil)
+	text, err := m.AskConsul(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := m.Client().Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return json.Unmarshal(text, answer)
 }

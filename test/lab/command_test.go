@@ -93,6 +93,16 @@ func (c *command) status() (s labStatus) {
 	return s
 }
 
+// wantRefused checks that each of the commands fails.
+func (c *command) wantRefused(orders [][]string) {
+	c.t.Helper()
+	for _, order := range orders {
+		if out, err := c.try(order...); err == nil {
+			c.t.Errorf("%q: %s", order, out)
+		}
+	}
+}
+
 // wantDaemons checks what runs on a machine.
 func (c *command) wantDaemons(machine string, want ...string) {
 	c.t.Helper()

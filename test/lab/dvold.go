@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -14,8 +15,8 @@ func newDriver(h *Host) *Daemon {
 		return ask(ctx, h.Path("run/docker/plugins/dvol.sock"), http.MethodPost, "/Plugin.Activate")
 	}
 	return &Daemon{
-		name: "dvold", m: h.Machine, answers: answers, patience: 30 * time.Second,
-		argv: func(args []string) []string { return h.DvoldCommand(args...) },
+		name: "dvold", m: h.Machine, answers: answers, patience: 90 * time.Second,
+		argv: func(args []string) []string { return slices.Concat(h.clock, h.DvoldCommand(args...)) },
 	}
 }
 
@@ -31,7 +32,7 @@ func (h *Host) Configure(yaml string) error {
 	return nil
 }
 
-// DvoldCommand is the command line that StartDvold runs.
+// DvoldCommand is the command line that StartDvold runs, on a host whose clock is right.
 func (h *Host) DvoldCommand(args ...string) []string {
 	return append([]string{h.dvold, "serve", "--state-dir", h.StateDir(), "--log-level", "debug"}, args...)
 }
@@ -50,11 +51,8 @@ func (h *Host) StopDvold() error { return h.Driver.Stop() }
 func (h *Host) KillDvold() error { return h.Driver.Kill() }
 
 // FreezeDvold stops dvold, which keeps its sockets and answers nothing any
-// more. ThawDvold lets it go on, KillDvold ends it.
+// more, until KillDvold ends it.
 func (h *Host) FreezeDvold() error { return h.Driver.Freeze() }
-
-// ThawDvold lets dvold go on.
-func (h *Host) ThawDvold() error { return h.Driver.Thaw() }
 
 // Dvold runs a dvold command, as Exec does.
 func (h *Host) Dvold(ctx context.Context, args ...string) (string, error) {

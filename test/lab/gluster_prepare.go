@@ -115,6 +115,7 @@ func prepareGlusterHost(h *Host, known, private string) error {
 // other share a connection.
 const glusterSSHConfig = `Host *
   User root
+  KexAlgorithms curve25519-sha256
   IdentityFile /etc/lab/gluster_key
   IdentitiesOnly yes
   UserKnownHostsFile /etc/lab/gluster_known_hosts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,7 @@ func newGuard(h *Host) *Daemon {
 	return &Daemon{
 		name: "guard", m: h.Machine, answers: answers, patience: 30 * time.Second,
 		argv: func(args []string) []string {
-			return append([]string{"setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice", h.dvold, "guard", "--config", "/etc/dvol/dvold.yaml"}, args...)
+			return slices.Concat(h.clock, []string{"setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice", h.dvold, "guard", "--config", "/etc/dvol/dvold.yaml"}, args)
 		},
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 )
 
 // Options adjust a Host.
@@ -29,8 +31,10 @@ type Host struct {
 	Storage *Daemon // sshfs; nil if there is no storage
 
 	dvold  string         // the binary
+	clock  []string       // what dvold and the guard are started by; may be empty
 	beat   string         // the binary; may be empty
 	server *StorageServer // nil if there is none
+	runs   atomic.Int64   // numbers containers that are run to their end
 }
 
 // newHost describes a host that is to run on a machine.
@@ -86,7 +90,7 @@ func (h *Host) StartAll(ctx context.Context) error {
 		}
 	}
 	if h.dvold != "" {
-		if _, err := h.Docker(ctx, "volume", "ls", "--quiet"); err != nil {
+		if err := h.engine(ctx, http.MethodGet, "volumes", nil, nil); err != nil {
 			return fmt.Errorf("announce dvold on %s: %w", h.name, err)
 		}
 	}

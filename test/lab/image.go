@@ -3,8 +3,10 @@ package lab
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,7 +18,7 @@ const BusyBox = "lab/busybox"
 // Image makes the image BusyBox, unless the engine has it. The image has the
 // usual commands, beat if the cluster has that, and no volumes.
 func (h *Host) Image(ctx context.Context) error {
-	if _, err := h.Docker(ctx, "image", "inspect", BusyBox); err == nil {
+	if err := h.engine(ctx, http.MethodGet, "images/"+BusyBox+"/json", nil, nil); err == nil {
 		return nil
 	}
 	list, err := exec.CommandContext(ctx, busyBox, "--list").Output()
@@ -26,9 +28,15 @@ func (h *Host) Image(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
 	go func() { w.CloseWithError(writeRoot(w, strings.Fields(string(list)), h.beat)) }()
-	cmd := h.Command(ctx, "docker", "import", "-", BusyBox)
-	cmd.Stdin = r
-	if _, err := run(cmd, h.Start); err != nil {
+	said := new(strings.Builder)
+	err = h.call(ctx, http.MethodPost, "images/create?fromSrc=-&repo="+BusyBox, r, func(body io.Reader) error {
+		_, err := io.Copy(said, body)
+		return err
+	})
+	if err == nil && strings.Contains(said.String(), `"error"`) { // by then it has said 200
+		err = errors.New(said.String())
+	}
+	if err != nil {
 		return fmt.Errorf("make image %s: %w", BusyBox, err)
 	}
 	return nil

@@ -108,6 +108,8 @@ func (c *Cluster) prepareStorage() error {
 // sshConfig is that of the hosts, with the server's address. A mount asks each
 // second whether the server still knows it, and doesn't mind to hear nothing: it
 // may wait for the answer of a server that, meanwhile, has ended the connection.
+// Keys are agreed upon by the cheapest way: the one that SSH prefers takes a tenth
+// of a second of a processor for each command.
 const sshConfig = `Host storage
   IdentityFile /etc/lab/key
   TCPKeepAlive no
@@ -120,6 +122,7 @@ Host storage-admin
   ServerAliveCountMax 2
 Host *
   HostName %v
+  KexAlgorithms curve25519-sha256
   HostKeyAlias storage
   User root
   IdentitiesOnly yes

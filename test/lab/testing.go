@@ -89,12 +89,17 @@ func ClusterForTest(t testing.TB, o ClusterOptions) *Cluster {
 			t.Error(err)
 		}
 	})
+	c.LogIfFailed(t)
+	return c
+}
+
+// LogIfFailed shows what the cluster's daemons log from now on if the test fails.
+func (c *Cluster) LogIfFailed(t testing.TB) {
 	var daemons []*Daemon
 	for _, m := range c.Machines() {
 		daemons = append(daemons, m.daemons...)
 	}
 	logIfFailed(t, daemons)
-	return c
 }
 
 // required tells whether a word is among those of DVOLD_TEST_REQUIRE.

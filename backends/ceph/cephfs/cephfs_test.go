@@ -18,11 +18,6 @@ func TestConformance(t *testing.T) {
 	backendtest.Run(t, fixture)
 }
 
-func TestConformanceOfSizes(t *testing.T) {
-	need(t)
-	backendtest.RunSizes(t, fixture)
-}
-
 // fixture is a pool in a directory of the file system.
 func fixture(t *testing.T) backendtest.Fixture {
 	run, subdir := hosttest.Dir(t), newSubdir(t)

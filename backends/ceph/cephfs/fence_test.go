@@ -25,7 +25,7 @@ func TestFence(t *testing.T) {
 	shared := p.mount(p.create("shared"), backends.MountOptions{})
 	p.wantClients(3)
 
-	w, otherWriters, sharedWriters := write(own), write(ownOther), write(shared)
+	w, otherWriters, sharedWriters := write(t, own), write(t, ownOther), write(t, shared)
 	p.eventually("they write", func() bool {
 		return w.lines.Load() > 20 && otherWriters.lines.Load() > 20 && sharedWriters.lines.Load() > 20
 	})

@@ -122,16 +122,18 @@ func (p *Pool) mountKernel(ctx context.Context, below, point string, own bool) e
 // pathOf is the path of what lies in the pool in the file system.
 func (p *Pool) pathOf(below string) string { return path.Join("/", p.config.Subdir, below) }
 
-// lagTime is how long it is tried to mount while no MDS is there for that. The monitors
-// call one laggy whose last sign of life is late, and the kernel gives up at once then
-// (ceph_mdsmap_is_cluster_available), as it does if there is no such file system.
+// lagTime is how long it is tried to mount, at most, while no MDS is there for that. The
+// monitors call one laggy whose last sign of life is late, and the kernel gives up at once
+// then (ceph_mdsmap_is_cluster_available), as it does if there is no such file system.
 const lagTime = 5 * time.Second
 
-// callMountPatiently is callMount, again and again in that time.
+// callMountPatiently is callMount, again and again in that time, or half of what there is
+// for a mount, so that the reason can be told.
 func (p *Pool) callMountPatiently(ctx context.Context, source, point, options string) error {
+	patience := min(lagTime, p.config.MountTimeout/2)
 	for began := time.Now(); ; {
 		err := p.callMount(source, point, options)
-		if !errors.Is(err, unix.EHOSTUNREACH) || time.Since(began) > lagTime {
+		if !errors.Is(err, unix.EHOSTUNREACH) || time.Since(began) > patience {
 			return err
 		}
 		select {

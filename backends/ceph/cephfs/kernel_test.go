@@ -149,7 +149,7 @@ func testKernelFence(t *testing.T) {
 		t.Errorf("once mounted: %v, %v", again, err)
 	}
 	shared := p.mount(p.create("shared"), backends.MountOptions{})
-	w, others := write(own), write(shared)
+	w, others := write(t, own), write(t, shared)
 	p.eventually("they write", func() bool { return w.lines.Load() > 20 && others.lines.Load() > 20 })
 	begin, flushed := time.Now(), w.lines.Load()
 	if err := p.fencer.Fence(t.Context(), f); err != nil {

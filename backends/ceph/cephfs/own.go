@@ -34,7 +34,11 @@ func (p *Pool) socket(handle string) string {
 func (p *Pool) own(handle string) fuseclient.Own {
 	s := p.spec("own")
 	s.socket = p.socket(handle)
-	return fuseclient.Own{Spec: s.client(), Key: ownKey(handle), Path: handle, Within: p.config.SubvolumeGroup != ""}
+	c := s.client()
+	c.Bury = func(ctx context.Context, point string) error {
+		return errors.Join(p.bury(ctx, point), removeSocket(s.socket))
+	}
+	return fuseclient.Own{Spec: c, Key: ownKey(handle), Path: handle, Within: p.config.SubvolumeGroup != ""}
 }
 
 // mountOwn mounts a volume through a client of its own: the one that connect has
@@ -157,7 +161,12 @@ func (p *Pool) endOwn(ctx context.Context, handle string) error {
 	if err := p.clients.EndOwn(ctx, ownKey(handle)); err != nil {
 		return err
 	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return removeSocket(socket)
+}
+
+// removeSocket removes what a client that was killed has left.
+func removeSocket(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -126,7 +126,7 @@ func TestSharedClientOfFencedHost(t *testing.T) {
 	f := p.connect(handle)
 	f.ID = "mine.0123456789ab"
 	shared := p.mount(p.create("shared"), backends.MountOptions{})
-	w := write(shared)
+	w := write(t, shared)
 	before := p.wantClients(2)
 
 	run := hosttest.Dir(t)
@@ -137,7 +137,7 @@ func TestSharedClientOfFencedHost(t *testing.T) {
 	if err := taker.fencer.Fence(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err := taker.Stamp(t.Context(), "mine.0123456789ab", []byte("2")); err != nil {
 			t.Fatal(err)
 		}

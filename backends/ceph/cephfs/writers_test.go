@@ -10,10 +10,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // writers write to a volume for as long as that works: lines to a file, each of them
-// flushed, others that are not, and new files.
+// flushed, others that are not, and new files. They leave some of the processors to what
+// serves them.
 type writers struct {
 	wait  sync.WaitGroup
 	stop  atomic.Bool
@@ -22,11 +24,13 @@ type writers struct {
 	errs  []error
 }
 
-func write(dir string) *writers {
+func write(t *testing.T, dir string) *writers {
 	w := new(writers)
+	t.Cleanup(func() { w.stop.Store(true) }) // before nothing is mounted there any more
 	run := func(f func(i int) error) {
 		w.wait.Go(func() {
 			for i := 0; !w.stop.Load(); i++ {
+				time.Sleep(5 * time.Millisecond)
 				if err := f(i); err != nil {
 					w.mu.Lock()
 					w.errs = append(w.errs, err)

@@ -12,7 +12,6 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
-	"github.com/dvol/dvold/internal/host/guesttest"
 )
 
 // whole, in the environment, asks for the suite of all backends in the guest, too, which
@@ -22,22 +21,9 @@ const whole = "RBD_TEST_GUEST_CONFORMANCE"
 // The kernel's client, in a guest that has one, and whose network is the cluster's.
 func TestKernel(t *testing.T) {
 	cephtest.Need(t)
-	if !guesttest.Inside() {
-		ip(t, "tuntap", "add", "dev", "guest", "mode", "tap")
-		t.Cleanup(func() { ip(t, "link", "delete", "guest") })
-		ip(t, "link", "set", "guest", "master", "switch", "up")
-		g := guesttest.Guest{
-			Load: []string{"crypto/cbc", "crypto/ctr", "crypto/gcm", "crypto/hmac", "net/ceph/libceph", "drivers/block/rbd"},
-			Tap:  "guest",
-		}
-		for _, name := range []string{"CEPH_CLUSTER", "CEPH_KEYRINGS", "CEPH_ADMIN", whole} {
-			g.Env = append(g.Env, name+"="+os.Getenv(name))
-		}
-		g.Run(t)
+	if !cephtest.InGuest(t, []string{"drivers/block/rbd"}, whole+"="+os.Getenv(whole)) {
 		return
 	}
-	ip(t, "address", "add", "10.97.0.2/24", "dev", "vec0")
-	ip(t, "link", "set", "vec0", "up")
 	t.Run("Fence", testKernelFence)
 	if os.Getenv(whole) != "" {
 		t.Run("Conformance", func(t *testing.T) { backendtest.Run(t, fixture) })

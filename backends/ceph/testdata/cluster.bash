@@ -35,32 +35,23 @@ boot() {
     on ip link set eth0 up
 }
 
-# await WHAT COMMAND... waits until it succeeds.
-await() {
-    local what=$1
-    shift
-    for _ in {1..600}; do
-        "$@" >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    echo "no $what" >&2
-    tail -n 20 "$dir"/log/*.log >&2 || true
-    return 1
+# ceph(8) takes half a second of a processor to start, and then one command after the other from its standard input. A
+# machine that has much to do may take minutes.
+admin=(timeout 300 ceph --conf "$dir/ceph.conf" --connect-timeout 300)
+
+fail() {
+    echo "$1" >&2
+    tail -n 20 "$dir"/log/*.log >&2
+    exit 1
 }
 
-admin() { ceph --conf "$dir/ceph.conf" --connect-timeout 20 "$@"; }
-
-# user NAME CAPS... makes a user and its keyring.
-user() {
-    local name=$1
-    shift
-    admin auth get-or-create "client.$name" "$@" -o "$dir/keyrings/$name.keyring" 2>/dev/null
-    chmod 600 "$dir/keyrings/$name.keyring"
+# served tells whether a manager and an MDS are at work, once they are.
+served() {
+    while sleep 0.1; do echo status || break; done 2>/dev/null |
+        PYTHONUNBUFFERED=1 "${admin[@]}" --format json 2>/dev/null |
+        grep --max-count 1 --quiet '"up:active".*"available":true'
+    ((PIPESTATUS[2] == 0))
 }
-
-mgr_active() { admin mgr stat --format json | grep -q '"available": *true'; }
-volumes_answer() { admin fs subvolume ls cephfs; }
-mds_active() { admin mds stat | grep -q 'up:active'; }
 
 mkdir -p "$dir"/{log,run,keyrings,mon,mgr,osd,mds} /run/ceph
 ip link add switch type bridge
@@ -94,6 +85,21 @@ mon_warn_on_pool_no_redundancy = false
 mon_data = $dir/mon
 mgr_data = $dir/mgr
 mds_data = $dir/mds
+# Nobody needs one of them (volumes stays), or reads what a daemon notes at every step, and all of that takes much of a processor.
+mgr_disabled_modules = alerts,balancer,crash,devicehealth,influx,insights,iostat,localpool,mirroring,nfs,orchestrator,osd_perf_query,osd_support,pg_autoscaler,progress,prometheus,rbd_support,restful,selftest,snap_schedule,stats,status,telegraf,telemetry,test_orchestrator,zabbix
+debug_auth = 0/0
+debug_bluestore = 0/0
+debug_mds = 0/0
+debug_mds_balancer = 0/0
+debug_mds_log = 0/0
+debug_mgr = 0/0
+debug_mgrc = 0/0
+debug_mon = 0/0
+debug_monc = 0/0
+debug_osd = 0/0
+debug_paxos = 0/0
+debug_rocksdb = 0/0
+ms_async_op_threads = 1
 [client]
 admin_socket =
 log_file =
@@ -105,6 +111,8 @@ memstore_device_bytes = 4294967296
 memstore_page_set = true
 osd_class_update_on_start = false
 osd_client_watch_timeout = 15
+osd_op_num_shards = 1
+osd_op_num_threads_per_shard = 2
 CONF
 
 key() { ceph-authtool "$dir/admin.keyring" --gen-key --name "$@" >/dev/null; }
@@ -113,6 +121,36 @@ key client.admin --cap mon 'allow *' --cap osd 'allow *' --cap mds 'allow *' --c
 key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *' --cap mgr 'allow profile osd'
 key mgr.x --cap mon 'allow profile mgr' --cap osd 'allow *' --cap mds 'allow *'
 key mds.a --cap mon 'allow profile mds' --cap osd 'allow rwx' --cap mds 'allow' --cap mgr 'allow profile mds'
+
+# user NAME CAPS... makes a user and its keyring.
+user() {
+    local name=$1
+    shift
+    key "client.$name" "$@"
+    cat >"$dir/keyrings/$name.keyring" <<KEYRING
+[client.$name]
+    key = $(ceph-authtool "$dir/admin.keyring" --print-key --name "client.$name")
+KEYRING
+    chmod 600 "$dir/keyrings/$name.keyring"
+}
+# What a host with RBD volumes may: maps images, and has other hosts' clients refused.
+user host --cap mon 'profile rbd' --cap osd 'profile rbd pool=rbd, profile rbd pool=data, profile rbd pool=limited'
+# What undoes that, too.
+user fencer --cap mon 'allow r, allow command "osd blocklist"'
+# What may look, and change nothing.
+user reader --cap mon 'profile rbd-read-only' --cap osd 'profile rbd-read-only pool=rbd'
+# What a host with CephFS volumes may, in the directories of its pools.
+user files --cap mon 'allow r' --cap mds 'allow rwp' --cap osd 'allow rw tag cephfs data=cephfs'
+# The same of one whose pools are groups of sub-volumes: it sets no quotas, and asks the manager for nothing else.
+user subvolumes --cap mon 'allow r' --cap mds 'allow rw fsname=cephfs path=/volumes' --cap osd 'allow rw tag cephfs data=cephfs' \
+    --cap mgr 'allow command "fs subvolume create" with vol_name=cephfs, allow command "fs subvolume resize" with vol_name=cephfs, allow command "fs subvolume rm" with vol_name=cephfs'
+# What has the CephFS clients of other hosts refused, and sees that they are.
+user evictor --cap mon 'allow r, allow command "osd blocklist"' --cap mds 'allow *'
+cat >"$dir/keyrings/wrong.keyring" <<KEYRING
+[client.host]
+    key = $(ceph-authtool --gen-print-key)
+KEYRING
+
 monmaptool --create --clobber --add a "$host:6789" --enable-all-features --fsid "$fsid" "$dir/monmap" >/dev/null
 monmaptool --rm a "$dir/monmap" >/dev/null
 monmaptool --addv a "[v2:$host:3300,v1:$host:6789]" "$dir/monmap" >/dev/null
@@ -126,44 +164,21 @@ start() {
 
 on ceph-mon --conf "$dir/ceph.conf" --mkfs --id a --monmap "$dir/monmap" --keyring "$dir/admin.keyring" >/dev/null 2>&1
 start ceph-mon --id a
-await "monitor" admin mon stat
+start ceph-mgr --id x
 uuid=$(cat /proc/sys/kernel/random/uuid)
-admin osd new "$uuid" >/dev/null 2>&1
+{
+    echo "osd new $uuid"
+    for pool in rbd data limited; do
+        echo "osd pool create $pool 8 8"
+        echo "osd pool application enable $pool rbd"
+    done
+    echo "osd pool create cephfs.meta 8 8"
+    echo "osd pool create cephfs.data 8 8"
+    echo "fs new cephfs cephfs.meta cephfs.data"
+} | "${admin[@]}" >/dev/null 2>&1 || fail "no monitor"
+start ceph-mds --id a
 on ceph-osd --conf "$dir/ceph.conf" --id 0 --mkfs --osd-uuid "$uuid" >/dev/null 2>&1
 start ceph-osd --id 0
-start ceph-mgr --id x
-{
-    for pool in rbd data limited; do
-        admin osd pool create $pool 8 8
-        admin osd pool application enable $pool rbd
-    done
-    admin osd pool create cephfs.meta 8 8
-    admin osd pool create cephfs.data 8 8
-    admin fs new cephfs cephfs.meta cephfs.data
-} >/dev/null 2>&1
-start ceph-mds --id a
-
-# What a host with RBD volumes may: maps images, and has other hosts' clients refused.
-user host mon 'profile rbd' osd 'profile rbd pool=rbd, profile rbd pool=data, profile rbd pool=limited'
-# What undoes that, too.
-user fencer mon 'allow r, allow command "osd blocklist"'
-# What may look, and change nothing.
-user reader mon 'profile rbd-read-only' osd 'profile rbd-read-only pool=rbd'
-# What a host with CephFS volumes may, in the directories of its pools.
-user files mon 'allow r' mds 'allow rwp' osd 'allow rw tag cephfs data=cephfs' mgr 'allow rw'
-# The same of one whose pools are groups of sub-volumes: it sets no quotas, and asks the manager for nothing else.
-user subvolumes mon 'allow r' mds 'allow rw fsname=cephfs path=/volumes' osd 'allow rw tag cephfs data=cephfs' \
-    mgr 'allow command "fs subvolume create" with vol_name=cephfs, allow command "fs subvolume resize" with vol_name=cephfs, allow command "fs subvolume rm" with vol_name=cephfs'
-# What has the CephFS clients of other hosts refused, and sees that they are.
-user evictor mon 'allow r, allow command "osd blocklist"' mds 'allow *'
-cat >"$dir/wrong.keyring" <<KEYRING
-[client.host]
-    key = $(ceph-authtool --gen-print-key)
-KEYRING
-mv "$dir/wrong.keyring" "$dir/keyrings/wrong.keyring"
-
-await "manager" mgr_active
-await "MDS" mds_active
-await "file system" volumes_answer
+served || fail "no manager or no MDS is at work"
 export CEPH_CLUSTER=$host CEPH_KEYRINGS=$dir/keyrings CEPH_ADMIN=$dir/ceph.conf
 "$@"

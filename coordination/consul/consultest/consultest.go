@@ -20,6 +20,7 @@ import (
 // Options of a Cluster.
 type Options struct {
 	Servers int  // 1 if not given
+	Slow    bool // Consul's own raft_multiplier, 5, for what keeps this machine busy; otherwise 1
 	ACL     bool // deny what no token allows
 	TLS     bool // https alone, with CAFile
 }
@@ -108,6 +109,9 @@ func (c *Cluster) Addresses() []string {
 	}
 	return all
 }
+
+// PID is the number of server i's process.
+func (c *Cluster) PID(i int) int { return c.servers[i].cmd.Process.Pid }
 
 // Kill ends server i as a power cut would.
 func (c *Cluster) Kill(i int) { c.servers[i].kill() }

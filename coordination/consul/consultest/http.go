@@ -14,11 +14,11 @@ import (
 // returns the status, and fails the test only if there is none.
 func (c *Cluster) Do(method, path string, body, into any) (status int) {
 	c.t.Helper()
-	return c.DoAt(c.Address(0), method, path, body, into)
+	return c.doAt(c.Address(0), method, path, body, into)
 }
 
-// DoAt is Do at another agent.
-func (c *Cluster) DoAt(address, method, path string, body, into any) (status int) {
+// doAt is Do at another agent.
+func (c *Cluster) doAt(address, method, path string, body, into any) (status int) {
 	c.t.Helper()
 	status, err := c.ask(address, method, path, body, into)
 	if err != nil {

@@ -68,7 +68,10 @@ func (s *server) configure(isServer bool) {
 		"session_ttl_min":      "1s",
 		"performance":          map[string]any{"raft_multiplier": 1},
 		"disable_update_check": true,
-		"limits":               map[string]any{"http_max_conns_per_client": 1000},
+		"limits":               map[string]any{"http_max_conns_per_client": 10_000},
+	}
+	if s.o.Slow {
+		delete(config, "performance")
 	}
 	if isServer {
 		config["bootstrap_expect"] = len(s.servers)

@@ -1,102 +1,141 @@
-// Package guesttest runs tests on a kernel that has what they need.
-//
-// That is a User-Mode Linux guest: a kernel that runs as a process, whose root is
-// the machine's own, read-only, and whose network is its own.
+// Package guesttest runs tests on a kernel that has what they need; see package
+// guest.
 package guesttest
 
 import (
 	"context"
-	_ "embed"
 	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/host/guest"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
-// inGuest and modules are set in the environment of a guest.
-const (
-	inGuest = "DVOLD_GUEST_DIR"
-	modules = "DVOLD_GUEST_MODULES"
-)
-
-//go:embed guest.sh
-var guest []byte
-
 // Inside tells whether this is a guest.
-func Inside() bool { return os.Getenv(inGuest) != "" }
+func Inside() bool { return guest.Inside() }
 
 // Run runs a test of the top level again in a guest, with kernel modules that are
 // loaded in that order, and has it fail if it fails there.
 func Run(t *testing.T, load ...string) { t.Helper(); Guest{Load: load}.Run(t) }
 
-// Guest is what a test can run in.
+// Guest is what a test can run in. The fields are those of guest.Guest.
 type Guest struct {
-	// Load are kernel modules, in the order in which they are loaded.
 	Load []string
-	// Tap is the network device of the machine's that the guest's, vec0, is connected
-	// to; empty means none.
-	Tap string
-	// Env is what more the test has in its environment, as NAME=VALUE without spaces.
-	Env []string
+	Tap  string
+	Env  []string
+	// Programs are files of the machine's that lie in guest.Mnt there.
+	Programs []string
 }
 
 // Run runs a test of the top level again in the guest, and has it fail if it fails
 // there.
 func (g Guest) Run(t *testing.T) {
 	t.Helper()
-	for _, command := range []string{"linux.uml", "busybox", "ip", "go"} {
-		_, err := exec.LookPath(command)
-		hosttest.Need(t, command, err == nil)
+	g.start(t, build(t), nil).judge(t)
+}
+
+// Together runs a test of the top level in two guests at once, and has it fail if it
+// fails in one. Their vec0 are the ends of one cable.
+func Together(t *testing.T, first, second Guest) {
+	t.Helper()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(os.NewSyscallError("socketpair", err))
 	}
-	dir := hosttest.Dir(t)
-	binary, init := filepath.Join(dir, "test"), filepath.Join(dir, "init")
+	binary := build(t)
+	second.Env = append(second.Env, guest.Pids+"=200") // the first's processes have fewer threads
+	var machines [2]machine
+	for n, g := range []Guest{first, second} {
+		end := os.NewFile(uintptr(ends[n]), "cable")
+		t.Cleanup(func() { end.Close() })
+		machines[n] = g.start(t, binary, end)
+	}
+	served := make(chan struct{})
+	t.Cleanup(func() { <-served })
+	go func() {
+		defer close(served)
+		machines[0].serve(t, machines[1])
+	}()
+	for _, m := range machines {
+		m.judge(t)
+	}
+}
+
+// build builds the test for guests, and returns its path.
+func build(t *testing.T) (binary string) {
+	t.Helper()
+	hosttest.Need(t, guest.Missing(), guest.Missing() == "")
+	_, err := exec.LookPath("go")
+	hosttest.Need(t, "go", err == nil)
+	binary = filepath.Join(hosttest.Dir(t), "test")
 	// Its race detector would need more addresses than a guest has.
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-tags="+tags(), "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-ldflags=-s -w", "-tags="+tags(), "-o", binary, ".")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test for the guest: %v: %s", err, output)
 	}
-	if err := os.WriteFile(init, guest, 0o755); err != nil {
+	return binary
+}
+
+// machine is a guest that runs.
+type machine struct {
+	dir     string // that is guest.Mnt there
+	process <-chan *os.Process
+	came    <-chan guest.Result
+}
+
+// start starts the guest, which ends with the test.
+func (g Guest) start(t *testing.T, binary string, cable *os.File) machine {
+	t.Helper()
+	dir := hosttest.Dir(t)
+	if err := os.Link(binary, filepath.Join(dir, "test")); err != nil {
 		t.Fatal(err)
 	}
-
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	args := []string{"mem=768M", "uml_dir=" + dir,
-		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con0=fd:0,fd:1", "con=null",
-		"init=" + init, inGuest + "=" + dir, modules + "=" + strings.Join(g.Load, ","), "DVOLD_TEST_REQUIRE=root"}
-	if g.Tap != "" {
-		args = append(args, "vec0:transport=tap,ifname="+g.Tap+",depth=128,gro=1") // else it takes no packets that are larger than the cable lets through
+	for _, program := range g.Programs {
+		text, err := os.ReadFile(program)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(program)), text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	args = append(append(args, g.Env...), "--", "/mnt/test", "-test.v", "-test.run="+pattern(t))
-	machine := exec.CommandContext(ctx, "linux.uml", args...)
-	machine.Env = append(os.Environ(), "TMPDIR="+memory(dir))
-	// The guest is several processes; in a PID namespace all end with the first.
-	runtime.LockOSThread() // with which a child with Pdeathsig ends
-	defer runtime.UnlockOSThread()
-	machine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	machine.WaitDelay = 10 * time.Second
-	console, err := machine.CombinedOutput()
+	process := make(chan *os.Process, 1)
+	kernel := guest.Guest{
+		Dir: dir, Memory: "768M", Load: g.Load, Tap: g.Tap, Cable: cable, Env: append([]string{"DVOLD_TEST_REQUIRE=root"}, g.Env...),
+		Command: []string{guest.Mnt + "/test", "-test.v", "-test.timeout=9m", "-test.run=" + pattern(t)},
+		Started: func(p *os.Process) { process <- p },
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	came, ended := make(chan guest.Result, 1), make(chan struct{})
+	t.Cleanup(func() { <-ended }) // soon: the test's context has ended
+	go func() {
+		defer close(ended)
+		defer cancel()
+		came <- kernel.Run(ctx)
+	}()
+	return machine{dir, process, came}
+}
 
-	output, _ := os.ReadFile(filepath.Join(dir, "output"))
-	status, _ := os.ReadFile(filepath.Join(dir, "status"))
+// judge waits for the guest's result, and has the test fail if it is bad.
+func (m machine) judge(t *testing.T) {
+	t.Helper()
+	r := <-m.came
 	switch {
-	case len(status) == 0:
-		t.Fatalf("the guest came to no result: %v\n%s\nits console:\n%s", err, output, console)
-	case strings.TrimSpace(string(status)) != "0" || strings.Contains(string(output), "SKIPPED: "):
-		t.Errorf("in the guest:\n%s", output)
+	case r.Status == "":
+		t.Errorf("the guest came to no result: %v\n%s\nits console:\n%s", r.Err, r.Output, r.Console)
+	case r.Status != "0" || strings.Contains(string(r.Output), "SKIPPED: "):
+		t.Errorf("in the guest:\n%s", r.Output)
 	default:
-		t.Logf("in the guest:\n%s", output)
+		t.Logf("in the guest:\n%s", r.Output)
 	}
 }
 
@@ -118,14 +157,4 @@ func pattern(t *testing.T) string {
 		return this + "/" + below
 	}
 	return this
-}
-
-// memory is the directory of the file that is the guest's memory: one that lies in
-// memory itself, if there is one, for it is slow otherwise.
-func memory(otherwise string) string {
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/dev/shm", &fs); err == nil && fs.Type == unix.TMPFS_MAGIC {
-		return "/dev/shm"
-	}
-	return otherwise
 }
