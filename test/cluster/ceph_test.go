@@ -96,7 +96,7 @@ func (c *cluster) cephBeats(volume string) ([]lab.Beat, error) {
 		if !up(h) {
 			continue
 		}
-		d, err := h.admin.Inspect(h.ctx, volume)
+		d, err := h.Admin.Inspect(h.ctx, volume)
 		if err == nil && d.Owner == nil {
 			err = errors.New("it has no owner")
 		}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -117,7 +116,7 @@ func in(t *testing.T, c *lab.Cluster) *cluster {
 		beats = "300ms" // each goes to three OSDs, which share the processors
 	}
 	for _, h := range c.Hosts() {
-		all.hosts = append(all.hosts, &host{h, t, t.Context(), adminapi.NewClient(h.Path("run/dvol/admin.sock")), beats})
+		all.hosts = append(all.hosts, &host{h, t, t.Context(), beats})
 	}
 	t.Cleanup(all.sweep)
 	return all
@@ -144,7 +143,7 @@ func (c *cluster) sweep() {
 		for _, v := range h.volumes() {
 			if v.Home == "" || v.Home == name {
 				h.eventually("removal of "+v.Name, func() error {
-					_, err := h.admin.Remove(h.ctx, v.Name)
+					_, err := h.Admin.Remove(h.ctx, v.Name)
 					if err != nil && !hasWords(err, "no such volume") {
 						return err
 					}

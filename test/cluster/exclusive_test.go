@@ -100,7 +100,7 @@ func (h *host) owner(volume string) volumes.Owner {
 }
 
 func (h *host) tryOwner(volume string) (volumes.Owner, error) {
-	d, err := h.admin.Inspect(h.ctx, volume)
+	d, err := h.Admin.Inspect(h.ctx, volume)
 	if err != nil {
 		return volumes.Owner{}, err
 	}

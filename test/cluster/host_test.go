@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -28,13 +27,12 @@ type host struct {
 	t   *testing.T
 	ctx context.Context
 
-	admin *adminapi.Client // asks dvold, as its commands do
-	beats string           // how often its containers that write do so
+	beats string // how often its containers that write do so
 }
 
 // in is the host for another test, or another time.
 func (h *host) in(t *testing.T, ctx context.Context) *host {
-	return &host{h.Host, t, ctx, h.admin, h.beats}
+	return &host{h.Host, t, ctx, h.beats}
 }
 
 // must ends the test on an error.

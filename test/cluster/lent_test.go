@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/coordination/consul/consultest"
-	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -97,8 +96,7 @@ func lend(t *testing.T) *lab.Cluster {
 // unwell tells what of a cluster is not as it was when it was started, and takes away what
 // tests count.
 func unwell(c *lab.Cluster) (err error) {
-	machines := c.Machines()
-	for _, m := range machines {
+	for _, m := range c.Machines() {
 		if !m.Up() || m.Frozen() || len(m.CutOff()) > 0 {
 			err = errors.Join(err, fmt.Errorf("%s is down, frozen or cut off", m.Name()))
 		}
@@ -128,7 +126,7 @@ func unwell(c *lab.Cluster) (err error) {
 
 // purge empties the trash.
 func purge(ctx context.Context, c *lab.Cluster) error {
-	dvold := adminapi.NewClient(c.Host(1).Path("run/dvol/admin.sock"))
+	dvold := c.Host(1).Admin
 	all, err := dvold.Trash(ctx)
 	for _, v := range all {
 		_, failed := dvold.Purge(ctx, v.ID)

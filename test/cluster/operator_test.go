@@ -37,21 +37,21 @@ func ask[T any](h *host, args ...string) (answer T) {
 
 func (h *host) inspect(name string) adminapi.Details {
 	h.t.Helper()
-	d, err := h.admin.Inspect(h.ctx, name)
+	d, err := h.Admin.Inspect(h.ctx, name)
 	h.must(err)
 	return d
 }
 
 func (h *host) volumes() []volumes.Volume {
 	h.t.Helper()
-	all, err := h.admin.Volumes(h.ctx)
+	all, err := h.Admin.Volumes(h.ctx)
 	h.must(err)
 	return all
 }
 
 func (h *host) members() []volumes.Host {
 	h.t.Helper()
-	all, err := h.admin.Hosts(h.ctx)
+	all, err := h.Admin.Hosts(h.ctx)
 	h.must(err)
 	return all
 }
@@ -59,7 +59,7 @@ func (h *host) members() []volumes.Host {
 // member is a host as this one sees it.
 func (h *host) member(name string) (volumes.Host, error) {
 	h.t.Helper()
-	all, err := h.admin.Hosts(h.ctx)
+	all, err := h.Admin.Hosts(h.ctx)
 	if err != nil {
 		return volumes.Host{}, err
 	}
@@ -94,7 +94,7 @@ func (h *host) wantLive(name string, live bool) {
 func (h *host) wantBelief() {
 	h.t.Helper()
 	h.eventually("cluster show", func() error {
-		s, err := h.admin.Cluster(h.ctx)
+		s, err := h.Admin.Cluster(h.ctx)
 		if err == nil && s.Problem != "" {
 			err = errors.New(s.Problem)
 		}
@@ -107,7 +107,7 @@ func (h *host) wantHolders(name string, hosts ...string) {
 	h.t.Helper()
 	h.eventually("holders of "+name, func() error {
 		var got []string
-		v, err := h.admin.Inspect(h.ctx, name)
+		v, err := h.Admin.Inspect(h.ctx, name)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dvol/dvold/internal/adminapi"
 	"github.com/dvol/dvold/internal/volumes"
 	"github.com/dvol/dvold/test/history"
 	"github.com/dvol/dvold/test/lab"
@@ -65,7 +64,7 @@ const interval = 100 * time.Millisecond
 
 // owner is who owns a volume, as a host knows.
 func (r *run) owner(h *lab.Host, v *volume) (volumes.Owner, error) {
-	d, err := adminapi.NewClient(h.Path("run/dvol/admin.sock")).Inspect(r.ctx, v.name)
+	d, err := h.Admin.Inspect(r.ctx, v.name)
 	if err != nil {
 		return volumes.Owner{}, err
 	}

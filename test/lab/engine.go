@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 )
@@ -145,10 +144,7 @@ func (h *Host) call(ctx context.Context, method, path string, body io.Reader, re
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", h.Path("run/docker.sock"))
-	}}
-	resp, err := t.RoundTrip(req)
+	resp, err := overSocket(h.Path("run/docker.sock")).RoundTrip(req)
 	if err != nil {
 		return fmt.Errorf("%s %s of %s: %w", method, path, h.name, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+
+	"github.com/dvol/dvold/internal/adminapi"
 )
 
 // Options adjust a Host.
@@ -30,6 +32,8 @@ type Host struct {
 	Agent   *Daemon // Consul's; nil if there are no Consul servers
 	Storage *Daemon // sshfs; nil if there is no storage
 
+	Admin *adminapi.Client // asks dvold on its admin socket, as its commands do
+
 	dvold  string         // the binary
 	clock  []string       // what dvold and the guard are started by; may be empty
 	beat   string         // the binary; may be empty
@@ -42,7 +46,7 @@ func newHost(m *Machine, dvold string) *Host {
 	if dvold != "" {
 		m.programs = filepath.Dir(dvold)
 	}
-	h := &Host{Machine: m, dvold: dvold}
+	h := &Host{Machine: m, dvold: dvold, Admin: adminapi.NewClient(m.Path("run/dvol/admin.sock"))}
 	h.Engine, h.Driver = newDocker(h), newDriver(h)
 	m.daemons = []*Daemon{h.Engine, h.Driver}
 	return h

@@ -52,16 +52,11 @@ func try(ctx context.Context, every time.Duration, ended <-chan struct{}, check 
 func ask(ctx context.Context, socket, method, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	var d net.Dialer
-	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return d.DialContext(ctx, "unix", socket)
-	}}
-	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := t.RoundTrip(req)
+	resp, err := overSocket(socket).RoundTrip(req)
 	if err != nil {
 		return err
 	}
@@ -70,4 +65,11 @@ func ask(ctx context.Context, socket, method, path string) error {
 		return fmt.Errorf("%s answers %s", path, resp.Status)
 	}
 	return nil
+}
+
+// overSocket has each request go to a unix socket, on a connection of its own.
+func overSocket(socket string) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
 }

@@ -23,7 +23,7 @@ func fixture(t *testing.T) backendtest.Fixture {
 	run, subdir := hosttest.Dir(t), newSubdir(t)
 	return backendtest.Fixture{
 		Open: func(t *testing.T) backends.Backend {
-			return open(t, run, func(c *cephfs.Config) { c.Subdir, c.MountTimeout = subdir, 5*time.Second })
+			return open(t, run, func(c *cephfs.Config) { c.Subdir, c.MountTimeout = subdir, 10*time.Second })
 		},
 		Adopt: func(t *testing.T) string {
 			name := filepath.Base(t.TempDir())

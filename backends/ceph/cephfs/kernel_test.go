@@ -43,7 +43,7 @@ func kernelPool(t *testing.T, change func(*cephfs.Config)) *pool {
 	t.Helper()
 	run, subdir := hosttest.Dir(t), kernelSubdir(t)
 	return &pool{t: t, run: run, subdir: subdir, Pool: open(t, run, func(c *cephfs.Config) {
-		c.Subdir, c.MountTimeout = subdir, 5*time.Second // chosen by itself
+		c.Subdir, c.MountTimeout = subdir, 10*time.Second // chosen by itself
 		c.Fencer, c.FencerKeyring = "evictor", cephtest.Keyring("evictor")
 		if change != nil {
 			change(c)
@@ -58,7 +58,7 @@ func kernelFixture(t *testing.T) backendtest.Fixture {
 	p := &pool{t: t, run: hosttest.Dir(t), subdir: kernelSubdir(t)}
 	return backendtest.Fixture{
 		Open: func(t *testing.T) backends.Backend {
-			return open(t, p.run, func(c *cephfs.Config) { c.Subdir, c.MountTimeout = p.subdir, 5*time.Second })
+			return open(t, p.run, func(c *cephfs.Config) { c.Subdir, c.MountTimeout = p.subdir, 10*time.Second })
 		},
 		Adopt: func(t *testing.T) string {
 			name := filepath.Base(t.TempDir())
