@@ -17,6 +17,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // One client serves all volumes that are not exclusive, and one each of the others.
@@ -249,7 +250,7 @@ func TestCauses(t *testing.T) {
 		{"frozen", "no server of the pool answers (10.98.0.41)", func(t *testing.T, c *gluster.Config) {
 			c.Servers, c.MountTimeout = []string{"10.98.0.41"}, 2*time.Second
 			root(t) // while it answers
-			freeze(t, frozen)
+			hosttest.Freeze(t, frozen)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -275,7 +276,7 @@ func TestCauses(t *testing.T) {
 func TestFirstServerFrozen(t *testing.T) {
 	need(t)
 	root(t)
-	freeze(t, nodeProcess(t, "g1"))
+	hosttest.Freeze(t, nodeProcess(t, "g1"))
 	p := newPool(t, nil)
 	p.write(p.mount(p.create("data"), backends.MountOptions{}), "x")
 }

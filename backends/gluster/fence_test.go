@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/internal/host"
@@ -77,8 +75,9 @@ func TestFence(t *testing.T) {
 			file := filepath.Base(v.dir)
 			v.write(file)
 			time.Sleep(500 * time.Millisecond)
+			thaw := func() {}
 			if frozen {
-				v.signal(unix.SIGSTOP)
+				thaw = v.freeze()
 			}
 			began := time.Now()
 			if err := p.Fence(patiently(t), v.fence(3)); err != nil {
@@ -90,9 +89,7 @@ func TestFence(t *testing.T) {
 			if before[0] == "" {
 				t.Error("nothing was written before")
 			}
-			if frozen {
-				v.signal(unix.SIGCONT)
-			}
+			thaw()
 			time.Sleep(3 * time.Second)
 			if after := onBricks(t, "gv0", file, "g1", "g2", "g3"); fmt.Sprint(after) != fmt.Sprint(before) {
 				t.Errorf("written after the fence: %q, and then %q", before, after)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // asking is how many processes ask a file system whether it answers.
@@ -37,7 +38,7 @@ func TestSilentStorage(t *testing.T) {
 	t.Run("frozen", func(t *testing.T) {
 		for _, node := range []string{"g1", "g2", "g3"} {
 			for _, pid := range brickProcesses(t, node, "gv0") {
-				freeze(t, pid)
+				hosttest.Freeze(t, pid)
 			}
 		}
 		p.eventually("it is known", func() bool { return p.Silent() > 0 })

@@ -58,19 +58,6 @@ func nodeProcess(t *testing.T, node string) int {
 	return pidIn(t, node, "run/glusterd.pid")
 }
 
-// freeze stops a process until the test has ended.
-func freeze(t *testing.T, pid int) {
-	t.Helper()
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // onNode runs a command on a node, or another host of the world.
 func onNode(t *testing.T, name string, argv ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(nodePID(t, name)), "--mount", "--net"}, argv...)...)

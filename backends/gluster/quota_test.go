@@ -16,6 +16,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/gluster"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 const mebi = 1 << 20
@@ -314,13 +315,9 @@ func testQuotaServerFrozen(t *testing.T) {
 	p := newPool(t, func(c *gluster.Config) { c.Management, c.ManagementTimeout = management(t, "g1"), 2*time.Second })
 	v := backends.Volume{Handle: "volumes/late.0123456789ab", Size: mebi}
 	target := p.mount(p.create("other"), backends.MountOptions{})
-	if err := unix.Kill(glusterd, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	thaw := hosttest.Freeze(t, glusterd)
 	err := p.Create(t.Context(), v)
-	if err := unix.Kill(glusterd, unix.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	thaw()
 	if !errors.Is(err, backends.ErrUnavailable) {
 		t.Errorf("create: %v", err)
 	}

@@ -111,14 +111,20 @@ func (v *victim) stop() {
 	}
 }
 
-// signal goes to the client and the writer.
-func (v *victim) signal(s unix.Signal) {
+// freeze stops the writer and the client.
+func (v *victim) freeze() (thaw func()) {
 	v.t.Helper()
-	if err := unix.Kill(-v.writer.Process.Pid, s); err != nil {
-		v.t.Fatal(err)
+	writers := func(s unix.Signal) {
+		v.t.Helper()
+		if err := unix.Kill(-v.writer.Process.Pid, s); err != nil {
+			v.t.Fatal(err)
+		}
 	}
-	if err := unix.Kill(v.client, s); err != nil {
-		v.t.Fatal(err)
+	writers(unix.SIGSTOP)
+	client := hosttest.Freeze(v.t, v.client)
+	return func() {
+		client()
+		writers(unix.SIGCONT)
 	}
 }
 

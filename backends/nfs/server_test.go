@@ -160,15 +160,7 @@ func takeAway(t *testing.T) {
 // freeze has the server say nothing until it is thawed, or the test has ended.
 func (g *ganesha) freeze(t *testing.T) (thaw func()) {
 	t.Helper()
-	signal := func(n unix.Signal) {
-		if err := g.process.Signal(n); err != nil {
-			t.Error(err)
-		}
-	}
-	signal(unix.SIGSTOP)
-	thaw = func() { signal(unix.SIGCONT) }
-	t.Cleanup(thaw)
-	return thaw
+	return hosttest.Freeze(t, g.process.Pid)
 }
 
 func run(t *testing.T, args ...string) { t.Helper(); runWith(t, "", args...) }

@@ -41,11 +41,10 @@ func (s storage) signal(t testing.TB, signal os.Signal) {
 	}
 }
 
-// hang stops the storage until the test ends, or go on is called.
-func (s storage) hang(t testing.TB) {
+// hang stops the storage until it is to go on, or the test ends.
+func (s storage) hang(t testing.TB) (goOn func()) {
 	t.Helper()
-	s.signal(t, unix.SIGSTOP)
-	t.Cleanup(func() { _ = s.server.Process.Signal(unix.SIGCONT) }) // it may have ended
+	return hosttest.Freeze(t, s.server.Process.Pid)
 }
 
 // waits returns once a thread of a child waits in the kernel for the storage.
@@ -83,7 +82,7 @@ func TestHungStorage(t *testing.T) {
 	w := newWorld(t, s.dir)
 	writer := start(t, false, "write", w.file("file"))
 	idle := start(t, false, "open", w.file("other"))
-	s.hang(t)
+	goOn := s.hang(t)
 	waits(t, writer)
 	before := runtime.NumGoroutine()
 	c := newCutter(t)
@@ -91,7 +90,7 @@ func TestHungStorage(t *testing.T) {
 		cutFails(t, c, w.volume, "process "+pid(writer)+" (exe), which was killed and has not ended (state D)")
 	}
 	fewGoroutines(t, before)
-	s.signal(t, unix.SIGCONT)
+	goOn()
 	cutNow(t, c, w.volume)
 	if !killed(t, writer) || !killed(t, idle) {
 		t.Error("a victim lives")
@@ -108,7 +107,7 @@ func fewGoroutines(t *testing.T, before int) {
 func TestHungStorageWithoutWriter(t *testing.T) {
 	s := newStorage(t)
 	w := newWorld(t, s.dir)
-	s.hang(t)
+	goOn := s.hang(t)
 	before := runtime.NumGoroutine()
 	c := newCutter(t)
 	for range 4 {
@@ -116,7 +115,7 @@ func TestHungStorageWithoutWriter(t *testing.T) {
 	}
 	fewGoroutines(t, before)
 	notMounted(t, w.volume.Mountpoint) // that much can be done
-	s.signal(t, unix.SIGCONT)
+	goOn()
 	cutNow(t, c, w.volume)
 }
 

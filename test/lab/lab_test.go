@@ -146,7 +146,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			}
 			defer h.Close()
 			h.LogIfFailed(t)
-			namespace := run(t, h, "readlink", "/proc/self/ns/pid")
+			namespace := keepNamespace(t, run(t, h, "readlink", "/proc/self/ns/pid"))
 			use(t, h)
 			if err := h.Close(); err != nil {
 				t.Error(err)
@@ -180,16 +180,17 @@ func TestHostEndsWithItsMaker(t *testing.T) {
 	defer maker.Process.Kill()
 	file := filepath.Join(dir, "namespace")
 	eventually(t, "host is up", func() bool { return fileSize(t, file) > 0 })
-	namespace, err := os.ReadFile(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(processes(string(namespace))); n < 2 {
+	namespace := keepNamespace(t, string(text))
+	if n := len(processes(namespace)); n < 2 {
 		t.Fatalf("%d processes in the host, want PID 1 and a command", n)
 	}
 	maker.Process.Kill()
 	maker.Wait()
-	eventually(t, "processes end", func() bool { return len(processes(string(namespace))) == 0 })
+	eventually(t, "processes end", func() bool { return len(processes(namespace)) == 0 })
 	hosts, err := filepath.Glob(filepath.Join(dir, "lab*"))
 	if err != nil || len(hosts) != 1 {
 		t.Fatalf("hosts in %s: %v (%v), want one", dir, hosts, err)
@@ -249,13 +250,29 @@ func leftovers(t *testing.T, h *lab.Host, namespace string) []string {
 	return left
 }
 
+// keepNamespace keeps the name of a PID namespace from being given to another
+// once it is empty, until the test ends.
+func keepNamespace(t *testing.T, namespace string) string {
+	t.Helper()
+	members := processes(namespace)
+	if len(members) == 0 {
+		t.Fatalf("nothing is in %s", namespace)
+	}
+	kept, err := os.Open(members[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kept.Close() })
+	return namespace
+}
+
 // processes finds those in a PID namespace.
 func processes(namespace string) []string {
 	var found []string
 	spaces, _ := filepath.Glob("/proc/[0-9]*/ns/pid")
 	for _, space := range spaces {
 		if s, err := os.Readlink(space); err == nil && s == namespace {
-			found = append(found, "process "+space)
+			found = append(found, space)
 		}
 	}
 	return found

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // Storage that hangs is found out in time, and so is that it answers again.
@@ -37,12 +36,5 @@ func freeze(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
-			t.Error(err)
-		}
-	})
+	hosttest.Freeze(t, pid)
 }

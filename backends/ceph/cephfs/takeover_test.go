@@ -16,7 +16,6 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
-	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -81,8 +80,12 @@ func testHostDies(t *testing.T, p fencingPool, change func(*cephfs.Config)) {
 	}
 	p.Close()
 	for _, c := range p.wantClients(2) {
-		signal(t, c, unix.SIGSTOP)
-		t.Cleanup(func() { signal(t, c, unix.SIGKILL) })
+		hosttest.Freeze(t, c.PID)
+		t.Cleanup(func() {
+			if err := unix.Kill(c.PID, unix.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	if err := unix.Unmount(own, unix.MNT_DETACH); err != nil { // the taker is the same host here
 		t.Fatal(err)
@@ -181,14 +184,6 @@ func TestSharedClientCutOff(t *testing.T) {
 	p.write(target, "after")
 	p.eventually("the other has ended", func() bool { return !before.Alive() })
 	p.wantClients(1)
-}
-
-// signal sends a signal to a client.
-func signal(t *testing.T, p host.Process, s unix.Signal) {
-	t.Helper()
-	if err := unix.Kill(p.PID, s); err != nil {
-		t.Error(err)
-	}
 }
 
 // leaveRoot ends the client of the tests, which has in use of the file system what a

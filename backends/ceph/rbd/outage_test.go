@@ -12,10 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // hangOSD stops the cluster's OSD until the test has ended, or it is to go on.
@@ -32,12 +31,7 @@ func hangOSD(t *testing.T) (goOn func()) {
 		if err != nil || args[0] != "ceph-osd" || len(args) < 3 || args[2] != os.Getenv("CEPH_ADMIN") {
 			continue
 		}
-		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		goOn = func() { _ = unix.Kill(pid, unix.SIGCONT) }
-		t.Cleanup(goOn)
-		return goOn
+		return hosttest.Freeze(t, pid)
 	}
 	t.Fatal("there is no OSD")
 	return nil
