@@ -11,6 +11,7 @@ import (
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/internal/host/guesttest"
 	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/test/daemon"
 )
 
 // clientModules are what a guest needs of its kernel.
@@ -27,7 +28,7 @@ func TestServer(t *testing.T) {
 	}
 	if !guesttest.Inside() {
 		t.Parallel()
-		guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + buildDvold(t)}}.Run(t)
+		guesttest.Guest{Load: clientModules, Env: []string{dvoldBinary + "=" + daemon.Build(t, "CGO_ENABLED=0")}}.Run(t)
 		return
 	}
 	s := startServer(t)

@@ -20,16 +20,15 @@ const guestSubdir = "DVOLD_GUEST_SUBDIR"
 // guestGroup is the group of sub-volumes of guests.
 const guestGroup = "guest"
 
-// inGuest has a test run in a guest with the kernel's client, and tells whether this is one.
-func inGuest(t *testing.T) bool {
+// inGuest has a test run in a guest with the kernel's clients, and tells whether this is one.
+func inGuest(t *testing.T, environment ...string) bool {
 	t.Helper()
-	var environment []string
 	if !guesttest.Inside() {
 		need(t)
 		newGroup(t, guestGroup)
 		environment = append(environment, guestSubdir+"="+newSubdir(t))
 	}
-	return cephtest.InGuest(t, []string{"fs/netfs/netfs", "fs/ceph/ceph"}, environment...)
+	return cephtest.InGuest(t, []string{"fs/netfs/netfs", "fs/ceph/ceph", "drivers/block/rbd"}, environment...)
 }
 
 func command(t *testing.T, args ...string) {

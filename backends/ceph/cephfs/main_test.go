@@ -206,11 +206,13 @@ func (p *pool) wantClients(n int) []host.Process {
 	return all
 }
 
-func (p *pool) eventually(what string, ok func() bool) {
-	p.t.Helper()
+func (p *pool) eventually(what string, ok func() bool) { p.t.Helper(); eventually(p.t, what, ok) }
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
 	for limit := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
-			p.t.Fatalf("not in time: %s", what)
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

@@ -103,6 +103,9 @@ ms_async_op_threads = 1
 [client]
 admin_socket =
 log_file =
+[mds]
+# What a client waits for that another's work has to be written down for: 5 s else, and the manager is such a client.
+mds_tick_interval = 1
 [osd]
 osd_data = $dir/osd
 osd_objectstore = memstore

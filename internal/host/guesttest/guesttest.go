@@ -78,7 +78,7 @@ func build(t *testing.T) (binary string) {
 	hosttest.Need(t, "go", err == nil)
 	binary = filepath.Join(hosttest.Dir(t), "test")
 	// Its race detector would need more addresses than a guest has.
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-ldflags=-s -w", "-tags="+tags(), "-o", binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-race=false", "-ldflags=-s -w", "-tags="+Tags(), "-o", binary, ".")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test for the guest: %v: %s", err, output)
 	}
@@ -139,8 +139,8 @@ func (m machine) judge(t *testing.T) {
 	}
 }
 
-// tags are those that this test was built with.
-func tags() string {
+// Tags are those that this test was built with, separated by commas.
+func Tags() string {
 	info, _ := debug.ReadBuildInfo()
 	for _, s := range info.Settings {
 		if s.Key == "-tags" {
