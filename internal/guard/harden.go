@@ -25,7 +25,7 @@ const (
 // real-time, and is not killed for want of memory. What the machine refuses is
 // logged. It is for a process that does nothing but [Run].
 func Harden(log *slog.Logger) {
-	runtime.GOMAXPROCS(max(2, min(runtime.NumCPU(), 8)))
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), 8)) // never more: see realTime
 	debug.SetGCPercent(25)
 	reserve()
 	const late = "it may be late when it is needed"
@@ -93,7 +93,9 @@ func lockMemory() error {
 }
 
 // realTime gives all threads the lowest real-time priority. Threads to come
-// have what the one that starts them has.
+// have what the one that starts them has. They take turns (SCHED_RR, sched(7)):
+// threads of the Go runtime wait for each other without giving up the processor,
+// with SCHED_FIFO for ever where there are more of them than processors.
 func realTime() error {
 	for {
 		changed, err := realTimeNow()
@@ -116,9 +118,9 @@ func realTimeNow() (bool, error) {
 			return false, err
 		}
 		attr, err := unix.SchedGetAttr(tid, 0)
-		if err == nil && attr.Policy != unix.SCHED_FIFO {
+		if err == nil && attr.Policy != unix.SCHED_RR {
 			changed = true
-			err = unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+			err = unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}, 0)
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, fs.ErrNotExist) {
 			return false, fmt.Errorf("thread %d: %w", tid, err)

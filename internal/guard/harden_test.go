@@ -1,8 +1,11 @@
 package guard_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -12,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -48,10 +52,56 @@ func TestHarden(t *testing.T) {
 			t.Fatal(err)
 		}
 		attr, err := unix.SchedGetAttr(tid, 0)
-		if err != nil || attr.Policy != unix.SCHED_FIFO || attr.Priority != 1 {
+		if err != nil || attr.Policy != unix.SCHED_RR || attr.Priority != 1 {
 			t.Errorf("thread %d: %+v, %v", tid, attr, err)
 		}
 	}
+}
+
+// On a machine of one processor its threads do not wait for each other for ever:
+// with SCHED_FIFO, and two of them that run Go, they do within the first second.
+func TestHardenOneProcessor(t *testing.T) {
+	t.Parallel()
+	hosttest.Root(t)
+	binary := filepath.Join(hosttest.Dir(t), "guard.test")
+	buildPlain(t, binary)
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	first := 0
+	for !all.IsSet(first) {
+		first++
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "taskset", "--cpu-list", strconv.Itoa(first), binary, childArg, "toil").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// toil makes much for the collector to do, as a guard does in days, and says how long
+// it stood still at most.
+func toil() {
+	guard.Harden(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	const work, pause = 2 * time.Second, 5 * time.Millisecond
+	var worst time.Duration
+	kept := make([][]byte, 1000)
+	for begin, last := time.Now(), time.Now(); time.Since(begin) < work; last = time.Now() {
+		for i := range 200 {
+			kept[i*5] = make([]byte, 4096+8*i)
+			if _, err := os.ReadFile("/proc/self/stat"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+		time.Sleep(pause)
+		worst = max(worst, time.Since(last))
+	}
+	fmt.Println("it stood still for", worst)
+	os.Exit(0)
 }
 
 // wantLocked fails the test unless all that a process has in memory is locked

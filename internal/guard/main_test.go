@@ -36,6 +36,8 @@ func child(role string, args []string) {
 		runGuard(args)
 	case "write": // file
 		writeOn(args[0])
+	case "toil":
+		toil()
 	case "overdue": // directory
 		overdue(args[0])
 		runGuard([]string{args[0], "", "hung", "", "hard"})
