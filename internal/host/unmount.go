@@ -64,8 +64,11 @@ func RemoveMountpoint(target string) error {
 		return fmt.Errorf("remove mountpoint %s: %w", target, ErrBusy)
 	}
 	err = unix.Rmdir(target)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "remove mountpoint", Path: target, Err: err}
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.ENOTEMPTY):
+		return fmt.Errorf("remove mountpoint %s: what is in it was written while nothing was mounted there, move it away: %w", target, err)
 	}
-	return nil
+	return &os.PathError{Op: "remove mountpoint", Path: target, Err: err}
 }

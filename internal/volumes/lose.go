@@ -216,13 +216,28 @@ func (m *Manager) finishLoss(e entry) {
 			m.step("lose: cut verified")
 			return struct{}{}, nil, m.dismount(ctx, e)
 		})
-		if err != nil {
-			m.log.Warn("a volume that was lost is not forgotten yet", "volume", e.Name, "err", err)
+		if m.stays(e.Name, err); err != nil {
 			return
 		}
 		m.later(&m.fenced)
 		m.log.Warn("volume was cut off from this host", "volume", e.Name, "pool", e.Pool, "why", e.Lost, "killed", outcome.Killed)
 	}()
+}
+
+// stays tells the log what keeps a volume that was lost, if that is new. It is tried again
+// and again.
+func (m *Manager) stays(name string, err error) {
+	m.mu.Lock()
+	before := m.kept[name]
+	if err == nil {
+		delete(m.kept, name)
+	} else {
+		m.kept[name] = err.Error()
+	}
+	m.mu.Unlock()
+	if err != nil && err.Error() != before {
+		m.log.Warn("a volume that was lost is not forgotten yet", "volume", name, "err", err)
+	}
 }
 
 // standBy cuts volumes off for as long as no guard process runs beside dvold.

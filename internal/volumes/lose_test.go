@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,4 +82,31 @@ func TestLiveHostThatWasCutOffJoinsAnew(t *testing.T) {
 	}
 	h1.wantOwner("kept", "h1", 1)
 	h1.wantOwner("lost", "h2", 2)
+}
+
+// TestMountpointThatIsWrittenTo: what somebody writes where a lost volume was mounted
+// is left alone, and the volume forgotten when it is gone.
+func TestMountpointOfLostVolumeThatIsWrittenTo(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	stray := filepath.Join(target, "stray")
+	h1.at("lose: cut verified", func() { h1.must(os.WriteFile(stray, []byte("x"), 0o600)) })
+	h1.silence()
+	h2.mount("db", "c1", me(t))
+	h1.heard()
+	said := func() string {
+		h1.mu.RLock()
+		defer h1.mu.RUnlock()
+		return h1.kept["db"]
+	}
+	h1.eventually("it says why", func() bool { return strings.Contains(said(), target) && strings.Contains(said(), "move it away") })
+	time.Sleep(3 * tendInterval)
+	if _, err := os.Lstat(stray); err != nil {
+		t.Errorf("what was written there is gone: %v", err)
+	}
+	h1.must(os.Remove(stray))
+	h1.eventually("it is forgotten", func() bool { return len(h1.mountsNow()) == 0 && said() == "" })
+	h1.wantOwner("db", "h2", 2)
 }

@@ -121,6 +121,7 @@ type Manager struct {
 	mounts     map[string]entry
 	holdings   map[string]holding
 	ownerships map[string]ownership
+	kept       map[string]string // why volumes that were lost are not forgotten, as the log says
 	cluster    cluster
 	current    coordination.Session // nil while this host is not in the cluster,
 	absent     error                // for this reason
@@ -141,6 +142,7 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 		mounts:     make(map[string]entry),
 		holdings:   make(map[string]holding),
 		ownerships: make(map[string]ownership),
+		kept:       make(map[string]string),
 		cutter:     &cut.Cutter{Log: log},
 	}
 	for _, p := range cfg.Pools {
