@@ -18,7 +18,7 @@ const dvoldBinary = "DVOLD_NFS_BINARY"
 // dvold leads volumes of the server through their lives, and through its own death.
 func testDaemon(t *testing.T, s server) {
 	c := newPool(t, s.exported, "4.2")
-	d := daemon.New(t, os.Getenv(dvoldBinary), fmt.Sprintf("default_pool: nas\npools:\n  nas: {type: nfs, server: %s, export: %s, subdir: %s, mount_timeout: 3s, mount_grace: 0s}\n  disk: {type: local, path: %s}\n",
+	d := daemon.New(t, os.Getenv(dvoldBinary), "h1", fmt.Sprintf("default_pool: nas\npools:\n  nas: {type: nfs, server: %s, export: %s, subdir: %s, mount_timeout: 3s, mount_grace: 0s}\n  disk: {type: local, path: %s}\n",
 		c.Server, c.Export, c.Subdir, hosttest.Subdir(t, hosttest.Dir(t), "disk")))
 	there := filepath.Join(s.exported, c.Subdir)
 	d.Create("shared", map[string]string{"uid": "999"})

@@ -16,6 +16,9 @@ import (
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
+// forVolumes is the path of the disk to clients of version 4.
+const forVolumes = "/volumes"
+
 // fencing is a server that fence-ganesha has refuse hosts.
 type fencing struct {
 	*ganesha
@@ -68,7 +71,7 @@ func newFencing(t *testing.T, disk string) *fencing {
   CLIENT { Clients = %s; Access_Type = RW; Squash = No_Root_Squash; } # h1
   CLIENT { Clients = %s; Access_Type = RW; Squash = No_Root_Squash; } # h2
 }
-`, disk, disk, fencedAddress, serverAddress)
+`, disk, forVolumes, fencedAddress, serverAddress)
 	writeText(t, s.file, s.admits)
 	s.ganesha = newGanesha(t, dir, serverAddress, nil, export{file: s.file}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
 	return s
@@ -106,7 +109,7 @@ func (s *fencing) mountArgs(version string) []string {
 	if version == "3" {
 		return []string{serverAddress + ":" + s.disk, "addr=" + serverAddress + ",nosharecache,vers=3,proto=tcp,nolock,mountport=20048,mountproto=tcp,mountaddr=" + serverAddress}
 	}
-	return []string{serverAddress + ":" + s.disk, "addr=" + serverAddress + ",nosharecache,vers=" + version}
+	return []string{serverAddress + ":" + forVolumes, "addr=" + serverAddress + ",nosharecache,vers=" + version}
 }
 
 // mount mounts the export on h2 for a test, and returns where.

@@ -49,22 +49,23 @@ func Build(t *testing.T, environment ...string) (binary string) {
 type Daemon struct {
 	t      *testing.T
 	binary string
+	host   string
 	dir    string // of all that it has
 	cmd    *exec.Cmd
 	client http.Client
 }
 
-// New starts a dvold that ends with the test, with these pools.
-func New(t *testing.T, binary, pools string) *Daemon {
+// New starts a dvold that ends with the test: a host's, with this configuration.
+func New(t *testing.T, binary, host, configuration string) *Daemon {
 	t.Helper()
-	d := &Daemon{t: t, binary: binary, dir: hosttest.Dir(t)}
+	d := &Daemon{t: t, binary: binary, host: host, dir: hosttest.Dir(t)}
 	d.client.Transport = &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", d.at("docker.sock"))
 		},
 	}
-	if err := os.WriteFile(d.at("dvold.yaml"), []byte(pools), 0o600); err != nil {
+	if err := os.WriteFile(d.at("dvold.yaml"), []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
@@ -81,12 +82,7 @@ func (d *Daemon) at(name string) string { return filepath.Join(d.dir, name) }
 // Start starts the daemon, and returns once it answers.
 func (d *Daemon) Start() {
 	d.t.Helper()
-	d.cmd = exec.Command(d.binary, "serve", "--host", "h1", "--config", d.at("dvold.yaml"), "--state-dir", d.at("state"), "--run-dir", d.at("run"),
-		"--docker-socket", d.at("docker.sock"), "--admin-socket", d.at("admin.sock"))
-	d.cmd.Stdout, d.cmd.Stderr = os.Stdout, os.Stdout
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
+	d.cmd = d.run("serve")
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		_, err := d.call("Plugin.Activate", nil)
 		if err == nil {
@@ -96,6 +92,33 @@ func (d *Daemon) Start() {
 			d.t.Fatalf("dvold does not come up: %v", err)
 		}
 	}
+}
+
+// Guard runs a guard beside the daemon, until the test ends.
+func (d *Daemon) Guard() {
+	d.t.Helper()
+	cmd := d.run("guard")
+	d.t.Cleanup(func() {
+		if err := errors.Join(cmd.Process.Signal(unix.SIGTERM), cmd.Wait()); err != nil {
+			d.t.Errorf("the guard ended with %v", err)
+		}
+	})
+	d.within("the guard guards", func() bool {
+		_, err := os.Stat(d.at("run/guard/outcomes.json"))
+		return err == nil
+	})
+}
+
+// run starts a command of dvold's with the daemon's configuration.
+func (d *Daemon) run(command string) *exec.Cmd {
+	d.t.Helper()
+	cmd := exec.Command(d.binary, command, "--host", d.host, "--config", d.at("dvold.yaml"), "--state-dir", d.at("state"), "--run-dir", d.at("run"),
+		"--docker-socket", d.at("docker.sock"), "--admin-socket", d.at("admin.sock"))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	return cmd
 }
 
 // Kill ends the daemon as a crash does.

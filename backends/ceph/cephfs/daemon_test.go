@@ -34,7 +34,7 @@ func TestDaemon(t *testing.T) {
 	cluster := func(user string) string {
 		return fmt.Sprintf("cluster: {monitors: [%s], user: %s, keyring: %s, connect_timeout: 5s, call_timeout: 5s}", os.Getenv("CEPH_CLUSTER"), user, cephtest.Keyring(user))
 	}
-	d := daemon.New(t, os.Getenv(dvoldBinary), strings.Join([]string{
+	d := daemon.New(t, os.Getenv(dvoldBinary), "h1", strings.Join([]string{
 		"default_pool: files\npools:",
 		"  files: {type: cephfs, subdir: " + subdir + ", client: kernel, mount_timeout: 10s, client_grace: 0s, " + cluster("files") + "}",
 		"  images: {type: rbd, mapper: krbd, size: 16M, mount_timeout: 20s, " + cluster("host") + "}",

@@ -1,0 +1,367 @@
+package nfs_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
+	"github.com/dvol/dvold/internal/host/guest"
+	"github.com/dvol/dvold/internal/host/guesttest"
+	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/test/daemon"
+)
+
+// consulAddress is where Consul is, on the server's machine, and fencePort of that where
+// hosts ask for fences.
+const (
+	consulAddress = "10.96.0.3"
+	fencePort     = "7001"
+)
+
+// Two hosts with a dvold and a kernel of their own take exclusive volumes over from each
+// other: with fence-ganesha, and by lease. The second, h2, is on the server's machine.
+func TestTakeover(t *testing.T) {
+	hosttest.Root(t)
+	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
+		_, err := exec.LookPath(command)
+		hosttest.Need(t, command, err == nil)
+	}
+	if !guesttest.Inside() {
+		t.Parallel()
+		dvold := dvoldBinary + "=" + daemon.Build(t, "CGO_ENABLED=0")
+		guesttest.Together(t, guesttest.Guest{
+			Load:     append(slices.Clone(clientModules), "drivers/block/loop"),
+			Programs: []string{"../../examples/fence/fence-ganesha", "../../examples/fence/fence-server"},
+			Env:      []string{dvold, "DVOLD_TEST_CONSUL=" + consultest.Binary(t)},
+		}, guesttest.Guest{Load: clientModules, Env: []string{dvold, otherHost + "=1"}})
+		return
+	}
+	if os.Getenv(otherHost) != "" {
+		m := meet(t, 2)
+		run(t, "ip", "address", "add", fencedAddress+"/24", "dev", "vec0")
+		m.wait(t)
+		t.Cleanup(func() { m.wait(t) }) // its dvold has ended
+		d := newMember(t, "h1")
+		d.Guard()
+		t.Run("Fenced", func(t *testing.T) { loseFenced(t, m, d) })
+		t.Run("ByLease", func(t *testing.T) { loseByLease(t, m, d) })
+		return
+	}
+	prepare(t)
+	m := meet(t, 1)
+	run(t, "ip", "address", "add", serverAddress+"/24", "dev", "vec0")
+	run(t, "ip", "address", "add", consulAddress+"/24", "dev", "vec0")
+	s := newFencing(t, newDisk(t))
+	for _, pool := range []string{"fenced", "leased"} {
+		hosttest.Subdir(t, s.disk, pool)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 20000, Max: 20000}); err != nil { // Consul counts on as many
+		t.Fatal(err)
+	}
+	forward(t, net.JoinHostPort(consulAddress, "8500"), consultest.Start(t, consultest.Options{}).Address(0))
+	s.serveFences(t)
+	m.wait(t)
+	d := newMember(t, "h2")
+	t.Run("Fenced", func(t *testing.T) { takeFenced(t, m, d, s) })
+	t.Run("ByLease", func(t *testing.T) { takeByLease(t, m, d, s) })
+	m.wait(t)
+}
+
+// newMember starts the dvold of a host.
+func newMember(t *testing.T, host string) *daemon.Daemon {
+	t.Helper()
+	ask := filepath.Join(hosttest.Dir(t), "fence")
+	script := "#!/bin/bash\nexec 3<>/dev/tcp/" + serverAddress + "/" + fencePort + "\n" +
+		`echo "$DVOL_ACTION $DVOL_HOST $DVOL_INCARNATION" >&3` + "\nread -r status said <&3\necho \"$said\"\nexit \"$status\"\n"
+	if err := os.WriteFile(ask, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	export := fmt.Sprintf("type: nfs, server: %s, export: %s, version: 4.2, mount_timeout: 10s", serverAddress, forVolumes)
+	return daemon.New(t, os.Getenv(dvoldBinary), host, strings.Join([]string{
+		"coordination: {type: consul, addresses: [" + consulAddress + ":8500]}",
+		"default_pool: fenced\npools:",
+		"  fenced: {" + export + ", subdir: fenced, exclusive: {fence_command: [" + ask + "], fence_covers: pool, fence_timeout: 60s}}",
+		"  leased: {" + export + ", subdir: leased, exclusive: {accept_lease: true, takeover: auto}}\n",
+	}, "\n"))
+}
+
+// forward has what connects to an address be connected to another.
+func forward(t *testing.T, from, to string) {
+	t.Helper()
+	accept(t, from, func(conn net.Conn) {
+		there, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer there.Close()
+		go func() {
+			defer conn.Close()
+			_, _ = io.Copy(conn, there) // until one of them hangs up
+		}()
+		_, _ = io.Copy(there, conn)
+	})
+}
+
+// serveFences does what hosts ask for, as a server does that they ask by ssh.
+func (s *fencing) serveFences(t *testing.T) {
+	t.Helper()
+	state := hosttest.Dir(t)
+	accept(t, net.JoinHostPort(serverAddress, fencePort), func(conn net.Conn) {
+		command, err := readLine(conn)
+		if err != nil {
+			return
+		}
+		program := exec.Command(filepath.Join(guest.Mnt, "fence-server"), filepath.Join(guest.Mnt, "fence-ganesha"), s.file)
+		program.Env = append(os.Environ(), "FENCE_STATE="+state, "SSH_ORIGINAL_COMMAND="+command)
+		begin := time.Now()
+		said, err := program.CombinedOutput()
+		t.Logf("%s took %v: %v: %s", command, time.Since(begin).Round(time.Millisecond), err, said)
+		fmt.Fprintln(conn, program.ProcessState.ExitCode(), strings.ReplaceAll(string(said), "\n", " "))
+	})
+}
+
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := io.ReadFull(r, b); err != nil || b[0] == '\n' {
+			return string(line), err
+		}
+		line = append(line, b[0])
+	}
+}
+
+// accept serves each who connects to an address, until the test ends.
+func accept(t *testing.T, address string, serve func(net.Conn)) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() { l.Close() })
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	})
+	t.Cleanup(all.Wait)
+}
+
+// numbers is the file of a volume that its owners write to.
+const numbers = "numbers"
+
+// numbered is a process that adds records to a file, each of them synced, and notes how
+// many it has.
+type numbered struct {
+	cmd   *exec.Cmd
+	acked string // the file with the number
+}
+
+// startNumbers starts one, as a container's would be, in a volume.
+func startNumbers(t *testing.T, dir string) numbered {
+	t.Helper()
+	w := numbered{acked: filepath.Join(hosttest.Dir(t), "acked")}
+	script := `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of="$0" oflag=append conv=notrunc,fsync status=none || exit 1; echo $i >"$1"; done`
+	w.cmd = exec.Command("bash", "-c", script, numbers, w.acked)
+	w.cmd.Dir = dir
+	w.cmd.Stderr = os.Stdout
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// ends returns how many records were synced, once the process has ended.
+func (w numbered) ends(t *testing.T) (acked int) {
+	t.Helper()
+	t.Logf("the writer ended with %v", w.cmd.Wait())
+	text, err := os.ReadFile(w.acked)
+	if err == nil {
+		acked, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return acked
+}
+
+// volume is a file of a volume on the server's disk.
+func (s *fencing) volume(t *testing.T, pool, name string) (path string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.disk, pool, "volumes", name+".*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s is %v, %v", name, found, err)
+	}
+	return filepath.Join(found[0], numbers)
+}
+
+// grows returns once the file has records.
+func grows(t *testing.T, path string) {
+	t.Helper()
+	within(t, "records", func() bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Size() > 5*recordSize
+	})
+}
+
+// take mounts a volume as soon as that works.
+func take(t *testing.T, d *daemon.Daemon, name string) (dir string) {
+	t.Helper()
+	begin := time.Now()
+	var answer map[string]any
+	within(t, "takeover", func() (ok bool) {
+		var err error
+		if answer, err = d.Driver("Mount", name, daemon.By("t")); err != nil {
+			t.Logf("after %v: %v", time.Since(begin).Round(time.Second), err)
+		}
+		return err == nil
+	})
+	t.Logf("mounted after %v", time.Since(begin).Round(time.Millisecond))
+	return answer["Mountpoint"].(string)
+}
+
+// leave ends what take began.
+func leave(t *testing.T, d *daemon.Daemon, name, dir string) {
+	t.Helper()
+	d.Must("Unmount", name, daemon.By("t"))
+	d.Unmounted(dir)
+}
+
+// mark is what h2 writes behind the records of h1.
+const mark = "this is of h2\n"
+
+func addMark(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, numbers), os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		_, err = f.WriteString(mark)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkRecords fails unless text is whole records of h1, at least so many.
+func checkRecords(t *testing.T, text []byte, acked int) {
+	t.Helper()
+	n := len(text) / recordSize
+	if n < acked || !bytes.Equal(text, records("h1", int64(n))) {
+		t.Errorf("%d records were synced, and there is %q", acked, text)
+	}
+}
+
+// checkReturn mounts a volume that is back, and fails unless all is there that was synced.
+func checkReturn(t *testing.T, d *daemon.Daemon, name string, acked int) {
+	t.Helper()
+	dir := take(t, d, name)
+	text, err := os.ReadFile(filepath.Join(dir, numbers))
+	before, found := bytes.CutSuffix(text, []byte(mark))
+	if err != nil || !found {
+		t.Errorf("what h2 wrote is not the last: %q, %v", text, err)
+	}
+	checkRecords(t, before, acked)
+	leave(t, d, name, dir)
+}
+
+// takeFenced takes a volume from a host that stands still in the middle of its work, and
+// goes on when another is its owner.
+func takeFenced(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
+	m.wait(t) // h1 writes
+	file := s.volume(t, "fenced", "db")
+	grows(t, file)
+	goOn := sync.OnceFunc(guesttest.StopOther(t))
+	t.Cleanup(goOn)
+	dir := take(t, d, "db")
+	landed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRecords(t, landed, 1)
+	addMark(t, dir)
+	goOn()
+	m.wait(t) // h1 has nothing of it any more
+	if got, err := os.ReadFile(file); err != nil || string(got) != string(landed)+mark {
+		t.Errorf("when h1 has gone on there is %q, %v, behind %q", got, err, landed)
+	}
+	within(t, "end of the fence", func() bool {
+		text, err := os.ReadFile(s.file)
+		return err == nil && string(text) == s.admits
+	})
+	leave(t, d, "db", dir)
+	m.wait(t) // h1 may have it again
+	m.wait(t) // it had
+}
+
+// loseFenced has the volume taken from it.
+func loseFenced(t *testing.T, m meeting, d *daemon.Daemon) {
+	d.Create("db", map[string]string{"pool": "fenced", "access": "exclusive"})
+	dir := d.Mount("db", "a")
+	w := startNumbers(t, dir)
+	m.wait(t)
+	acked := w.ends(t) // the machine stood still meanwhile
+	d.Unmounted(dir)
+	m.wait(t)
+	m.wait(t)
+	checkReturn(t, d, "db", acked)
+	m.wait(t)
+}
+
+// takeByLease takes a volume from a host that has cut itself off.
+func takeByLease(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
+	m.wait(t) // h1 writes
+	file := s.volume(t, "leased", "db2")
+	grows(t, file)
+	m.wait(t) // it is to lose touch with Consul
+	dir := take(t, d, "db2")
+	landed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addMark(t, dir)
+	time.Sleep(2 * time.Second)
+	if got, err := os.ReadFile(file); err != nil || string(got) != string(landed)+mark {
+		t.Errorf("after the takeover there is %q, %v, behind %q", got, err, landed)
+	}
+	checkRecords(t, landed, 1)
+	leave(t, d, "db2", dir)
+	m.wait(t) // h1 may have it again
+	m.wait(t) // it had
+}
+
+// loseByLease loses touch with Consul.
+func loseByLease(t *testing.T, m meeting, d *daemon.Daemon) {
+	d.Create("db2", map[string]string{"pool": "leased", "access": "exclusive"})
+	dir := d.Mount("db2", "a")
+	w := startNumbers(t, dir)
+	m.wait(t)
+	m.wait(t)
+	run(t, "ip", "route", "add", "blackhole", consulAddress, "table", "local")
+	acked := w.ends(t)
+	d.Unmounted(dir)
+	m.wait(t)
+	run(t, "ip", "route", "delete", "blackhole", consulAddress, "table", "local")
+	checkReturn(t, d, "db2", acked)
+	m.wait(t)
+}
