@@ -41,6 +41,9 @@ type Fixture struct {
 	// only while it is mounted. It is 0 elsewhere.
 	Disk int64
 
+	// ResizeUnused says that a volume that is mounted can't be resized.
+	ResizeUnused bool
+
 	// Alone says that a volume has one writer, and is mounted Alone unless it is
 	// mounted read-only.
 	Alone bool

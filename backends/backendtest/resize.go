@@ -73,8 +73,8 @@ func testResize(t *testing.T, s *suite) {
 	s.expectUsed(t, other.Handle, 0)
 }
 
-// A full volume goes on while it is mounted, once it may hold more, and is not
-// made smaller than it is.
+// A full volume goes on once it may hold more, while it is mounted if that can be, and
+// is not made smaller than it is.
 func testResizeFull(t *testing.T, s *suite) {
 	r := s.resizer()
 	if r == nil {
@@ -88,7 +88,14 @@ func testResizeFull(t *testing.T, s *suite) {
 	expectForUser(t, "resize below what it holds", r.Resize(t.Context(), v.Handle, size/2), backends.ErrInvalid)
 	expectForUser(t, "resize below 0", r.Resize(t.Context(), v.Handle, -1), backends.ErrInvalid)
 
+	if s.fixture.ResizeUnused {
+		expectForUser(t, "resize while it is mounted", r.Resize(t.Context(), v.Handle, 4*size), backends.ErrInUse)
+		s.unmount(t, v.Handle, target)
+	}
 	resize(t, r, v.Handle, 4*size)
+	if s.fixture.ResizeUnused {
+		target = s.mount(t, v.Handle)
+	}
 	written, err := int64(0), error(unix.EDQUOT)
 	for end := time.Now().Add(s.fixture.Lags); err != nil; { // until that is noticed
 		if written, err = s.fill(filepath.Join(target, "second"), size); err != nil && time.Now().After(end) {

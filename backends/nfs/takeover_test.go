@@ -59,6 +59,7 @@ func TestTakeover(t *testing.T) {
 		d.Guard()
 		t.Run("Fenced", func(t *testing.T) { loseFenced(t, m, d) })
 		t.Run("ByLease", func(t *testing.T) { loseByLease(t, m, d) })
+		d.Idle() // as long as the server is there
 		return
 	}
 	prepare(t)
@@ -90,7 +91,7 @@ func newMember(t *testing.T, host string) *daemon.Daemon {
 	if err := os.WriteFile(ask, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	export := fmt.Sprintf("type: nfs, server: %s, export: %s, version: 4.2, mount_timeout: 10s", serverAddress, forVolumes)
+	export := fmt.Sprintf("type: nfs, server: %s, export: %s, version: 4.2, mount_timeout: 10s, mount_grace: 0s", serverAddress, forVolumes)
 	return daemon.New(t, os.Getenv(dvoldBinary), host, strings.Join([]string{
 		"coordination: {type: consul, addresses: [" + consulAddress + ":8500]}",
 		"default_pool: fenced\npools:",
@@ -151,9 +152,9 @@ func accept(t *testing.T, address string, serve func(net.Conn)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all sync.WaitGroup
-	t.Cleanup(func() { l.Close() })
-	all.Go(func() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		for {
 			conn, err := l.Accept()
 			if err != nil {
@@ -164,8 +165,11 @@ func accept(t *testing.T, address string, serve func(net.Conn)) {
 				serve(conn)
 			}()
 		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-ended
 	})
-	t.Cleanup(all.Wait)
 }
 
 // numbers is the file of a volume that its owners write to.

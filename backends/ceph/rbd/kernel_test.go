@@ -4,7 +4,6 @@ package rbd_test
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -14,20 +13,24 @@ import (
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 )
 
-// whole, in the environment, asks for the suite of all backends in the guest, too, which
-// takes minutes there.
-const whole = "RBD_TEST_GUEST_CONFORMANCE"
-
 // The kernel's client, in a guest that has one, and whose network is the cluster's.
 func TestKernel(t *testing.T) {
+	if inGuest(t) {
+		t.Run("Fence", testKernelFence)
+	}
+}
+
+func TestKernelConformance(t *testing.T) {
+	if inGuest(t) {
+		backendtest.Run(t, fixture)
+	}
+}
+
+// inGuest has a test run in a guest with the kernel's client, and tells whether this is one.
+func inGuest(t *testing.T) bool {
+	t.Helper()
 	cephtest.Need(t)
-	if !cephtest.InGuest(t, []string{"drivers/block/rbd"}, whole+"="+os.Getenv(whole)) {
-		return
-	}
-	t.Run("Fence", testKernelFence)
-	if os.Getenv(whole) != "" {
-		t.Run("Conformance", func(t *testing.T) { backendtest.Run(t, fixture) })
-	}
+	return cephtest.InGuest(t, []string{"drivers/block/rbd"})
 }
 
 // A kernel that was fenced says so of all that is asked of it, whatever was under way,

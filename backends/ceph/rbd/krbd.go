@@ -78,7 +78,7 @@ func (k *krbd) number(i image) (string, error) {
 		same := true
 		for name, want := range map[string]string{"pool": k.config.Pool, "pool_ns": k.config.Namespace, "name": i.name, "current_snap": "-"} {
 			got, err := attribute(e.Name(), name)
-			if errors.Is(err, fs.ErrNotExist) { // it is gone, or the kernel knows no namespaces
+			if gone(err) { // or the kernel knows no namespaces
 				got, err = "", nil
 			}
 			if err != nil {
@@ -90,6 +90,9 @@ func (k *krbd) number(i image) (string, error) {
 			continue
 		}
 		how, err := attribute(e.Name(), "config_info") // as add writes it
+		if gone(err) {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
@@ -124,6 +127,9 @@ func attribute(number, name string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(devices, number, name))
 	return string(bytes.TrimSpace(text)), err
 }
+
+// gone tells whether a device ended while it was looked at: others come and go.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) }
 
 func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
 	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, k.add(i, readOnly) }); err != nil {

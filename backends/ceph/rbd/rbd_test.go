@@ -41,7 +41,7 @@ func fixture(t *testing.T) backendtest.Fixture {
 			t.Log("without CAP_SYS_RESOURCE no ext4 that is mounted is made larger here: see TestResizeXFS")
 			return fixedSize{p, p, p}
 		},
-		Sizes: true, Disk: int64(c.Size), Alone: true,
+		Sizes: true, Disk: int64(c.Size), Alone: true, ResizeUnused: c.Mapper == "krbd",
 		Adopt: func(t *testing.T) string {
 			name := fmt.Sprintf("adopted-%08x", rand.Uint32())
 			made := inNamespace(t, c.Namespace, nil)
