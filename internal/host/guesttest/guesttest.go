@@ -111,10 +111,10 @@ func (g Guest) start(t *testing.T, binary string, cable *os.File) machine {
 	process := make(chan *os.Process, 1)
 	kernel := guest.Guest{
 		Dir: dir, Memory: "768M", Load: g.Load, Tap: g.Tap, Cable: cable, Env: append([]string{"DVOLD_TEST_REQUIRE=root"}, g.Env...),
-		Command: []string{guest.Mnt + "/test", "-test.v", "-test.timeout=9m", "-test.run=" + pattern(t)},
+		Command: []string{guest.Mnt + "/test", "-test.v", "-test.timeout=14m", "-test.run=" + pattern(t)},
 		Started: func(p *os.Process) { process <- p },
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	came, ended := make(chan guest.Result, 1), make(chan struct{})
 	t.Cleanup(func() { <-ended }) // soon: the test's context has ended
 	go func() {
