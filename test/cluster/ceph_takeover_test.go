@@ -21,7 +21,7 @@ func TestCephTakeover(t *testing.T) {
 		{"frozen", testCephFrozenHost},
 		{"image killed", func(c *cluster) { c.testKilledHost("images") }},
 		{"directory killed", func(c *cluster) { c.testKilledHost("files") }},
-		{"PostgreSQL", testPostgres},
+		{"PostgreSQL", func(c *cluster) { testPostgres(c, "images") }},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
 	}

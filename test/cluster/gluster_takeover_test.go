@@ -23,6 +23,7 @@ func TestGlusterTakeover(t *testing.T) {
 		{"killed", func(c *cluster) { c.testKilledHost("gluster") }},
 		{"killed with a server", testGlusterKilledWithServer},
 		{"cut off from all", testGlusterCutOffFromAll},
+		{"PostgreSQL", func(c *cluster) { testPostgres(c, "gluster") }},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(in(t, c)) })
 	}

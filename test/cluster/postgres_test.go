@@ -21,7 +21,7 @@ const postgresRounds = 2
 
 // A database loses no transaction that somebody was told of when its host dies, again
 // and again, and none by half.
-func testPostgres(c *cluster) {
+func testPostgres(c *cluster, pool string) {
 	rounds := postgresRounds
 	if text, ok := os.LookupEnv("DVOLD_TEST_POSTGRES_ROUNDS"); ok {
 		var err error
@@ -32,7 +32,7 @@ func testPostgres(c *cluster) {
 	account, err := user.Lookup("postgres")
 	c.must(err)
 	c.atOnce(from.postgresImage, to.postgresImage)
-	from.createExclusive("images", "pgdata", "uid="+account.Uid, "gid="+account.Gid, "mode=0700")
+	from.createExclusive(pool, "pgdata", "uid="+account.Uid, "gid="+account.Gid, "mode=0700")
 	began := time.Now()
 	from.must(from.tryPostgres())
 	c.t.Logf("made in %v", time.Since(began).Round(time.Millisecond))
