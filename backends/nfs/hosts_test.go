@@ -26,7 +26,7 @@ const otherHost = "DVOLD_NFS_OTHER_HOST"
 const rounds = 10
 
 // patience is how long one host waits for the other.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // forHosts is exported by that path, for a host that does not know any other.
 const forHosts = "/hosts"

@@ -110,37 +110,24 @@ func accept(t *testing.T, address string, serve func(net.Conn)) {
 // numbers is the file of a volume that its owners write to.
 const numbers = "numbers"
 
-// numbered is a process that adds records to a file, each of them synced, and notes how
-// many it has.
-type numbered struct {
-	cmd   *exec.Cmd
-	acked string // the file with the number
+// numbering is the name of the container that startNumbers starts.
+const numbering = "numbering"
+
+// startNumbers starts a container that adds records to a file of a volume, each of them
+// synced, and says how many it has.
+func startNumbers(e *daemon.Engine, volume string) {
+	e.Start(numbering, volume, `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of=/data/`+numbers+` oflag=append conv=notrunc,fsync 2>/dev/null || exit 1; echo $i; done`)
 }
 
-// startNumbers starts one, as a container's would be, in a volume.
-func startNumbers(t *testing.T, dir string) numbered {
+// numbersEnd returns how many records were synced, once the container has ended.
+func numbersEnd(t *testing.T, e *daemon.Engine) (acked int) {
 	t.Helper()
-	w := numbered{acked: filepath.Join(hosttest.Dir(t), "acked")}
-	script := `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of="$0" oflag=append conv=notrunc,fsync status=none || exit 1; echo $i >"$1"; done`
-	w.cmd = exec.Command("bash", "-c", script, numbers, w.acked)
-	w.cmd.Dir = dir
-	w.cmd.Stderr = os.Stdout
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-// ends returns how many records were synced, once the process has ended.
-func (w numbered) ends(t *testing.T) (acked int) {
-	t.Helper()
-	t.Logf("the writer ended with %v", w.cmd.Wait())
-	text, err := os.ReadFile(w.acked)
-	if err == nil {
-		acked, err = strconv.Atoi(strings.TrimSpace(string(text)))
-	}
+	t.Logf("the container ended with %s", e.Docker("wait", numbering))
+	said := e.Docker("logs", "--tail", "1", numbering)
+	acked, err := strconv.Atoi(said)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the container said %q", said)
 	}
+	e.Docker("rm", numbering)
 	return acked
 }

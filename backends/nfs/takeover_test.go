@@ -3,6 +3,7 @@ package nfs_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -27,11 +28,11 @@ const (
 	fencePort     = "7001"
 )
 
-// Two hosts with a dvold and a kernel of their own take exclusive volumes over from each
-// other: with fence-ganesha, and by lease. The second, h2, is on the server's machine.
-func TestTakeover(t *testing.T) {
+// Two hosts with a kernel, an engine and a dvold of their own share a volume, and take
+// exclusive ones over from each other: with fence-ganesha, and by lease. The second, h2, is on the server's machine.
+func TestTakeoverInGuests(t *testing.T) {
 	hosttest.Root(t)
-	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
+	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl", "docker"} {
 		_, err := exec.LookPath(command)
 		hosttest.Need(t, command, err == nil)
 	}
@@ -52,8 +53,10 @@ func TestTakeover(t *testing.T) {
 		t.Cleanup(func() { m.wait(t) }) // its dvold has ended
 		d := newMember(t, "h1")
 		d.Guard()
-		t.Run("Fenced", func(t *testing.T) { loseFenced(t, m, d) })
-		t.Run("ByLease", func(t *testing.T) { loseByLease(t, m, d) })
+		e := d.Engine()
+		t.Run("Containers", func(t *testing.T) { testContainers(t, m, e, 1) })
+		t.Run("Fenced", func(t *testing.T) { loseFenced(t, m, d, e) })
+		t.Run("ByLease", func(t *testing.T) { loseByLease(t, m, d, e) })
 		d.Idle() // as long as the server is there
 		return
 	}
@@ -72,9 +75,34 @@ func TestTakeover(t *testing.T) {
 	s.serveFences(t)
 	m.wait(t)
 	d := newMember(t, "h2")
+	e := d.Engine()
+	t.Run("Containers", func(t *testing.T) { testContainers(t, m, e, 2) })
 	t.Run("Fenced", func(t *testing.T) { takeFenced(t, m, d, s) })
 	t.Run("ByLease", func(t *testing.T) { takeByLease(t, m, d, s) })
 	m.wait(t)
+}
+
+// testContainers has containers of both hosts use a volume at once, each of which sees
+// what the other writes.
+func testContainers(t *testing.T, m meeting, e *daemon.Engine, number int) {
+	if number == 1 {
+		e.Docker("volume", "create", "--driver", "dvol", "--opt", "pool=leased", "data")
+	}
+	m.wait(t)
+	e.Start("mine", "data", fmt.Sprintf("while :; do date >>/data/of-%d; sleep 0.1; done", number))
+	e.Run("data", fmt.Sprintf("until [ -e /data/of-%[1]d ] && [ $(wc -l </data/of-%[1]d) -gt 5 ]; do sleep 0.1; done", 3-number))
+	m.wait(t)
+	e.Docker("rm", "--force", "mine")
+	m.wait(t)
+	if number == 1 {
+		e.Docker("volume", "rm", "data")
+	}
+}
+
+// mountpoint is where a volume is mounted.
+func mountpoint(d *daemon.Daemon, name string) string {
+	at, _ := d.Must("Get", name, nil)["Volume"].(map[string]any)["Mountpoint"].(string)
+	return at
 }
 
 // volume is a file of a volume on the server's disk.
@@ -186,12 +214,12 @@ func takeFenced(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
 }
 
 // loseFenced has the volume taken from it.
-func loseFenced(t *testing.T, m meeting, d *daemon.Daemon) {
+func loseFenced(t *testing.T, m meeting, d *daemon.Daemon, e *daemon.Engine) {
 	d.Create("db", map[string]string{"pool": "fenced", "access": "exclusive"})
-	dir := d.Mount("db", "a")
-	w := startNumbers(t, dir)
+	startNumbers(e, "db")
+	dir := mountpoint(d, "db")
 	m.wait(t)
-	acked := w.ends(t) // the machine stood still meanwhile
+	acked := numbersEnd(t, e) // the machine stood still meanwhile
 	d.Unmounted(dir)
 	m.wait(t)
 	m.wait(t)
@@ -222,14 +250,14 @@ func takeByLease(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
 }
 
 // loseByLease loses touch with Consul.
-func loseByLease(t *testing.T, m meeting, d *daemon.Daemon) {
+func loseByLease(t *testing.T, m meeting, d *daemon.Daemon, e *daemon.Engine) {
 	d.Create("db2", map[string]string{"pool": "leased", "access": "exclusive"})
-	dir := d.Mount("db2", "a")
-	w := startNumbers(t, dir)
+	startNumbers(e, "db2")
+	dir := mountpoint(d, "db2")
 	m.wait(t)
 	m.wait(t)
 	run(t, "ip", "route", "add", "blackhole", consulAddress, "table", "local")
-	acked := w.ends(t)
+	acked := numbersEnd(t, e)
 	d.Unmounted(dir)
 	m.wait(t)
 	run(t, "ip", "route", "delete", "blackhole", consulAddress, "table", "local")

@@ -1,4 +1,5 @@
-// Package daemon runs a dvold of a test's own, and calls it as Docker does.
+// Package daemon runs a dvold in a guest, calls it as Docker does, and runs a Docker
+// engine beside it.
 package daemon
 
 import (
@@ -59,10 +60,13 @@ type Daemon struct {
 func New(t *testing.T, binary, host, configuration string) *Daemon {
 	t.Helper()
 	d := &Daemon{t: t, binary: binary, host: host, dir: hosttest.Dir(t)}
+	if err := os.MkdirAll(filepath.Dir(driverSocket), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	d.client.Transport = &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", d.at("docker.sock"))
+			return new(net.Dialer).DialContext(ctx, "unix", driverSocket)
 		},
 	}
 	if err := os.WriteFile(d.at("dvold.yaml"), []byte(configuration), 0o600); err != nil {
@@ -113,7 +117,7 @@ func (d *Daemon) Guard() {
 func (d *Daemon) run(command string) *exec.Cmd {
 	d.t.Helper()
 	cmd := exec.Command(d.binary, command, "--host", d.host, "--config", d.at("dvold.yaml"), "--state-dir", d.at("state"), "--run-dir", d.at("run"),
-		"--docker-socket", d.at("docker.sock"), "--admin-socket", d.at("admin.sock"))
+		"--docker-socket", driverSocket, "--admin-socket", d.at("admin.sock"))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
