@@ -251,7 +251,8 @@ func testHung(t *testing.T, s server) {
 	unmount(t, p, v.Handle, target)
 }
 
-// The shared mount is found again after a restart, and goes when nobody uses it.
+// The shared mount is found again after a restart, and goes when nobody uses it, whatever
+// another pool on the export has mounted.
 func testShared(t *testing.T, s server) {
 	run, c := hosttest.Dir(t), newPool(t, s.exported, "4.2")
 	c.MountGrace = 0
@@ -268,7 +269,7 @@ func testShared(t *testing.T, s server) {
 	unmount(t, p, v.Handle, first)
 	time.Sleep(2 * time.Second) // two rounds that must not take it away
 	points := func() int {
-		entries, err := os.ReadDir(filepath.Join(run, "nfs", "pool"))
+		entries, err := filepath.Glob(filepath.Join(run, "nfs", "*", "shared.*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,6 +278,15 @@ func testShared(t *testing.T, s server) {
 	if points() != 1 {
 		t.Error("the shared mount went while a volume was mounted")
 	}
+	another := newPool(t, s.exported, "4.2")
+	another.MountGrace = 0
+	q := openNamed(t, run, "another", another)
+	w := create(t, q, backends.Request{})
+	third := mount(t, q, w.Handle, backends.MountOptions{})
+	if points() != 2 {
+		t.Errorf("there are %d shared mounts of two pools", points())
+	}
+	unmount(t, q, w.Handle, third)
 	unmount(t, p, v.Handle, second)
 	for end := time.Now().Add(20 * time.Second); points() > 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -197,7 +197,12 @@ func newPool(t *testing.T, export, version string) nfs.Config {
 // openPool opens a pool whose mounts go with the test.
 func openPool(t *testing.T, run string, c nfs.Config) *nfs.Pool {
 	t.Helper()
-	p, err := nfs.Open(c, "pool", run, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	return openNamed(t, run, "pool", c)
+}
+
+func openNamed(t *testing.T, run, name string, c nfs.Config) *nfs.Pool {
+	t.Helper()
+	p, err := nfs.Open(c, name, run, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

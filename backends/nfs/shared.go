@@ -173,7 +173,7 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	if err != nil || m == nil {
 		return err
 	}
-	bound, err := boundElsewhere(m)
+	bound, err := s.pool.bound(m)
 	if err != nil {
 		return err
 	}
@@ -253,10 +253,13 @@ func (s *shared) forget() bool {
 	return true
 }
 
-// boundElsewhere tells whether the file system of a mount is mounted elsewhere, too.
-func boundElsewhere(m *mountinfo.Info) (bool, error) {
+// bound tells whether something is mounted of a shared mount. Such mounts are none of each
+// other's, though pools on one export have one file system.
+func (p *Pool) bound(m *mountinfo.Info) (bool, error) {
 	mounts, err := host.Mounts()
 	return slices.ContainsFunc(mounts, func(other *mountinfo.Info) bool {
-		return other.Mountpoint != m.Mountpoint && other.Major == m.Major && other.Minor == m.Minor
+		dir, name := filepath.Split(other.Mountpoint)
+		isShared := filepath.Dir(filepath.Clean(dir)) == filepath.Dir(p.dir) && strings.HasPrefix(name, sharedPrefix)
+		return !isShared && host.Shows(other, m)
 	}), err
 }

@@ -215,8 +215,18 @@ func (d *Daemon) Unmounted(dir string) {
 // Idle returns once the daemon has nothing mounted.
 func (d *Daemon) Idle() {
 	d.t.Helper()
+	var left []string
+	d.t.Cleanup(func() {
+		if len(left) > 0 {
+			d.t.Logf("mounted are %v", left)
+		}
+	})
 	d.within("nothing is mounted", func() bool {
 		mounts, err := host.MountsBelow(d.at("run"))
+		left = nil
+		for _, m := range mounts {
+			left = append(left, m.Mountpoint)
+		}
 		return err == nil && len(mounts) == 0
 	})
 }
