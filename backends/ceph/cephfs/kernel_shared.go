@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,7 +137,7 @@ func (s *kernelShared) see(ctx context.Context, point string) error {
 		return err
 	}
 	for _, other := range mounts {
-		if other.Mountpoint != point && other.Major == m.Major && other.Minor == m.Minor {
+		if !s.pool.isShared(other.Mountpoint) && host.Shows(other, m) {
 			s.mu.Lock()
 			s.used = time.Now()
 			s.mu.Unlock()
@@ -163,6 +164,12 @@ func (s *kernelShared) see(ctx context.Context, point string) error {
 	}
 	s.log.Info("the pool was unmounted, for nothing is mounted of it", "mountpoint", point)
 	return nil
+}
+
+// isShared tells whether a mountpoint is that of a shared mount: those of two configurations
+// may have one file system, and neither is mounted of the other.
+func (p *Pool) isShared(mountpoint string) bool {
+	return filepath.Dir(mountpoint) == p.dir && strings.HasPrefix(filepath.Base(mountpoint), kernelPrefix)
 }
 
 // idle tells whether the grace is over.

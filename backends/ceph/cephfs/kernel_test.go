@@ -280,7 +280,7 @@ func testKernelSilent(t *testing.T) {
 }
 
 // The shared mount is taken away when nothing is mounted of it, and found again by a
-// dvold that was started anew.
+// dvold that was started anew, also if that has another configuration.
 func testKernelReaped(t *testing.T) {
 	grace := func(c *cephfs.Config) { c.ClientGrace = 2 * time.Second }
 	p := kernelPool(t, grace)
@@ -307,8 +307,25 @@ func testKernelReaped(t *testing.T) {
 	if got := points(); len(got) != 1 {
 		t.Fatalf("mounts are %v, want one", got)
 	}
-	if err := again.Unmount(t.Context(), handle, target); err != nil {
+	if err := again.Close(); err != nil {
 		t.Fatal(err)
+	}
+	changed := open(t, p.run, func(c *cephfs.Config) {
+		c.Subdir = p.subdir
+		c.Cluster.Monitors = []string{c.Cluster.Monitors[0] + ":6789"}
+		grace(c)
+	})
+	other := p.target("other")
+	if err := changed.Mount(t.Context(), handle, other, backends.MountOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := points(); len(got) != 2 {
+		t.Fatalf("mounts are %v, want two", got)
+	}
+	for _, at := range []string{target, other} {
+		if err := changed.Unmount(t.Context(), handle, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.eventually("its end", func() bool { return len(points()) == 0 })
 }
