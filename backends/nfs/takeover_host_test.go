@@ -110,24 +110,49 @@ func accept(t *testing.T, address string, serve func(net.Conn)) {
 // numbers is the file of a volume that its owners write to.
 const numbers = "numbers"
 
-// numbering is the name of the container that startNumbers starts.
-const numbering = "numbering"
-
-// startNumbers starts a container that adds records to a file of a volume, each of them
-// synced, and says how many it has.
-func startNumbers(e *daemon.Engine, volume string) {
-	e.Start(numbering, volume, `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of=/data/`+numbers+` oflag=append conv=notrunc,fsync 2>/dev/null || exit 1; echo $i; done`)
+// numbered adds records to that file, each of them synced, and notes how many it has.
+type numbered struct {
+	t     *testing.T
+	wait  func() (how string) // until it has ended
+	acked func() string       // how many there were by then
 }
 
-// numbersEnd returns how many records were synced, once the container has ended.
-func numbersEnd(t *testing.T, e *daemon.Engine) (acked int) {
+// startNumbers starts it, as a container of the engine, or, without one, as a process of
+// which dvold is told that it is a container's.
+func startNumbers(t *testing.T, d *daemon.Daemon, e *daemon.Engine, volume string) numbered {
 	t.Helper()
-	t.Logf("the container ended with %s", e.Docker("wait", numbering))
-	said := e.Docker("logs", "--tail", "1", numbering)
-	acked, err := strconv.Atoi(said)
-	if err != nil {
-		t.Fatalf("the container said %q", said)
+	const script = `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of=` + numbers + ` oflag=append conv=notrunc,fsync 2>/dev/null || exit 1; echo $i`
+	if e != nil {
+		const name = "numbered"
+		e.Start(name, volume, "cd /data; "+script+"; done")
+		return numbered{t, func() string { return e.Docker("wait", name) }, func() string {
+			defer e.Docker("rm", name)
+			return e.Docker("logs", "--tail", "1", name)
+		}}
 	}
-	e.Docker("rm", numbering)
+	acked := filepath.Join(hosttest.Dir(t), "acked")
+	cmd := exec.Command("sh", "-c", script+` >>"$0"; done`, acked)
+	cmd.Dir = d.Mount(volume, "a")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return numbered{t, func() string { return fmt.Sprint(cmd.Wait()) }, func() string {
+		text, err := os.ReadFile(acked)
+		all := strings.Fields(string(text))
+		if err != nil || len(all) == 0 {
+			t.Fatalf("nothing was synced: %v", err)
+		}
+		return all[len(all)-1]
+	}}
+}
+
+// ends returns how many records were synced, once it has ended.
+func (n numbered) ends() int {
+	n.t.Helper()
+	n.t.Logf("who wrote has ended: %s", n.wait())
+	acked, err := strconv.Atoi(n.acked())
+	if err != nil {
+		n.t.Fatal(err)
+	}
 	return acked
 }
