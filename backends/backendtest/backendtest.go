@@ -59,6 +59,10 @@ type Fixture struct {
 
 	// TakeAway makes the storage unavailable for the rest of the test.
 	TakeAway func(t *testing.T)
+
+	// Believes is how long the pool goes by an answer of its storage: a call that begins so
+	// soon after one waits for the storage, for as long as that takes.
+	Believes time.Duration
 }
 
 // rounds is how often a test replaces what others read meanwhile.
@@ -178,6 +182,13 @@ type suite struct {
 	fixture Fixture
 	dir     string // for mountpoints
 	count   atomic.Int64
+}
+
+// takeAway makes the storage unavailable, and returns when nobody believes in it any more.
+func (s *suite) takeAway(t *testing.T) {
+	t.Helper()
+	s.fixture.TakeAway(t)
+	time.Sleep(s.fixture.Believes)
 }
 
 // Mount is that of the backend, in the way that the pool wants it.

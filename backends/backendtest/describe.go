@@ -167,7 +167,7 @@ func testDescribeCutShort(t *testing.T, s *suite) {
 func testDescribeUnavailable(t *testing.T, s *suite) {
 	id := s.id()
 	s.describe(t, id, "text")
-	s.fixture.TakeAway(t)
+	s.takeAway(t)
 	expectForUser(t, "describe", s.Describe(t.Context(), id, []byte("new")), backends.ErrUnavailable)
 	expectForUser(t, "take away", s.Describe(t.Context(), id, nil), backends.ErrUnavailable)
 	got, err := s.Descriptions(t.Context())

@@ -178,7 +178,7 @@ func testUnavailable(t *testing.T, s *suite) {
 	}
 	var all sync.WaitGroup
 	t.Cleanup(all.Wait) // once the storage is back
-	s.fixture.TakeAway(t)
+	s.takeAway(t)
 	if used != "" {
 		s.unmount(t, inUse, used)
 	}

@@ -178,7 +178,7 @@ func testStampCutShort(t *testing.T, s *suite) {
 func testStampUnavailable(t *testing.T, s *suite) {
 	b, id := s.stamper(t), s.id()
 	s.stamp(t, id, "text")
-	s.fixture.TakeAway(t)
+	s.takeAway(t)
 	expectForUser(t, "stamp", b.Stamp(t.Context(), id, []byte("new")), backends.ErrUnavailable)
 	expectForUser(t, "take away", b.Stamp(t.Context(), id, nil), backends.ErrUnavailable)
 	got, err := b.Stamped(t.Context(), id)

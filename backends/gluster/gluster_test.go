@@ -9,6 +9,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/gluster"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -43,6 +44,6 @@ func fixture(t *testing.T) backendtest.Fixture {
 			return "Söme data " + name
 		},
 		Settles:  time.Second, // the pool's own records, of a client that has just read them
-		TakeAway: func(t *testing.T) { cutOff(t) },
+		TakeAway: func(t *testing.T) { cutOff(t) }, Believes: fuseclient.AnswerHolds,
 	}
 }

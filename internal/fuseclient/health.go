@@ -52,9 +52,9 @@ const (
 	AskInterval = 5 * time.Second
 	// silentAfter is how long the storage may take until it counts as silent.
 	silentAfter = 10 * time.Second
-	// answerHolds is how long an answer is believed by those who are about to use the
+	// AnswerHolds is how long an answer is believed by those who are about to use the
 	// storage.
-	answerHolds = time.Second
+	AnswerHolds = time.Second
 )
 
 // Watch asks the client, if it is time to, and tells the log what is new. It does
@@ -74,7 +74,7 @@ func (h *Health) Watch(c *Client) {
 // perhaps without end, and can't be called off.
 func (h *Health) await(ctx context.Context, c *Client, wait time.Duration) error {
 	h.mu.Lock()
-	fresh := time.Since(h.answered) < answerHolds
+	fresh := time.Since(h.answered) < AnswerHolds
 	h.mu.Unlock()
 	if fresh {
 		return nil

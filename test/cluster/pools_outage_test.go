@@ -27,7 +27,7 @@ func (c *cluster) testOutage(o outageOf, begin, end func() error) {
 	}
 	h.create("other", "pool=shared")
 	h.must(begin())
-	// An answer of the servers is believed for a second (fuseclient's answerHolds): what is
+	// An answer of the servers is believed for a second (fuseclient.AnswerHolds): what is
 	// begun in that has no bound but Docker's.
 	time.Sleep(1100 * time.Millisecond)
 

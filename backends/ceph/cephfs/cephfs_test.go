@@ -10,6 +10,7 @@ import (
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
@@ -33,6 +34,6 @@ func fixture(t *testing.T) backendtest.Fixture {
 			return "Söme data " + name
 		},
 		Sizes: true, SizesUnseen: true, Lags: 10 * time.Second,
-		TakeAway: func(t *testing.T) { cephtest.CutOff(t) },
+		TakeAway: func(t *testing.T) { cephtest.CutOff(t) }, Believes: fuseclient.AnswerHolds,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host/guesttest"
 	"github.com/dvol/dvold/internal/host/hosttest"
 	"github.com/dvol/dvold/test/daemon"
@@ -110,7 +111,7 @@ func TestDaemon(t *testing.T) {
 // cluster fail.
 func testSilentCluster(t *testing.T, d *daemon.Daemon) {
 	takeCable(t)
-	time.Sleep(1100 * time.Millisecond) // what it has answered is believed that long
+	time.Sleep(fuseclient.AnswerHolds)
 	failed := make(chan error, 1)
 	go func() {
 		_, err := d.Driver("Mount", "idle", daemon.By("c"))

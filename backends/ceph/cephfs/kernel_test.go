@@ -15,6 +15,7 @@ import (
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/fuseclient"
 	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/host/hosttest"
 )
@@ -68,7 +69,7 @@ func kernelFixture(t *testing.T) backendtest.Fixture {
 			return "Söme data " + name
 		},
 		Sizes: true, SizesUnseen: true, Lags: 10 * time.Second,
-		TakeAway: takeCable,
+		TakeAway: takeCable, Believes: fuseclient.AnswerHolds,
 	}
 }
 
@@ -263,6 +264,7 @@ func testKernelSilent(t *testing.T) {
 	p.write(target, "x")
 	t.Run("cut off", func(t *testing.T) {
 		takeCable(t)
+		time.Sleep(fuseclient.AnswerHolds)
 		begin := time.Now()
 		if _, err := p.Stat(t.Context(), handle); !errors.Is(err, backends.ErrUnavailable) {
 			t.Errorf("stat: %v", err)
