@@ -256,10 +256,9 @@ func (s *shared) forget() bool {
 // bound tells whether something is mounted of a shared mount. Such mounts are none of each
 // other's, though pools on one export have one file system.
 func (p *Pool) bound(m *mountinfo.Info) (bool, error) {
-	mounts, err := host.Mounts()
+	mounts, err := host.MountsOf(m)
 	return slices.ContainsFunc(mounts, func(other *mountinfo.Info) bool {
 		dir, name := filepath.Split(other.Mountpoint)
-		isShared := filepath.Dir(filepath.Clean(dir)) == filepath.Dir(p.dir) && strings.HasPrefix(name, sharedPrefix)
-		return !isShared && host.Shows(other, m)
+		return filepath.Dir(filepath.Clean(dir)) != filepath.Dir(p.dir) || !strings.HasPrefix(name, sharedPrefix)
 	}), err
 }

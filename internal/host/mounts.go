@@ -87,7 +87,7 @@ func MountsBelow(dir string) ([]*mountinfo.Info, error) {
 // MountsOf returns the mounts that show the directory which source shows, or
 // one beneath it, wherever they are: see [Source].
 func MountsOf(source *mountinfo.Info) ([]*mountinfo.Info, error) {
-	return mountsWhere(func(m *mountinfo.Info) bool { return Shows(m, source) })
+	return mountsWhere(func(m *mountinfo.Info) bool { return shows(m, source) })
 }
 
 // Source returns the mount that f was opened through as it would be if just
@@ -141,8 +141,8 @@ func mountsWhere(match func(*mountinfo.Info) bool) ([]*mountinfo.Info, error) {
 	return found, nil
 }
 
-// Shows tells whether m shows the directory of source or one beneath it.
-func Shows(m, source *mountinfo.Info) bool {
+// shows tells whether m shows the directory of source or one beneath it.
+func shows(m, source *mountinfo.Info) bool {
 	return m.Major == source.Major && m.Minor == source.Minor && within(m.Root, source.Root)
 }
 

@@ -122,7 +122,7 @@ func (t table) showing(source *mountinfo.Info) ([]*mountinfo.Info, error) {
 	}
 	var found []*mountinfo.Info
 	for _, m := range mounts {
-		if Shows(m, source) {
+		if shows(m, source) {
 			found = append(found, m)
 		}
 	}

@@ -132,12 +132,12 @@ func (s *kernelShared) see(ctx context.Context, point string) error {
 			return nil
 		}
 	}
-	mounts, err := host.Mounts()
+	mounts, err := host.MountsOf(m)
 	if err != nil {
 		return err
 	}
 	for _, other := range mounts {
-		if !s.pool.isShared(other.Mountpoint) && host.Shows(other, m) {
+		if !s.pool.isShared(other.Mountpoint) {
 			s.mu.Lock()
 			s.used = time.Now()
 			s.mu.Unlock()
