@@ -96,22 +96,36 @@ func (p *Pool) open(ctx context.Context) (*os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenFile(p.config.Path, unix.O_DIRECTORY, 0)
+	open := openAny
+	if p.config.RequireMount {
+		open = OpenMounted
+	}
+	root, err := open(p.config.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("pool: %w: %w", err, backends.ErrUnavailable)
 	}
-	if err != nil || !p.config.RequireMount {
-		return root, err
-	}
-	mounted, err := host.IsMountRoot(root)
-	if err == nil && !mounted {
-		err = fmt.Errorf("%s is not mounted: %w", p.config.Path, backends.ErrUnavailable)
-	}
+	return root, err
+}
+
+// openAny opens a directory.
+func openAny(path string) (*os.File, error) { return os.OpenFile(path, unix.O_DIRECTORY, 0) }
+
+// OpenMounted opens a directory that something is mounted at. It is ErrUnavailable if
+// nothing is, such as when a client of the file system has ended.
+func OpenMounted(path string) (*os.File, error) {
+	dir, err := openAny(path)
 	if err != nil {
-		root.Close()
 		return nil, err
 	}
-	return root, nil
+	mounted, err := host.IsMountRoot(dir)
+	if err == nil && !mounted {
+		err = fmt.Errorf("%s is not mounted: %w", path, backends.ErrUnavailable)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
 }
 
 // openOrMake is open for the first plan of a pool.

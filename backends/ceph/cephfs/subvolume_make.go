@@ -102,7 +102,7 @@ func (s *subvolumes) remove(ctx context.Context, handle string) error {
 	if !isMade(handle) {
 		return fmt.Errorf("it was adopted, and adopted data is never deleted: %w", backends.ErrInvalid)
 	}
-	root, err := openMounted(s.root)
+	root, err := local.OpenMounted(s.root)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ const recordsDir = ".dvol"
 
 // makeRecords makes that directory, if it is missing, in a group that is mounted at root.
 func makeRecords(root string) error {
-	dir, err := openMounted(root)
+	dir, err := local.OpenMounted(root)
 	if err != nil {
 		return err
 	}
@@ -53,23 +53,6 @@ func makeRecords(root string) error {
 		return &os.PathError{Op: "mkdir", Path: filepath.Join(root, recordsDir), Err: err}
 	}
 	return nil
-}
-
-// openMounted opens a mountpoint, if its client has not ended.
-func openMounted(root string) (*os.File, error) {
-	dir, err := os.OpenFile(root, unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
-	mounted, err := host.IsMountRoot(dir)
-	if err == nil && !mounted {
-		err = fmt.Errorf("%s is not mounted: %w", root, backends.ErrUnavailable)
-	}
-	if err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return dir, nil
 }
 
 var (
@@ -156,7 +139,7 @@ func (s *subvolumes) look(ctx context.Context, handle string) (*subvolume, error
 	if err := cmp.Or(ctx.Err(), checkName(handle)); err != nil {
 		return nil, err
 	}
-	root, err := openMounted(s.root)
+	root, err := local.OpenMounted(s.root)
 	if err != nil {
 		return nil, err
 	}
