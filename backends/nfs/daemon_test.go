@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dvol/dvold/internal/host/hosttest"
 	"github.com/dvol/dvold/test/daemon"
@@ -41,15 +40,7 @@ func testDaemon(t *testing.T, s server) {
 	}
 	awaitLines(t, writers, 3)
 	d.Start()
-	for name, dir := range at {
-		if got := d.Must("Get", name, nil)["Volume"].(map[string]any)["Mountpoint"]; got != dir {
-			t.Errorf("%s is at %v, want %s", name, got, dir)
-		}
-		if got := d.Mount(name, "b"); got != dir {
-			t.Errorf("%s is mounted at %s, too, not %s", name, got, dir)
-		}
-		d.Must("Unmount", name, daemon.By("a"))
-	}
+	d.HandOver(at)
 	awaitLines(t, writers, 3)
 
 	t.Run("silent server", func(t *testing.T) { testSilent(t, s, d) })
@@ -78,21 +69,7 @@ func testSilent(t *testing.T, s server, d *daemon.Daemon) {
 	d.Create("third", nil)
 	defer d.Must("Remove", "third", nil)
 	defer s.freeze(t)()
-	failed := make(chan error, 1)
-	go func() {
-		_, err := d.Driver("Mount", "third", daemon.By("c"))
-		failed <- err
-	}()
-	for n := range 5 {
-		begin := time.Now()
-		d.Must("Mount", "other", daemon.By("c"))
-		d.Must("Get", "other", nil)
-		d.Must("Get", "third", nil)
-		d.Must("List", "", nil)
-		d.Must("Unmount", "other", daemon.By("c"))
-		t.Logf("round %d took %v", n, time.Since(begin).Round(time.Millisecond))
-	}
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "gives no answer") {
+	if err := d.MountSilent("third", "other"); err == nil || !strings.Contains(err.Error(), "gives no answer") {
 		t.Errorf("mount: got %v", err)
 	}
 }

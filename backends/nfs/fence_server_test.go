@@ -27,6 +27,16 @@ type fencing struct {
 	admits string // what that says before
 }
 
+// needFencing skips the test, or fails it where that is required, unless there is what such
+// a server needs.
+func needFencing(t *testing.T) {
+	t.Helper()
+	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
+		_, err := exec.LookPath(command)
+		hosttest.Need(t, command, err == nil)
+	}
+}
+
 // newDisk mounts a file system that can be frozen.
 func newDisk(t *testing.T) string {
 	t.Helper()

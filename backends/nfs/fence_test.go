@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -27,10 +26,7 @@ const (
 // In guests of its own, because there is much to wait for.
 func TestFence(t *testing.T) {
 	hosttest.Root(t)
-	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
-		_, err := exec.LookPath(command)
-		hosttest.Need(t, command, err == nil)
-	}
+	needFencing(t)
 	if !guesttest.Inside() {
 		t.Parallel()
 		guesttest.Together(t, guesttest.Guest{

@@ -117,10 +117,11 @@ type numbered struct {
 	acked func() string       // how many there were by then
 }
 
-// startNumbers starts it, as a container of the engine, or, without one, as a process of
+// startNumbers starts it on a new exclusive volume of a pool, as a container of the engine, or, without one, as a process of
 // which dvold is told that it is a container's.
-func startNumbers(t *testing.T, d *daemon.Daemon, e *daemon.Engine, volume string) numbered {
+func startNumbers(t *testing.T, d *daemon.Daemon, e *daemon.Engine, pool, volume string) numbered {
 	t.Helper()
+	d.Create(volume, map[string]string{"pool": pool, "access": "exclusive"})
 	const script = `i=0; while :; do i=$((i+1)); printf 'h1 %012d\n' $i | dd of=` + numbers + ` oflag=append conv=notrunc,fsync 2>/dev/null || exit 1; echo $i`
 	if e != nil {
 		const name = "numbered"

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -36,10 +35,7 @@ const engines = "DVOLD_NFS_ENGINES"
 // other: with fence-ganesha, and by lease. The second, h2, is on the server's machine.
 func TestTakeoverInGuests(t *testing.T) {
 	hosttest.Root(t)
-	for _, command := range []string{"ganesha.nfsd", "rpcbind", "dbus-daemon", "dbus-send", "mkfs.ext4", "perl"} {
-		_, err := exec.LookPath(command)
-		hosttest.Need(t, command, err == nil)
-	}
+	needFencing(t)
 	if !guesttest.Inside() {
 		t.Parallel()
 		dvold, withEngines := dvoldBinary+"="+daemon.Build(t, "CGO_ENABLED=0"), engines+"="+os.Getenv(engines)
@@ -109,12 +105,6 @@ func testContainers(t *testing.T, m meeting, e *daemon.Engine, number int) {
 	if number == 1 {
 		e.Docker("volume", "rm", "data")
 	}
-}
-
-// mountpoint is where a volume is mounted.
-func mountpoint(d *daemon.Daemon, name string) string {
-	at, _ := d.Must("Get", name, nil)["Volume"].(map[string]any)["Mountpoint"].(string)
-	return at
 }
 
 // volume is a file of a volume on the server's disk.
@@ -227,9 +217,8 @@ func takeFenced(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
 
 // loseFenced has the volume taken from it.
 func loseFenced(t *testing.T, m meeting, d *daemon.Daemon, e *daemon.Engine) {
-	d.Create("db", map[string]string{"pool": "fenced", "access": "exclusive"})
-	w := startNumbers(t, d, e, "db")
-	dir := mountpoint(d, "db")
+	w := startNumbers(t, d, e, "fenced", "db")
+	dir := d.Mountpoint("db")
 	m.wait(t)
 	acked := w.ends() // the machine stood still meanwhile
 	d.Unmounted(dir)
@@ -263,9 +252,8 @@ func takeByLease(t *testing.T, m meeting, d *daemon.Daemon, s *fencing) {
 
 // loseByLease loses touch with Consul.
 func loseByLease(t *testing.T, m meeting, d *daemon.Daemon, e *daemon.Engine) {
-	d.Create("db2", map[string]string{"pool": "leased", "access": "exclusive"})
-	w := startNumbers(t, d, e, "db2")
-	dir := mountpoint(d, "db2")
+	w := startNumbers(t, d, e, "leased", "db2")
+	dir := d.Mountpoint("db2")
 	m.wait(t)
 	m.wait(t)
 	run(t, "ip", "route", "add", "blackhole", consulAddress, "table", "local")

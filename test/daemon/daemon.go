@@ -192,6 +192,50 @@ func (d *Daemon) Mount(name, container string) string {
 	return at
 }
 
+// Mountpoint is where a volume is mounted, as the daemon says.
+func (d *Daemon) Mountpoint(name string) string {
+	d.t.Helper()
+	at, _ := d.Must("Get", name, nil)["Volume"].(map[string]any)["Mountpoint"].(string)
+	return at
+}
+
+// HandOver has volumes, which are mounted where the map says for container a, mounted there
+// for container b instead.
+func (d *Daemon) HandOver(at map[string]string) {
+	d.t.Helper()
+	for name, dir := range at {
+		if got := d.Mountpoint(name); got != dir {
+			d.t.Errorf("%s is at %v, want %s", name, got, dir)
+		}
+		if got := d.Mount(name, "b"); got != dir {
+			d.t.Errorf("%s is mounted at %s, too, not %s", name, got, dir)
+		}
+		d.Must("Unmount", name, By("a"))
+	}
+}
+
+// MountSilent mounts a volume whose storage is silent, and returns the error. Meanwhile the
+// daemon answers what others ask of a volume in another pool, and of some.
+func (d *Daemon) MountSilent(name, other string, some ...string) error {
+	d.t.Helper()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := d.Driver("Mount", name, By("c"))
+		failed <- err
+	}()
+	for n := range 5 {
+		begin := time.Now()
+		d.Must("Mount", other, By("c"))
+		for _, asked := range append(some, other, name) {
+			d.Must("Get", asked, nil)
+		}
+		d.Must("List", "", nil)
+		d.Must("Unmount", other, By("c"))
+		d.t.Logf("round %d took %v", n, time.Since(begin).Round(time.Millisecond))
+	}
+	return <-failed
+}
+
 // By is that a container, with a name of one character, mounts or unmounts.
 func By(container string) map[string]any {
 	return map[string]any{"ID": strings.Repeat(container, 64)}

@@ -67,15 +67,7 @@ func TestDaemon(t *testing.T) {
 	d.Kill()
 	goOn()
 	d.Start()
-	for name, dir := range at {
-		if got := d.Must("Get", name, nil)["Volume"].(map[string]any)["Mountpoint"]; got != dir {
-			t.Errorf("%s is at %v, want %s", name, got, dir)
-		}
-		if got := d.Mount(name, "b"); got != dir {
-			t.Errorf("%s is mounted at %s, too, not %s", name, got, dir)
-		}
-		d.Must("Unmount", name, daemon.By("a"))
-	}
+	d.HandOver(at)
 	goOn()
 
 	t.Run("silent cluster", func(t *testing.T) { testSilentCluster(t, d) })
@@ -112,22 +104,7 @@ func TestDaemon(t *testing.T) {
 func testSilentCluster(t *testing.T, d *daemon.Daemon) {
 	takeCable(t)
 	time.Sleep(fuseclient.AnswerHolds)
-	failed := make(chan error, 1)
-	go func() {
-		_, err := d.Driver("Mount", "idle", daemon.By("c"))
-		failed <- err
-	}()
-	for n := range 5 {
-		begin := time.Now()
-		d.Must("Mount", "other", daemon.By("c"))
-		for _, name := range []string{"other", "idle", "image"} {
-			d.Must("Get", name, nil)
-		}
-		d.Must("List", "", nil)
-		d.Must("Unmount", "other", daemon.By("c"))
-		t.Logf("round %d took %v", n, time.Since(begin).Round(time.Millisecond))
-	}
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "answer") {
+	if err := d.MountSilent("idle", "other", "image"); err == nil || !strings.Contains(err.Error(), "answer") {
 		t.Errorf("mount: got %v", err)
 	}
 }
