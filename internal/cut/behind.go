@@ -3,7 +3,6 @@ package cut
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,11 +27,11 @@ func behind(major, minor int) (*Behind, error) {
 	if major != loopMajor {
 		return nil, nil
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/loop/backing_file", major, minor))
+	file, err := host.BackingFile(fmt.Sprintf("/sys/dev/block/%d:%d", major, minor))
 	if err != nil {
 		return nil, ignoreGone(err)
 	}
-	b := Behind{File: strings.TrimSuffix(string(text), "\n")}
+	b := Behind{File: file}
 	m, err := host.MountedAt(filepath.Dir(b.File))
 	if err != nil || m == nil || m.Major != 0 || !isFUSE(m.FSType) {
 		return nil, err

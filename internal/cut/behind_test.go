@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,10 +44,15 @@ func onServed(t *testing.T, s storage) (cut.Volume, *os.File) {
 // What serves the disk of a volume may hang, or try for ever what its storage refuses:
 // it is ended with the volume, whoever waits for it, and nothing of another.
 func TestServedDisk(t *testing.T) {
-	for name, hang := range map[string]bool{"well": false, "hangs": true} {
+	for name, hang := range map[string]bool{"well": false, "hangs": true, "hangs, and was looked for in vain": true} {
 		t.Run(name, func(t *testing.T) {
 			s, other := newStorage(t), newStorage(t)
 			v, _ := onServed(t, s)
+			if strings.HasSuffix(name, "in vain") {
+				if err := os.Remove(filepath.Join(s.dir, "image")); err != nil {
+					t.Fatal(err)
+				}
+			}
 			file := filepath.Join(v.Mountpoint, "file")
 			durable := start(t, false, "write-durably", file, filepath.Join(hosttest.Dir(t), "acknowledged"))
 			growing(t, durable.Args[len(durable.Args)-1])

@@ -59,6 +59,7 @@ const (
 	opGetattr     = 3
 	opSetattr     = 4
 	opMkdir       = 9
+	opUnlink      = 10
 	opOpen        = 14
 	opRead        = 15
 	opWrite       = 16
@@ -121,6 +122,8 @@ func (m *memory) answer(request []byte) ([]byte, unix.Errno) {
 	case opCreate:
 		m.entry(&out, m.add(n, name(body[16:]), &node{}))
 		out.Write(make([]byte, 16))
+	case opUnlink:
+		delete(n.dir, name(body)) // who has it open keeps it
 	case opOpen, opOpendir:
 		out.Write(make([]byte, 16))
 	case opRead:

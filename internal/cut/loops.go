@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // loopPatience is how long a loop device may take to say what it shows.
@@ -20,17 +20,14 @@ const loopPatience = 200 * time.Millisecond
 // kernel has the paths at hand: a device may hang.
 func loops() (map[string]string, error) {
 	found := make(map[string]string)
-	paths, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	devices, err := filepath.Glob("/sys/block/loop*")
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
-		file, err := os.ReadFile(path)
-		if err != nil { // detached meanwhile
-			continue
+	for _, device := range devices {
+		if file, err := host.BackingFile(device); err == nil { // else it shows none
+			found[filepath.Base(device)] = file
 		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(path, "/sys/block/"), "/")
-		found[name] = strings.TrimSuffix(string(file), "\n")
 	}
 	return found, nil
 }

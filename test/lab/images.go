@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/host"
 )
 
 // A host's dvold maps images of Ceph by rbd-fuse, a process for each, and a loop
@@ -85,11 +87,11 @@ func detachImage(device string, points map[string]bool) (bool, error) {
 // showsImage tells whether a device's file is the image of one of these mountpoints.
 // Of a file system that is mounted nowhere the kernel knows no more than its own paths.
 func showsImage(device string, points map[string]bool) bool {
-	text, err := os.ReadFile(filepath.Join(device, "loop/backing_file"))
+	file, err := host.BackingFile(device)
 	if err != nil {
 		return false
 	}
-	image, root := strings.CutPrefix(strings.TrimSuffix(string(text), "\n"), "/")
+	image, root := strings.CutPrefix(file, "/")
 	// As dvold calls the mountpoint of an image, package rbd.
 	sum := sha256.Sum256([]byte(image))
 	return root && points[fmt.Sprintf("%x", sum[:10])]

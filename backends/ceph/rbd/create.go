@@ -133,7 +133,11 @@ func (p *Pool) whileRoom(ctx context.Context, i image, f func(context.Context) e
 				continue
 			}
 			end(err)
-			if err := p.mapper.abandon(i); err != nil {
+			abandon, err := p.mapper.abandoner(i)
+			if err == nil {
+				err = abandon()
+			}
+			if err != nil {
 				p.log.Warn("a client that waits for room was not ended", "image", p.config.within(i.name), "err", err)
 			}
 			return

@@ -8,6 +8,9 @@ import (
 	"github.com/dvol/dvold/backends/ceph"
 )
 
+// TendInterval is how soon images are seen to.
+const TendInterval = tendInterval
+
 // Unlock takes the lock of a volume's image away from who is dead.
 func (p *Pool) Unlock(ctx context.Context, handle string) ([]ceph.Address, error) {
 	i, err := imageOf(handle)

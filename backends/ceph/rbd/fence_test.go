@@ -3,6 +3,7 @@
 package rbd_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // victim is what a fence is told of the host that has a volume.
@@ -99,6 +101,46 @@ func TestFence(t *testing.T) {
 	next.unmount(taken, newTarget)
 	if got := next.mapped(); len(got) != 0 {
 		t.Errorf("unmounted, and mapped as %q", got)
+	}
+}
+
+// A client that hangs, and has who sees to it wait, or who unmounts, is ended all the same once it is
+// fenced, and the volume can be had anew.
+func TestFenceOfHangingClient(t *testing.T) {
+	if mapper() != "fuse" {
+		t.Skip("the kernel's client does not hang by itself")
+	}
+	old := newPool(t, nil)
+	next := inNamespace(t, old.config.Namespace, nil)
+	handle := old.create("db")
+	target, identity := old.own(handle)
+	old.write(target, "synced")
+	for _, pid := range old.clients() {
+		hosttest.Freeze(t, pid)
+	}
+	written, unmounted := make(chan error, 1), make(chan error, 1)
+	go func() { written <- write(target, "late") }()
+	time.Sleep(rbd.TendInterval + time.Second) // now it is being seen to
+	go func() { unmounted <- old.Unmount(context.WithoutCancel(t.Context()), handle, target) }()
+	if err := next.Fence(t.Context(), victim(handle, identity)); err != nil {
+		t.Fatal(err)
+	}
+	newTarget, _ := next.own(handle)
+	next.want(newTarget, "synced")
+	for _, c := range []chan error{written, unmounted} {
+		select {
+		case err := <-c:
+			t.Logf("what hung ended: %v", err)
+		case <-time.After(60 * time.Second): // the cluster believes in a client that is silent for 15 s
+			t.Fatal("what a client that was fenced hangs in goes on")
+		}
+	}
+	next.unmount(handle, newTarget)
+	if err := old.Unmount(t.Context(), handle, target); err != nil {
+		t.Error(err)
+	}
+	if got := append(old.mapped(), next.mapped()...); len(got) != 0 || len(old.clients()) != 0 {
+		t.Errorf("unmounted, and mapped as %q by %d", got, old.clients())
 	}
 }
 

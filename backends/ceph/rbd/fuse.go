@@ -185,19 +185,18 @@ func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
 	return file, nil
 }
 
-// abandon ends rbd-fuse, which does not give up by itself when it is fenced: it tries to
+// abandoner ends rbd-fuse, which does not give up by itself when it is fenced: it tries to
 // get the lock back for ever, and who has written waits.
-func (f *fuseMapper) abandon(i image) error {
+func (f *fuseMapper) abandoner(i image) (func() error, error) {
 	running, err := client.At(f.point(i))
-	if err != nil {
-		return err
-	}
-	for _, p := range running {
-		if err := fuseclient.Kill(p); err != nil {
-			return err
+	return func() error {
+		for _, p := range running {
+			if err := fuseclient.Kill(p); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	}, err
 }
 
 // refresh asks for the size of the file, which the kernel may have known from before.

@@ -258,9 +258,9 @@ func (k *krbd) refresh(i image, _ *mapping) error {
 	return os.WriteFile(filepath.Join(devices, number, "refresh"), []byte("1"), 0o200)
 }
 
-// abandon has nothing to do: the kernel says of all that is asked of a client which was
+// abandoner has nothing to end: the kernel says of all that is asked of a client which was
 // fenced that it failed.
-func (k *krbd) abandon(image) error { return nil }
+func (k *krbd) abandoner(image) (func() error, error) { return func() error { return nil }, nil }
 
 // peers are none: once its file system is gone a device has nothing under way, and until
 // then what is under way must come to an end.

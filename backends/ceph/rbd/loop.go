@@ -9,29 +9,27 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // loopOf returns the loop device that shows a file, or nil. It asks sysfs alone: a
 // device may hang (HAZARDS 18). Sysfs has the path as it is in whatever mount namespace, so
 // the file must have one that no other host's has, see ownDir.
 func loopOf(file string) (*block, error) {
-	paths, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	devices, err := filepath.Glob("/sys/block/loop*")
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil || strings.TrimSuffix(string(text), "\n") != file { // detached meanwhile, or another
+	for _, device := range devices {
+		if shown, err := host.BackingFile(device); err != nil || shown != file { // it shows none, or another
 			continue
 		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(path, "/sys/block/"), "/")
-		b, err := blockAt("/dev/" + name)
+		b, err := blockAt("/dev/" + filepath.Base(device))
 		if err != nil {
 			return nil, err
 		}

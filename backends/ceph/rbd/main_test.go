@@ -115,9 +115,13 @@ func open(t *testing.T, c rbd.Config, run string) *rbd.Pool {
 	return p
 }
 
-// endMappings ends what of rbd-fuse and loop devices is below a directory.
+// endMappings ends what of rbd-fuse and loop devices is below a directory: at once, for what waits for a client that was
+// fenced would hang whoever comes near.
 func endMappings(t *testing.T, run string) {
 	t.Helper()
+	for _, pid := range clients(t, run) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 	mounts, err := host.Mounts()
 	if err != nil {
 		t.Error(err)
@@ -272,11 +276,17 @@ func (p *pool) mapped() (all []string) {
 }
 
 // clients are the processes of rbd-fuse that the pool has.
-func (p *pool) clients() (all []int) {
+func (p *pool) clients() []int {
 	p.t.Helper()
+	return clients(p.t, p.run)
+}
+
+// clients are the processes of rbd-fuse below a directory.
+func clients(t *testing.T, run string) (all []int) {
+	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -285,7 +295,7 @@ func (p *pool) clients() (all []int) {
 		}
 		args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil && args[0] == "rbd-fuse" && strings.HasPrefix(args[len(args)-1], p.run+"/") {
+		if err == nil && args[0] == "rbd-fuse" && strings.HasPrefix(args[len(args)-1], run+"/") {
 			all = append(all, pid)
 		}
 	}

@@ -29,9 +29,10 @@ type mapper interface {
 	// device is mounted anywhere on this host. It is no error if there is none.
 	detach(ctx context.Context, i image) error
 
-	// abandon has all that is asked of a device fail from now on whose client waits for
-	// what the cluster refuses: what is mounted of it can be unmounted then.
-	abandon(i image) error
+	// abandoner returns what ends the client that serves the mapping now, and none that
+	// comes later: all that is asked of its device fails then, and does not wait any more
+	// for what the cluster refuses, and what is mounted of it can be unmounted.
+	abandoner(i image) (abandon func() error, err error)
 
 	// refresh has the device be as large as the image is.
 	refresh(i image, m *mapping) error

@@ -291,8 +291,11 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, host.Unmount(target) }); err != nil {
 		return err
 	}
+	if err := p.release(ctx, i); err != nil {
+		return err // it may have a client yet, which may be fenced
+	}
 	p.seen.unmounted(i, target)
-	return p.release(ctx, i)
+	return nil
 }
 
 // release takes away the mapping of an image, unless a file system of it is mounted.

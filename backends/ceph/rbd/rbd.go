@@ -31,8 +31,10 @@ type Pool struct {
 	turns   turns
 	seen    seen
 
-	tending sync.WaitGroup
-	end     context.CancelFunc
+	// tends and grows are the turns of who sees to images, and has their file systems grow.
+	tends, grows turns
+	tending      sync.WaitGroup
+	end          context.CancelFunc
 }
 
 var (

@@ -115,7 +115,7 @@ func (p *Pool) tend(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, i := range p.seen.all() {
-			done, free := p.turns.try(i)
+			done, free := p.tends.try(i)
 			if !free {
 				continue
 			}
@@ -129,38 +129,65 @@ func (p *Pool) tend(ctx context.Context) {
 	}
 }
 
-// tendOne takes away a mapping that is left over, ends one that was fenced, and has a file system take up an
-// image that was made larger, on whatever host.
+// tendOne ends the client of an image that was fenced, takes away a mapping that is left
+// over, and has a file system take up an image that was made larger, on whatever host.
 func (p *Pool) tendOne(ctx context.Context, i image) error {
-	if p.seen.isOver(i) {
-		m, err := p.mapper.find(i)
-		if err == nil && m != nil {
-			var busy bool
-			if busy, err = m.busy(); busy {
-				return err
-			}
-		}
-		if err == nil {
-			err = p.mapper.detach(ctx, i)
-		}
-		if err == nil {
-			p.wanted(i)
-		}
+	if fenced, err := p.abandonFenced(ctx, i); err != nil || fenced {
 		return err
 	}
-	target, client := p.seen.of(i)
+	done, free := p.turns.try(i)
+	if !free {
+		return nil
+	}
+	defer done()
+	if p.seen.isOver(i) {
+		return p.takeAway(ctx, i)
+	}
+	target, _ := p.seen.of(i)
 	if target == "" {
 		return nil
 	}
-	fenced, err := p.isFenced(ctx, i, client)
-	if err != nil {
-		return err
-	}
-	if fenced {
-		p.log.Error("this host was fenced from an image: its containers must be stopped", "image", p.config.within(i.name), "client", client)
-		return p.mapper.abandon(i)
-	}
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
 	return p.growMounted(ctx, i, target)
+}
+
+// takeAway takes a mapping away unless it is in use.
+func (p *Pool) takeAway(ctx context.Context, i image) error {
+	m, err := p.mapper.find(i)
+	if err == nil && m != nil {
+		var busy bool
+		if busy, err = m.busy(); busy {
+			return err
+		}
+	}
+	if err == nil {
+		err = p.mapper.detach(ctx, i)
+	}
+	if err == nil {
+		p.wanted(i)
+	}
+	return err
+}
+
+// abandonFenced ends the client of an image if the cluster refuses it. It does not wait
+// for its turn with the image: who has that may be waiting for this client.
+func (p *Pool) abandonFenced(ctx context.Context, i image) (bool, error) {
+	_, client := p.seen.of(i)
+	abandon, err := p.mapper.abandoner(i)
+	if err != nil {
+		return false, err
+	}
+	fenced, err := p.isFenced(ctx, i, client)
+	if err != nil || !fenced {
+		return false, err
+	}
+	// What was found is this client's only if the image was not unmounted, and mapped anew, before.
+	if _, still := p.seen.of(i); still != client {
+		return false, nil
+	}
+	p.log.Error("this host was fenced from an image: its containers must be stopped", "image", p.config.within(i.name), "client", client)
+	return true, abandon()
 }
 
 // isFenced tells whether the cluster refuses a client. It asks for that only if the
@@ -176,13 +203,19 @@ func (p *Pool) isFenced(ctx context.Context, i image, client ceph.Address) (bool
 	return p.cluster.Blocklisted(ctx, client)
 }
 
-// growMounted has the file system that is mounted at target take up its image.
+// growMounted has the file system that is mounted at target take up its image. What hangs
+// it leaves behind when ctx ends, and is not begun anew before that has ended.
 func (p *Pool) growMounted(ctx context.Context, i image, target string) error {
 	m, err := p.mapper.find(i)
 	if err != nil || m == nil || m.readOnly || m.ended {
 		return err
 	}
+	done, free := p.grows.try(i)
+	if !free {
+		return nil
+	}
 	_, err = within(ctx, func() (struct{}, error) {
+		defer done()
 		if err := p.mapper.refresh(i, m); err != nil {
 			return struct{}{}, err
 		}
