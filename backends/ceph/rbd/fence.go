@@ -100,6 +100,7 @@ func (p *Pool) connectAs(ctx context.Context, handle string, id backends.Identit
 	if err != nil {
 		return id, err
 	}
+	p.seen.connected(i, client)
 	fsid, _, _ := strings.Cut(strings.TrimPrefix(own.Domain, domainPrefix), "/")
 	own.Facts = map[string]string{factAddress: string(client), factCluster: fsid, factImage: p.config.within(i.name)}
 	return own, nil

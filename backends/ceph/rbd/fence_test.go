@@ -104,41 +104,48 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// A client that hangs, and has who sees to it wait, or who unmounts, is ended all the same once it is
-// fenced, and the volume can be had anew.
+// A client that hangs, and has all wait who see to it, mount or unmount, is ended all the same once it is fenced.
 func TestFenceOfHangingClient(t *testing.T) {
 	if mapper() != "fuse" {
 		t.Skip("the kernel's client does not hang by itself")
 	}
 	old := newPool(t, nil)
 	next := inNamespace(t, old.config.Namespace, nil)
-	handle := old.create("db")
+	handle, unused := old.create("db"), old.create("unused")
 	target, identity := old.own(handle)
+	unusedIdentity := old.connect(unused)
+	unusedTarget := hosttest.Subdir(t, old.run, "unused")
 	old.write(target, "synced")
 	for _, pid := range old.clients() {
 		hosttest.Freeze(t, pid)
 	}
-	written, unmounted := make(chan error, 1), make(chan error, 1)
-	go func() { written <- write(target, "late") }()
-	time.Sleep(rbd.TendInterval + time.Second) // now it is being seen to
-	go func() { unmounted <- old.Unmount(context.WithoutCancel(t.Context()), handle, target) }()
-	if err := next.Fence(t.Context(), victim(handle, identity)); err != nil {
-		t.Fatal(err)
+	ended := make(chan error, 3)
+	ctx := context.WithoutCancel(t.Context())
+	go func() { ended <- write(target, "late") }()
+	go func() {
+		ended <- old.Mount(ctx, unused, unusedTarget, backends.MountOptions{Alone: true, Identity: &unusedIdentity})
+	}()
+	time.Sleep(rbd.TendInterval + time.Second) // now they are being seen to
+	go func() { ended <- old.Unmount(ctx, handle, target) }()
+	for _, f := range []backends.Fence{victim(handle, identity), victim(unused, unusedIdentity)} {
+		if err := next.Fence(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
 	}
 	newTarget, _ := next.own(handle)
 	next.want(newTarget, "synced")
-	for _, c := range []chan error{written, unmounted} {
+	late := time.After(60 * time.Second) // the cluster believes in a client that is silent for 15 s
+	for range cap(ended) {
 		select {
-		case err := <-c:
+		case err := <-ended:
 			t.Logf("what hung ended: %v", err)
-		case <-time.After(60 * time.Second): // the cluster believes in a client that is silent for 15 s
-			t.Fatal("what a client that was fenced hangs in goes on")
+		case <-late:
+			t.Fatal("what waits for a client that was fenced goes on")
 		}
 	}
 	next.unmount(handle, newTarget)
-	if err := old.Unmount(t.Context(), handle, target); err != nil {
-		t.Error(err)
-	}
+	old.unmount(handle, target)
+	old.unmount(unused, unusedTarget)
 	if got := append(old.mapped(), next.mapped()...); len(got) != 0 || len(old.clients()) != 0 {
 		t.Errorf("unmounted, and mapped as %q by %d", got, old.clients())
 	}

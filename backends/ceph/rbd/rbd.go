@@ -65,7 +65,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: dir, log: log}
+	p := &Pool{config: c, name: name, dir: dir, log: log, seen: newSeen()}
 	if p.mapper, err = newMapper(c, dir, log); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package rbd
 
 import (
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -13,13 +14,24 @@ import (
 	"github.com/dvol/dvold/backends/ceph"
 )
 
-// seen is what this process knows of images that it has mounted, to see to them: it
-// may forget.
+// seen is what this process knows of images that it has mapped or mounted, to see to them:
+// it may forget.
 type seen struct {
 	mu       sync.Mutex // guards the fields below
 	writable map[image][]string
-	clients  map[image]ceph.Address // of those that are fenced by it
+	clients  map[image]ceph.Address // by which they may be fenced
 	left     map[image]bool
+}
+
+func newSeen() seen {
+	return seen{writable: make(map[image][]string), clients: make(map[image]ceph.Address), left: make(map[image]bool)}
+}
+
+// connected says by which client an image is mapped to be written to.
+func (s *seen) connected(i image, client ceph.Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients[i] = client
 }
 
 // mounted says that a volume was mounted.
@@ -29,9 +41,6 @@ func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 	delete(s.left, i)
 	if o.ReadOnly {
 		return
-	}
-	if s.writable == nil {
-		s.writable, s.clients = make(map[image][]string), make(map[image]ceph.Address)
 	}
 	if o.Identity != nil {
 		s.clients[i] = ceph.Address(o.Identity.Facts[factAddress])
@@ -59,9 +68,6 @@ func (s *seen) unmounted(i image, target string) {
 func (s *seen) over(i image) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.left == nil {
-		s.left = make(map[image]bool)
-	}
 	s.left[i] = true
 }
 
@@ -79,29 +85,40 @@ func (p *Pool) wanted(i image) {
 }
 
 // all are the images to be seen to.
-func (s *seen) all() (all []image) {
+func (s *seen) all() []image {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all := make(map[image]bool)
 	for i := range s.left {
-		all = append(all, i)
+		all[i] = true
 	}
 	for i := range s.writable {
-		if !s.left[i] {
-			all = append(all, i)
-		}
+		all[i] = true
 	}
-	return all
+	for i := range s.clients {
+		all[i] = true
+	}
+	return slices.Collect(maps.Keys(all))
 }
 
-// of is where an image is mounted to be written to, and by which client; empty if
-// that is not known.
+// of is where an image is mounted to be written to, and by which client it is mapped for
+// that; empty if that is not known.
 func (s *seen) of(i image) (target string, client ceph.Address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.writable[i]) == 0 {
-		return "", ""
+	if len(s.writable[i]) > 0 {
+		target = s.writable[i][0]
 	}
-	return s.writable[i][0], s.clients[i]
+	return target, s.clients[i]
+}
+
+// ended says that a client, which was fenced, is no more, unless it is mounted still.
+func (s *seen) ended(i image, client ceph.Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.writable[i]) == 0 && s.clients[i] == client {
+		delete(s.clients, i)
+	}
 }
 
 // tend sees to images from time to time, each by itself: one may hang.
@@ -187,7 +204,11 @@ func (p *Pool) abandonFenced(ctx context.Context, i image) (bool, error) {
 		return false, nil
 	}
 	p.log.Error("this host was fenced from an image: its containers must be stopped", "image", p.config.within(i.name), "client", client)
-	return true, abandon()
+	if err := abandon(); err != nil {
+		return true, err
+	}
+	p.seen.ended(i, client)
+	return true, nil
 }
 
 // isFenced tells whether the cluster refuses a client. It asks for that only if the
