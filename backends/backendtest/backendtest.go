@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -275,6 +276,16 @@ func expectForUser(t *testing.T, what string, err, want error) {
 	if err != nil && strings.Contains(err.Error(), "\n") {
 		t.Errorf("%s: the error has several lines: %q", what, err)
 	}
+}
+
+// unavailable makes calls, which may wait for the storage for a while, side by side, and expects ErrUnavailable of each.
+func unavailable(t *testing.T, calls map[string]func() error) {
+	t.Helper()
+	var all sync.WaitGroup
+	for what, call := range calls {
+		all.Go(func() { expectForUser(t, what, call(), backends.ErrUnavailable) })
+	}
+	all.Wait()
 }
 
 func mounted(t *testing.T, target string) bool {

@@ -168,10 +168,12 @@ func testDescribeUnavailable(t *testing.T, s *suite) {
 	id := s.id()
 	s.describe(t, id, "text")
 	s.takeAway(t)
-	expectForUser(t, "describe", s.Describe(t.Context(), id, []byte("new")), backends.ErrUnavailable)
-	expectForUser(t, "take away", s.Describe(t.Context(), id, nil), backends.ErrUnavailable)
-	got, err := s.Descriptions(t.Context())
-	expectForUser(t, "descriptions", err, backends.ErrUnavailable)
+	var got map[string][]byte
+	unavailable(t, map[string]func() error{
+		"describe":     func() error { return s.Describe(t.Context(), id, []byte("new")) },
+		"take away":    func() error { return s.Describe(t.Context(), id, nil) },
+		"descriptions": func() (err error) { got, err = s.Descriptions(t.Context()); return err },
+	})
 	if got != nil {
 		t.Errorf("got %v, want nil", got)
 	}

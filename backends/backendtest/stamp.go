@@ -179,10 +179,12 @@ func testStampUnavailable(t *testing.T, s *suite) {
 	b, id := s.stamper(t), s.id()
 	s.stamp(t, id, "text")
 	s.takeAway(t)
-	expectForUser(t, "stamp", b.Stamp(t.Context(), id, []byte("new")), backends.ErrUnavailable)
-	expectForUser(t, "take away", b.Stamp(t.Context(), id, nil), backends.ErrUnavailable)
-	got, err := b.Stamped(t.Context(), id)
-	expectForUser(t, "stamped", err, backends.ErrUnavailable)
+	var got []byte
+	unavailable(t, map[string]func() error{
+		"stamp":     func() error { return b.Stamp(t.Context(), id, []byte("new")) },
+		"take away": func() error { return b.Stamp(t.Context(), id, nil) },
+		"stamped":   func() (err error) { got, err = b.Stamped(t.Context(), id); return err },
+	})
 	if got != nil {
 		t.Errorf("got %q, want nil", got)
 	}
