@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/coordination"
 )
 
 // stamp is what lies with an exclusive volume, where containers can't see it:
@@ -65,10 +66,18 @@ func (m *Manager) stamped(ctx context.Context, p *pool, r record) (stamp, error)
 }
 
 // upToDate returns ErrUnavailable if the volume itself knows of a later owner
-// than its record.
+// than its record, and coordination.ErrConflict if that is because there has been one
+// since o was read.
 func (m *Manager) upToDate(ctx context.Context, p *pool, r record, o owner) error {
 	last, err := m.stamped(ctx, p, r)
-	if err == nil && last.Epoch > o.Epoch {
+	if err != nil || last.Epoch <= o.Epoch {
+		return err
+	}
+	now, err := m.loadOwner(ctx, r.ID) // which an owner writes before it stamps
+	switch {
+	case err == nil && now.version != o.version:
+		err = coordination.ErrConflict
+	case err == nil:
 		err = unavailablef("host %q had it as owner %d, and the records know only of %d: they went back in time; when that host has let go of it, dvold volume release %s --from %s", last.Host, last.Epoch, o.Epoch, r.Name, last.Host)
 	}
 	return err

@@ -202,6 +202,22 @@ func TestRecordsThatWentBackAreNoticedByTheStamp(t *testing.T) {
 	h1.wantOwner("db", "h1", 4)
 }
 
+// A host that was slower than another finds that one's epoch on the volume: nothing went back in time.
+func TestFasterTakerIsNoRecordThatWentBack(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	r, err := h2.existing(t.Context(), "db")
+	h2.must(err)
+	session, err := h2.session()
+	h2.must(err)
+	before := h2.owner("db")
+	h1.mount("db", "c1", me(t))
+	if err := h2.acquire(t.Context(), session, r, h2.pools[r.Pool], before); !errors.Is(err, coordination.ErrConflict) {
+		t.Errorf("got %v, want ErrConflict", err)
+	}
+}
+
 // TestFenceOfATakerThatDied: the taker died when its fence may have been done.
 // The old owner has nothing of the volume until that is undone, and undoes it.
 func TestFenceOfATakerThatDiedIsUndoneByTheOldOwner(t *testing.T) {
