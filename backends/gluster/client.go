@@ -11,7 +11,7 @@ import (
 
 // kind is that of glusterfs(8).
 func kind() fuseclient.Kind {
-	return fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs", EndTime: 5 * time.Second}
+	return fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs", EndTime: 5 * time.Second, HandlesCrashes: true}
 }
 
 // spec says what client is to be started.

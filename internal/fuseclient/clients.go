@@ -63,6 +63,9 @@ func (s *Clients) Tend() {
 	ctx, end := context.WithCancel(context.Background())
 	s.end = end
 	s.tending.Go(func() { s.tend(ctx) })
+	if s.config.HandlesCrashes {
+		s.tending.Go(func() { s.tendCrashed(ctx) })
+	}
 }
 
 // Close ends what Tend began, and leaves clients and volumes as they are. It does

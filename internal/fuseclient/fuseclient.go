@@ -27,6 +27,10 @@ type Kind struct {
 	// EndTime is how long a client may take to end once its file system is gone, for
 	// which it may have to tell its servers what it still has.
 	EndTime time.Duration
+	// HandlesCrashes says that the program has handlers for the signals of its own mistakes,
+	// and blocks those nowhere else: a client that does not come out of such a handler is
+	// killed.
+	HandlesCrashes bool
 }
 
 // FileSystem knows how a client of a file system is started.
