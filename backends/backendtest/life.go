@@ -74,7 +74,7 @@ func (s *suite) live(ctx context.Context, id, target string) error {
 			}
 			return nil
 		},
-		func() error { return s.Unmount(ctx, v.Handle, target) },
+		func() error { return s.unmountIdle(ctx, v.Handle, target) },
 		func() error { return s.Remove(ctx, v.Handle) },
 	}
 	for i, step := range steps {
@@ -83,6 +83,17 @@ func (s *suite) live(ctx context.Context, id, target string) error {
 		}
 	}
 	return nil
+}
+
+// unmountIdle unmounts what this process has had open: a program that was just being started may have that for
+// a moment, too.
+func (s *suite) unmountIdle(ctx context.Context, handle, target string) error {
+	for end := time.Now().Add(soon); ; time.Sleep(10 * time.Millisecond) {
+		err := s.Unmount(ctx, handle, target)
+		if !errors.Is(err, backends.ErrInUse) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // Each method, called with a context that has ended, does its work or says

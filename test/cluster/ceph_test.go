@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,9 +156,29 @@ func testCephWithoutConsul(c *cluster) {
 	for _, p := range places {
 		h1.stopped(p.name)
 		c.must(c.beatsOn(p, h2, now))
+		c.wantSynced(p, h1)
 		c.t.Logf("%s: from last to first write: %v", p.name, c.wantOneWriter(p.pool, p.name, "h1", "h2"))
 	}
 	h1.wantReboots(0)
+}
+
+// wantSynced checks that the volume has all that a container of that name on a host was told has reached it.
+func (c *cluster) wantSynced(p place, h *host) {
+	c.t.Helper()
+	out, err := h.Exec(h.ctx, "sh", "-c", "docker logs "+p.name+" 2>/dev/null")
+	h.must(err)
+	told, err := lab.ParseBeats(out + "\n")
+	h.must(err)
+	has, err := c.beatsOf(p.pool, p.name)
+	h.must(err)
+	if len(told) == 0 {
+		c.t.Errorf("%s was told of no beat of %s", h.Name(), p.name)
+	}
+	for _, b := range told {
+		if !slices.Contains(has, b) {
+			c.t.Errorf("%s was told that %v of %s is on the storage, which is not", h.Name(), b, p.name)
+		}
+	}
 }
 
 // complaints are what a container has written to its standard error.

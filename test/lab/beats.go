@@ -24,6 +24,9 @@ var beatLine = regexp.MustCompile(`^([0-9]{18}) ([0-9]{1,9}) ([a-zA-Z0-9_.-]+)\n
 // what it can read, in the order of the file, and an error that names each line
 // that is torn, older than one before it, or does not count on from what its
 // host wrote before: then one was lost. A process counts from 1.
+//
+// In front of its first there may be NULs, of what the process before was at when it was cut off, and had not
+// synced: ext4 and XFS may have the length of a file on the disk before what is appended to it.
 func Beats(file string) ([]Beat, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -76,8 +79,8 @@ func parseBeats(text string, clockOf func(Beat) string) ([]Beat, error) {
 
 // parseBeat reads a line, with its end.
 func parseBeat(line string) (Beat, error) {
-	fields := beatLine.FindStringSubmatch(line)
-	if fields == nil {
+	fields := beatLine.FindStringSubmatch(strings.TrimLeft(line, "\x00"))
+	if fields == nil || line[0] == 0 && fields[2] != "1" {
 		return Beat{}, fmt.Errorf("%q is torn", line)
 	}
 	at, err := strconv.ParseInt(fields[1], 10, 64)

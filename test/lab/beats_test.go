@@ -36,6 +36,11 @@ func TestParseBeats(t *testing.T) {
 			[]lab.Beat{{5, 1, "h1"}, {8, 4, "h1"}, {9, 5, "h1"}},
 			[]string{"line 2: h1 wrote 4 after 1"},
 		},
+		"cut off": {
+			"@5 1 h1\n\x00\x00\x00@8 1 h2\n@9 2 h2\n\x00@10 3 h2\n",
+			[]lab.Beat{{5, 1, "h1"}, {8, 1, "h2"}, {9, 2, "h2"}},
+			[]string{"line 4: "},
+		},
 		"no beginning": {"@5 3 h1\n", []lab.Beat{{5, 3, "h1"}}, []string{"line 1: h1 wrote 3 after 0"}},
 		"torn": {
 			"@5 1 h1\n@8 2 \x00\x00\n\n@8 2 h1@8 2 h1\n@9 2 h1\n9@9 3 h1\n@10 3 h",
