@@ -215,6 +215,14 @@ func (w *numberWriter) write() error {
 // fenced is the host that is fenced.
 type fenced struct{ *rpc.Client }
 
+// fencedBy is the other guest, which runs runFencedHost.
+func fencedBy(t *testing.T, m meeting) fenced {
+	t.Helper()
+	h := fenced{rpc.NewClient(m.conn)}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
 func (h fenced) do(t *testing.T, what string, arg any) {
 	t.Helper()
 	var none int
@@ -241,4 +249,14 @@ func (h fenced) awaitRefused(t *testing.T) {
 	t.Helper()
 	begin := h.count(t).Refused
 	within(t, "refusals", func() bool { return h.count(t).Refused > begin+2 })
+}
+
+// awaitNothing checks that the host writes nothing for a while.
+func (h fenced) awaitNothing(t *testing.T) {
+	t.Helper()
+	begin := h.count(t).Acked
+	time.Sleep(5 * time.Second)
+	if now := h.count(t).Acked; now > begin {
+		t.Errorf("%d records were synced, and then %d", begin, now)
+	}
 }

@@ -19,12 +19,25 @@ import (
 // forVolumes is the path of the disk to clients of version 4.
 const forVolumes = "/volumes"
 
-// fencing is a server that fence-ganesha has refuse hosts.
+// fencing is a server that a program of examples/fence has refuse hosts.
 type fencing struct {
-	*ganesha
-	disk   string // that is exported
-	file   string // of whom it admits, which the program changes
-	admits string // what that says before
+	nfsServer
+	program string
+	disk    string // that is exported
+	path    string // by which clients of version 4 find it
+	file    string // of whom it admits, which the program changes
+	admits  string // what that says before
+	// options are more that it is mounted with.
+	options string
+	// hangs says that a host that is refused may wait, with version 4: it can't find out what became of its
+	// opens.
+	hangs bool
+}
+
+// nfsServer is one that can be ended, and started anew.
+type nfsServer interface {
+	kill(t *testing.T)
+	start(t *testing.T)
 }
 
 // needFencing skips the test, or fails it where that is required, unless there is what such
@@ -73,7 +86,7 @@ func newFencing(t *testing.T, disk string) *fencing {
 		return exec.Command("dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.ListNames").Run() == nil
 	})
 	dir := hosttest.Dir(t)
-	s := &fencing{disk: disk, file: filepath.Join(dir, "volumes.conf")}
+	s := &fencing{program: "fence-ganesha", disk: disk, path: forVolumes, file: filepath.Join(dir, "volumes.conf")}
 	s.admits = fmt.Sprintf(`EXPORT {
   Export_Id = 7; Path = %s; Pseudo = %s; Transports = TCP; Protocols = 3, 4; SecType = sys;
   Access_Type = None;
@@ -83,7 +96,7 @@ func newFencing(t *testing.T, disk string) *fencing {
 }
 `, disk, forVolumes, fencedAddress, serverAddress)
 	writeText(t, s.file, s.admits)
-	s.ganesha = newGanesha(t, dir, serverAddress, nil, export{file: s.file}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
+	s.nfsServer = newGanesha(t, dir, serverAddress, nil, export{file: s.file}, export{path: hosttest.Subdir(t, dir, "hosts"), as: forHosts})
 	return s
 }
 
@@ -98,7 +111,7 @@ func writeText(t *testing.T, path, text string) {
 func (s *fencing) fence(action, host string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second) // the longest fence_timeout
 	defer cancel()
-	out, err := exec.CommandContext(ctx, filepath.Join(guest.Mnt, "fence-ganesha"), s.file, action, host).CombinedOutput()
+	out, err := exec.CommandContext(ctx, filepath.Join(guest.Mnt, s.program), s.file, action, host).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", action, host, err, out)
 	}
@@ -117,9 +130,9 @@ func (s *fencing) mustFence(t *testing.T, action string) {
 // mountArgs are the source and the options of a mount.
 func (s *fencing) mountArgs(version string) []string {
 	if version == "3" {
-		return []string{serverAddress + ":" + s.disk, "addr=" + serverAddress + ",nosharecache,vers=3,proto=tcp,nolock,mountport=20048,mountproto=tcp,mountaddr=" + serverAddress}
+		return []string{serverAddress + ":" + s.disk, "addr=" + serverAddress + ",nosharecache,vers=3,proto=tcp,port=2049,nolock,mountport=20048,mountproto=tcp,mountaddr=" + serverAddress}
 	}
-	return []string{serverAddress + ":" + forVolumes, "addr=" + serverAddress + ",nosharecache,vers=" + version}
+	return []string{serverAddress + ":" + s.path, "addr=" + serverAddress + ",nosharecache,vers=" + version + s.options}
 }
 
 // mount mounts the export on h2 for a test, and returns where.
