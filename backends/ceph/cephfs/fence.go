@@ -102,21 +102,26 @@ func (p FencingPool) connectAs(ctx context.Context, handle string, id backends.I
 // no OSD and no MDS takes anything from them.
 func (p FencingPool) Fence(ctx context.Context, f backends.Fence) error {
 	addresses, err := p.addressesOf(ctx, f)
-	for _, a := range addresses {
-		if err == nil {
-			err = p.cluster.Blocklist(ctx, a)
-		}
-	}
 	if err == nil && len(addresses) > 0 {
-		err = p.awaitRefused(ctx, addresses)
+		watch := p.watchLate(f, addresses)
+		if err = p.refuse(ctx, addresses); err == nil {
+			watch.fenced.Store(true)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("blocklist host %q, %v: %w", f.Host, addresses, err)
 	}
-	if len(addresses) > 0 {
-		p.watchLate(f, addresses)
-	}
 	return nil
+}
+
+// refuse puts addresses on the blocklist, and returns nil once no MDS knows them.
+func (p FencingPool) refuse(ctx context.Context, addresses []ceph.Address) error {
+	for _, a := range addresses {
+		if err := p.cluster.Blocklist(ctx, a); err != nil {
+			return err
+		}
+	}
+	return p.awaitRefused(ctx, addresses)
 }
 
 // Unfence has the cluster take the addresses off its blocklist. No later stay of the

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ceph/go-ceph/rados"
@@ -22,11 +23,11 @@ import (
 // A fence leaves the shared client of its host alone, which may be alive and serve other
 // volumes. If it is dead, or frozen, it never lets go of the pool's directories, and who
 // takes the volume over waits for that, until the MDS ends it after session_timeout. So the
-// MDS are asked for some time after a fence whether they wait for it, and it is ended if
-// they have for as long as latePatience: what a client that is alive is asked for it gives
-// in an instant.
+// MDS are asked for some time, from the beginning of a fence on, whether they wait for it, and
+// it is ended if they have for as long as latePatience, and the host is fenced: what a client
+// that is alive is asked for it gives in an instant.
 const (
-	latePatience = 3 * time.Second
+	latePatience = 2 * time.Second
 	lateInterval = 500 * time.Millisecond
 	lateTime     = 2 * time.Minute
 )
@@ -39,13 +40,19 @@ type lateWatches struct {
 	wait    sync.WaitGroup
 }
 
-// watchLate begins to see to it that shared clients of a host that was fenced, which had
-// those addresses, keep nobody waiting.
-func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) {
-	key := fmt.Sprint(f.ID, addresses)
-	if _, running := p.late.running.LoadOrStore(key, nil); running {
-		return
+// lateWatch is one.
+type lateWatch struct {
+	fenced atomic.Bool // the host is, and what keeps others waiting may be ended
+}
+
+// watchLate begins to see to it that shared clients of a host that is being fenced, which had
+// those addresses, keep nobody waiting once it is.
+func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) *lateWatch {
+	key, watch := fmt.Sprint(f.ID, addresses), new(lateWatch)
+	if other, running := p.late.running.LoadOrStore(key, watch); running {
+		return other.(*lateWatch)
 	}
+	go p.ask(f)
 	p.late.wait.Go(func() {
 		defer p.late.running.Delete(key)
 		ctx, cancel := context.WithTimeout(p.late.ctx, lateTime)
@@ -53,7 +60,7 @@ func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) {
 		since := make(map[wanted]time.Time)
 		for shared := true; shared; {
 			var err error
-			if shared, err = p.endLate(ctx, f, addresses, since); err != nil && ctx.Err() == nil {
+			if shared, err = p.endLate(ctx, f, addresses, watch, since); err != nil && ctx.Err() == nil {
 				p.log.Warn("it is not known whether clients of a host that was fenced keep others waiting", "host", f.Host, "err", err)
 				shared = true
 			}
@@ -64,6 +71,16 @@ func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) {
 			}
 		}
 	})
+	return watch
+}
+
+// ask looks at what the volume's next owner will look at, so that the MDS ask for it now who
+// has it. It may wait for that, and what it finds says nothing to anybody.
+func (p FencingPool) ask(f backends.Fence) {
+	ctx, cancel := context.WithTimeout(p.late.ctx, lateTime)
+	defer cancel()
+	_, _ = p.Stamped(ctx, f.ID)
+	_, _ = p.Stat(ctx, f.Handle)
 }
 
 // wanted is what a client was asked to let go of.
@@ -73,9 +90,9 @@ type wanted struct {
 	asked   int64 // numbers what it was asked
 }
 
-// endLate ends the shared clients of a host that have kept others waiting for too long,
-// by what was wanted of them since when. It tells whether the host has such clients.
-func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []ceph.Address, since map[wanted]time.Time) (shared bool, err error) {
+// endLate ends the shared clients of a host that is fenced and have kept others waiting for
+// too long, by what was wanted of them since when. It tells whether the host has such clients.
+func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []ceph.Address, watch *lateWatch, since map[wanted]time.Time) (shared bool, err error) {
 	l, err := ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (l late, err error) {
 		err = p.eachRank(conn, func(tell tell) error { return p.look(tell, f, addresses, &l) })
 		return l, err
@@ -89,7 +106,7 @@ func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []
 		if since[w].IsZero() {
 			since[w] = now
 		}
-		if now.Sub(since[w]) >= latePatience && !slices.Contains(ids, w.session) {
+		if watch.fenced.Load() && now.Sub(since[w]) >= latePatience && !slices.Contains(ids, w.session) {
 			p.log.Warn("the shared client of a host that was fenced does not let go of what others need, and is ended", "host", f.Host, "client", w.session, "path", w.path)
 			ids = append(ids, w.session)
 		}
