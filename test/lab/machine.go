@@ -173,6 +173,8 @@ func (m *Machine) halt() error {
 	}
 	m.entering.Lock()
 	defer m.entering.Unlock()
+	unmount := m.holdMounts()
+	defer unmount()
 	if m.frozen { // the dead don't wake up if they are dead before
 		if err := killGroup(m.group); err != nil {
 			return err
@@ -185,6 +187,7 @@ func (m *Machine) halt() error {
 		m.setInit(init)
 		return err
 	}
+	unmount()
 	for _, d := range m.daemons {
 		if err := d.forget(); err != nil {
 			return err
@@ -197,6 +200,16 @@ func (m *Machine) halt() error {
 		return err
 	}
 	return removeCgroups(m.group)
+}
+
+// holdMounts keeps the machine's mounts until unmount is called. Else its last process takes them away as it ends: one that
+// serves the disk of a file system, as rbd-fuse does, would then wait for itself to write the last of it, for ever.
+func (m *Machine) holdMounts() (unmount func()) {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", m.process().pid()))
+	if err != nil { // it has ended by itself
+		return func() {}
+	}
+	return func() { _ = namespace.Close() } // or was closed before
 }
 
 // process is PID 1, also one that has ended by itself; nil once the machine was
