@@ -75,6 +75,7 @@ func (p *Pool) mapAnew(ctx context.Context, i image, earlier ceph.Address) (*map
 	if err := p.awaitNobody(ctx, i); err != nil {
 		return nil, "", err
 	}
+	p.seen.disconnected(i)
 	begin := time.Now()
 	m, err := p.mapper.attach(ctx, i, false)
 	if err != nil {

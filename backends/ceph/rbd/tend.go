@@ -34,6 +34,13 @@ func (s *seen) connected(i image, client ceph.Address) {
 	s.clients[i] = client
 }
 
+// disconnected says that an image is mapped no more.
+func (s *seen) disconnected(i image) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, i)
+}
+
 // mounted says that a volume was mounted.
 func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 	s.mu.Lock()
@@ -191,15 +198,15 @@ func (p *Pool) takeAway(ctx context.Context, i image) error {
 // for its turn with the image: who has that may be waiting for this client.
 func (p *Pool) abandonFenced(ctx context.Context, i image) (bool, error) {
 	_, client := p.seen.of(i)
-	abandon, err := p.mapper.abandoner(i)
-	if err != nil {
-		return false, err
-	}
 	fenced, err := p.isFenced(ctx, i, client)
 	if err != nil || !fenced {
 		return false, err
 	}
-	// What was found is this client's only if the image was not unmounted, and mapped anew, before.
+	abandon, err := p.mapper.abandoner(i)
+	if err != nil {
+		return false, err
+	}
+	// What was found is this client's: who maps the image anew has it forgotten before that.
 	if _, still := p.seen.of(i); still != client {
 		return false, nil
 	}
