@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -118,22 +117,13 @@ func testLife(t *testing.T, ceph string, o backends.MountOptions) {
 func mountCephFS(t *testing.T) (dir string) {
 	t.Helper()
 	dir = hosttest.Dir(t)
-	run(t, "mount", "-i", "-t", "ceph", os.Getenv("CEPH_CLUSTER")+":/", dir, "-o", "noshare,name=files,secret="+key(t))
+	cephtest.MountCephFS(t, "", dir)
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
 	return dir
-}
-
-func key(t *testing.T) string {
-	t.Helper()
-	text, err := exec.Command("ceph-authtool", "--print-key", "--name", "client.files", cephtest.Keyring("files")).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // startGanesha starts one that exports the directory, and ends with the test.
@@ -151,7 +141,7 @@ EXPORT {
   Access_Type = RW; Squash = No_Root_Squash;
   FSAL { Name = CEPH; User_Id = "files"; Secret_Access_Key = "%[4]s"; }
 }
-`, hosttest.Subdir(t, dir, "state"), conf, exported, key(t)),
+`, hosttest.Subdir(t, dir, "state"), conf, exported, cephtest.Key(t, "files")),
 	} {
 		write(t, file, text)
 	}
@@ -221,12 +211,5 @@ func want(t *testing.T, path, text string) {
 	t.Helper()
 	if err := has(path, text); err != nil {
 		t.Error(err)
-	}
-}
-
-func run(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v: %s", args[0], err, out)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/dvol/dvold/backends/ceph/cephtest"
@@ -52,11 +51,7 @@ func kernelRoot(t *testing.T) string {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	key, err := exec.Command("ceph-authtool", "--print-key", "--name", "client.files", cephtest.Keyring("files")).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command(t, "mount", "-i", "-t", "ceph", os.Getenv("CEPH_CLUSTER")+":/"+os.Getenv(guestSubdir), dir, "-o", "noshare,name=files,secret="+strings.TrimSpace(string(key)))
+	cephtest.MountCephFS(t, os.Getenv(guestSubdir), dir)
 	return dir
 }
 

@@ -42,6 +42,22 @@ func InGuest(t *testing.T, module []string, environment ...string) bool {
 	return true
 }
 
+// MountCephFS mounts a directory of the CephFS at dir, with the kernel's client, as the user files.
+func MountCephFS(t testing.TB, path, dir string) {
+	t.Helper()
+	run(t, "mount", "-i", "-t", "ceph", os.Getenv(address)+":/"+path, dir, "-o", "noshare,name=files,secret="+Key(t, "files"))
+}
+
+// Key is the key of a user.
+func Key(t testing.TB, user string) string {
+	t.Helper()
+	key, err := exec.Command("ceph-authtool", "--print-key", "--name", "client."+user, Keyring(user)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(key))
+}
+
 // tap makes a network device by which a guest is in the cluster's network.
 func tap(t testing.TB) string {
 	t.Helper()
