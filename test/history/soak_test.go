@@ -5,7 +5,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,31 +21,45 @@ const never = time.Duration(math.MaxInt64)
 const era = 10
 
 // TestSoak has hosts fail in as many random ways as DVOLD_SOAK_ROUNDS says, by
-// default in two, once it has seen that it can find something. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
+// default in two, once it has seen that it can find something. DVOLD_SOAK_POOL is the kind
+// of pool; of several, with commas between, each has a cluster of its own, side by side, and a seed
+// that is one more than that of the one before. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
 // happen again, though not at the same moment of what goes on; DVOLD_SOAK_FROM is
-// the round to begin with, and DVOLD_SOAK_POOL the kind of pool. After
-// DVOLD_SOAK_TIME, such as 3h, no round begins. What tells how a history went wrong is
-// kept in DVOLD_SOAK_DIR.
+// the round to begin with. After DVOLD_SOAK_TIME, such as 3h, no round begins. What tells how a
+// history went wrong is kept in DVOLD_SOAK_DIR.
 func TestSoak(t *testing.T) {
 	lab.Require(t)
 	t.Parallel()
-	rounds, seed, from := setting(t, "ROUNDS", 2), setting(t, "SEED", rand.Uint64N(1_000_000)), setting(t, "FROM", 1)
-	name := os.Getenv("DVOLD_SOAK_POOL")
-	if name == "" {
-		name = "command"
-	}
-	p := poolNamed(t, name)
-	again := fmt.Sprintf("DVOLD_SOAK_POOL=%s DVOLD_SOAK_SEED=%d", name, seed)
-	fmt.Printf("%s DVOLD_SOAK_ROUNDS=%d\n", again, rounds) // whatever becomes of this process
-	schedule := history.Schedule(seed, int(rounds), 3, atOnce, p.faults)[from-1:]
-
-	limit := never
+	s := soak{seed: setting(t, "SEED", rand.Uint64N(1_000_000)), rounds: setting(t, "ROUNDS", 2), from: setting(t, "FROM", 1), limit: never}
 	if text := os.Getenv("DVOLD_SOAK_TIME"); text != "" {
 		var err error
-		if limit, err = time.ParseDuration(text); err != nil {
+		if s.limit, err = time.ParseDuration(text); err != nil {
 			t.Fatal(err)
 		}
 	}
+	pools := os.Getenv("DVOLD_SOAK_POOL")
+	if pools == "" {
+		pools = "command"
+	}
+	for s.pool = range strings.SplitSeq(pools, ",") {
+		t.Run(s.pool, s.run)
+		s.seed++
+	}
+}
+
+// soak is how a cluster is to fail.
+type soak struct {
+	pool               string
+	seed, rounds, from uint64
+	limit              time.Duration
+}
+
+func (s soak) run(t *testing.T) {
+	t.Parallel()
+	p := poolNamed(t, s.pool)
+	again := fmt.Sprintf("DVOLD_SOAK_POOL=%s DVOLD_SOAK_SEED=%d", s.pool, s.seed)
+	fmt.Printf("%s DVOLD_SOAK_ROUNDS=%d\n", again, s.rounds) // whatever becomes of this process
+	schedule := history.Schedule(s.seed, int(s.rounds), 3, atOnce, p.faults)[s.from-1:]
 
 	r := start(t, p, controlPools)
 	if err := r.controls(); err != nil {
@@ -59,13 +75,13 @@ func TestSoak(t *testing.T) {
 		if err == nil {
 			err = r.round(x)
 		}
-		over := i == len(schedule)-1 || time.Since(began) > limit
+		over := i == len(schedule)-1 || time.Since(began) > s.limit
 		if err == nil && (i%era == era-1 || over) {
 			err = r.end()
 		}
 		if err != nil {
 			if dir := os.Getenv("DVOLD_SOAK_DIR"); dir != "" {
-				if err := r.keep(dir); err != nil {
+				if err := r.keep(filepath.Join(dir, fmt.Sprintf("%s-%d", s.pool, s.seed))); err != nil {
 					t.Error(err)
 				}
 			}
