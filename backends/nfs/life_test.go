@@ -268,13 +268,7 @@ func testShared(t *testing.T, s server) {
 	}
 	unmount(t, p, v.Handle, first)
 	time.Sleep(2 * time.Second) // two rounds that must not take it away
-	points := func() int {
-		entries, err := filepath.Glob(filepath.Join(run, "nfs", "*", "shared.*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(entries)
-	}
+	points := func() int { return sharedMounts(t, run) }
 	if points() != 1 {
 		t.Error("the shared mount went while a volume was mounted")
 	}
@@ -288,9 +282,47 @@ func testShared(t *testing.T, s server) {
 	}
 	unmount(t, q, w.Handle, third)
 	unmount(t, p, v.Handle, second)
-	for end := time.Now().Add(20 * time.Second); points() > 0; time.Sleep(50 * time.Millisecond) {
+	waitForShared(t, run, 0)
+}
+
+// What another configuration mounted serves what is bound out of it, and goes with that, whatever the
+// mount that took its place serves.
+func testChanged(t *testing.T, s server) {
+	run, c := hosttest.Dir(t), newPool(t, s.exported, "4.2")
+	p := openPool(t, run, c)
+	v := create(t, p, backends.Request{})
+	first := mount(t, p, v.Handle, backends.MountOptions{})
+	p.Close()
+	c.Options = append(c.Options, "rsize=65536")
+	p = openPool(t, run, c)
+	second := mount(t, p, v.Handle, backends.MountOptions{})
+	time.Sleep(2 * time.Second)
+	if got := sharedMounts(t, run); got != 2 {
+		t.Fatalf("there are %d shared mounts, want one of each configuration", got)
+	}
+	unmount(t, p, v.Handle, first)
+	waitForShared(t, run, 1)
+	if err := os.WriteFile(filepath.Join(second, "file"), nil, 0o600); err != nil {
+		t.Error(err)
+	}
+	unmount(t, p, v.Handle, second)
+}
+
+// sharedMounts is how many shared mounts there are.
+func sharedMounts(t *testing.T, run string) int {
+	t.Helper()
+	entries, err := filepath.Glob(filepath.Join(run, "nfs", "*", "shared.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func waitForShared(t *testing.T, run string, want int) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); sharedMounts(t, run) != want; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("the shared mount stays")
+			t.Fatalf("there are %d shared mounts, want %d", sharedMounts(t, run), want)
 		}
 	}
 }

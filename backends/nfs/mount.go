@@ -180,7 +180,7 @@ func remove(point string) error {
 // table, it waits for the server.
 func (p *Pool) detach(ctx context.Context, point string) error {
 	failed := make(chan error, 1)
-	p.tending.Go(func() {
+	p.upkeep.Go(func(context.Context) {
 		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
 			failed <- &os.PathError{Op: "unmount", Path: point, Err: err}
 		}

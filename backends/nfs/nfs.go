@@ -25,13 +25,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // Pool is an export, or a directory of one, that volumes are kept in.
@@ -42,8 +42,7 @@ type Pool struct {
 	mounter mounter
 	shared  *shared
 
-	tending sync.WaitGroup
-	end     context.CancelFunc
+	upkeep *upkeep.Tender
 }
 
 var (
@@ -52,12 +51,8 @@ var (
 	_ backends.Networked = (*Pool)(nil)
 )
 
-// tendInterval is how soon a mount that nobody uses is noticed, and endTime how
-// long Close waits.
-const (
-	tendInterval = time.Second
-	endTime      = 5 * time.Second
-)
+// tendInterval is how soon a mount that nobody uses is noticed.
+const tendInterval = time.Second
 
 // Open returns the pool of that name that c describes. Below runDir, which is
 // lost in a reboot, lie its mountpoints. It leaves the storage alone, which may
@@ -83,12 +78,11 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, end := context.WithCancel(context.Background())
-	p := &Pool{config: c, dir: dir, log: log, end: end}
+	p := &Pool{config: c, dir: dir, log: log, upkeep: upkeep.New(log)}
 	p.mounter.call = mountNFS
 	p.shared = newShared(p, filepath.Join(dir, sharedPrefix+c.fingerprint()))
-	p.tending.Go(func() { p.tend(ctx) })
-	p.tending.Go(func() { p.clearLooks(looks) })
+	upkeep.Each(p.upkeep, tendInterval, p.points, p.tend)
+	p.upkeep.Go(func(context.Context) { p.clearLooks(looks) })
 	return p, nil
 }
 
@@ -102,17 +96,7 @@ func (c Config) fingerprint() string {
 // Close ends what Open began, and leaves mounts and volumes as they are. It does
 // not wait long for storage that hangs.
 func (p *Pool) Close() error {
-	p.end()
-	ended := make(chan struct{})
-	go func() {
-		p.tending.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(endTime):
-		p.log.Warn("a mount of the pool is still being taken away: its server hangs")
-	}
+	p.upkeep.Close()
 	return nil
 }
 

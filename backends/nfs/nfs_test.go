@@ -37,7 +37,7 @@ func TestServer(t *testing.T) {
 		t.Run("Life/"+version, func(t *testing.T) { testLife(t, newPool(t, s.exported, version)) })
 	}
 	for name, test := range map[string]func(*testing.T, server){
-		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Planted": testPlanted, "Share": testShare,
+		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Changed": testChanged, "Planted": testPlanted, "Share": testShare,
 		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/moby/sys/mountinfo"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // sharedPrefix begins the name of the mountpoint of the shared mount, which ends
@@ -28,33 +28,26 @@ type shared struct {
 	pool  *Pool
 	point string
 
-	turn chan struct{} // held by who mounts or unmounts it
+	turn upkeep.Turn // of who mounts or unmounts it
+	uses *upkeep.Uses
 
 	mu     sync.Mutex // guards the fields below
 	server netip.Addr // that it is mounted from; not valid if it is not known to be mounted
-	calls  int        // that use it at the moment
-	used   time.Time  // when it was last seen in use
 	stale  bool       // the server knows what is mounted no more
 	silent bool       // the server gave no word when it was asked last
 }
 
 func newShared(p *Pool, point string) *shared {
-	return &shared{pool: p, point: point, turn: make(chan struct{}, 1), used: time.Now()}
+	return &shared{pool: p, point: point, turn: upkeep.NewTurn(), uses: upkeep.NewUses()}
 }
 
 // enter has the pool mounted, and its server give a word. It stays mounted until
 // leave is called.
 func (s *shared) enter(ctx context.Context) (leave func(), err error) {
+	leave = s.uses.Enter()
 	s.mu.Lock()
-	s.calls++
 	server := s.server
 	s.mu.Unlock()
-	leave = func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.calls--
-		s.used = time.Now()
-	}
 	mounted := false
 	if server.IsValid() {
 		mounted, err = host.IsMountpoint(s.point)
@@ -87,12 +80,11 @@ func (s *shared) ask(ctx context.Context, point string, server netip.Addr) error
 func (s *shared) bringUp(ctx context.Context) (netip.Addr, error) {
 	ctx, cancel := s.pool.limit(ctx)
 	defer cancel()
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return netip.Addr{}, fmt.Errorf("%s is not mounted yet: %w: %w", s.pool.config.source(), backends.ErrUnavailable, context.Cause(ctx))
+	done, err := s.turn.Take(ctx)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%s is not mounted yet: %w: %w", s.pool.config.source(), backends.ErrUnavailable, err)
 	}
+	defer done()
 	server, err := s.look()
 	if err == nil && !server.IsValid() {
 		if err = s.pool.mountPool(ctx, s.point, false); err == nil {
@@ -118,55 +110,33 @@ func (s *shared) look() (server netip.Addr, err error) {
 	return serverOf(m)
 }
 
-// tend takes mounts away that nobody uses, each by itself: one may hang.
-func (p *Pool) tend(ctx context.Context) {
-	var running sync.Map
-	tick := time.NewTicker(tendInterval)
-	defer tick.Stop()
-	for {
-		points, err := p.points()
-		if err != nil {
-			p.log.Warn("mounts were not seen to", "err", err)
-		}
-		for _, point := range points {
-			if _, busy := running.LoadOrStore(point, nil); busy {
-				continue
-			}
-			p.tending.Go(func() {
-				defer running.Delete(point)
-				if err := p.shared.reap(ctx, point); err != nil && ctx.Err() == nil {
-					p.log.Warn("mount was not seen to", "mountpoint", point, "err", err)
-				}
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+// tend takes a mount away that nobody uses, and tells the log if it can't.
+func (p *Pool) tend(ctx context.Context, point string) {
+	if err := p.shared.reap(ctx, point); err != nil && ctx.Err() == nil {
+		p.log.Warn("mount was not seen to", "mountpoint", point, "err", err)
 	}
 }
 
 // points are the mountpoints of shared mounts, also of other configurations.
-func (p *Pool) points() ([]string, error) {
+func (p *Pool) points() (points []string) {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
-		return nil, err
+		p.log.Warn("mounts were not seen to", "err", err)
 	}
-	var points []string
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), sharedPrefix) {
 			points = append(points, filepath.Join(p.dir, e.Name()))
 		}
 	}
-	return points, nil
+	return points
 }
 
 // reap takes a shared mount away if nothing is mounted of it, nor has been for as long
 // as the grace, which one that serves no more has not, and its server answers: it would
-// hang otherwise. One whose server is silent goes if another has taken its place.
+// hang otherwise. One whose server is silent goes if another has taken its place. One of an
+// earlier configuration, that nobody enters any more, has no grace.
 func (s *shared) reap(ctx context.Context, point string) error {
-	if !s.idle() {
+	if point == s.point && !s.ifIdle(func() {}) {
 		return nil
 	}
 	m, err := host.MountedAt(point)
@@ -179,9 +149,7 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	}
 	if bound {
 		if point == s.point {
-			s.mu.Lock()
-			s.used = time.Now()
-			s.mu.Unlock()
+			s.uses.Seen()
 		}
 		return nil
 	}
@@ -193,12 +161,11 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	if silent && (point != s.point || !s.hasMoved(ctx, server)) {
 		return nil
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	done, err := s.turn.Take(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	if point == s.point && !s.forget() {
 		return nil
 	}
@@ -214,13 +181,6 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	return nil
 }
 
-// idle tells whether it may go, if nothing is mounted of it.
-func (s *shared) idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.isIdle()
-}
-
 // hasMoved tells whether the name of the pool's server stands for another, by now, that
 // answers.
 func (s *shared) hasMoved(ctx context.Context, from netip.Addr) bool {
@@ -228,10 +188,21 @@ func (s *shared) hasMoved(ctx context.Context, from netip.Addr) bool {
 	return err == nil && w.server != from
 }
 
-// isIdle is idle for who holds mu. Calls to what serves no more, which fail, don't prolong
-// its use; those to a silent server may take for ever.
-func (s *shared) isIdle() bool {
-	return s.silent || s.calls == 0 && (s.stale || time.Since(s.used) >= s.pool.config.MountGrace)
+// ifIdle calls f if the mount may go, unless something is mounted of it, and tells whether it
+// may. Calls to what serves no more, which fail, don't prolong its use; those to a silent
+// server may take for ever.
+func (s *shared) ifIdle(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.silent {
+		f()
+		return true
+	}
+	grace := s.pool.config.MountGrace
+	if s.stale {
+		grace = 0
+	}
+	return s.uses.IfIdle(grace, f)
 }
 
 // outdated notes that the server knows what is mounted no more.
@@ -244,13 +215,7 @@ func (s *shared) outdated() {
 // forget has whoever enters from now on wait for its turn, unless the mount is in
 // use again.
 func (s *shared) forget() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.isIdle() {
-		return false
-	}
-	s.server, s.stale, s.silent = netip.Addr{}, false, false
-	return true
+	return s.ifIdle(func() { s.server, s.stale, s.silent = netip.Addr{}, false, false })
 }
 
 // bound tells whether something is mounted of a shared mount. Such mounts are none of each

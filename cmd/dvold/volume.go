@@ -179,7 +179,7 @@ func volumeSetCommand() *cobra.Command {
 exclusive, one host at a time; or readonly, many hosts read and nobody writes.
 Refused while a host has it mounted.`
 	c.Example = `  dvold volume set site --access readonly`
-	c.Flags().String("access", "", "shared, exclusive or readonly: who may have it `mounted`")
+	c.Flags().String("access", "", "who may have it mounted: `access` shared, exclusive or readonly")
 	completeFlag(c, "access", cobra.FixedCompletions([]string{"shared", "exclusive", "readonly"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }

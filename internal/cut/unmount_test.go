@@ -227,16 +227,13 @@ func TestBadVolume(t *testing.T) {
 	}
 }
 
-func TestIdentify(t *testing.T) {
+func TestIdentified(t *testing.T) {
 	w := onTmpfs(t)
-	device, root, err := cut.Identify(w.volume.Mountpoint)
-	if err != nil || device != w.volume.Device || root != "/volumes/db-0123456789ab" {
-		t.Errorf("got %q, %q, %v", device, root, err)
+	got, err := cut.Volume{Mountpoint: w.volume.Mountpoint}.Identified()
+	if err != nil || got.Device != w.volume.Device || got.Root != "/volumes/db-0123456789ab" || got.Type != "tmpfs" || got.Source != "dvold-test" {
+		t.Errorf("got %+v, %v", got, err)
 	}
-	if w.volume.Type != "tmpfs" || w.volume.Source != "dvold-test" {
-		t.Errorf("got type %q, source %q", w.volume.Type, w.volume.Source)
-	}
-	if _, _, err := cut.Identify(w.source); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := (cut.Volume{Mountpoint: w.source}).Identified(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("not mounted: got %v, want %v", err, fs.ErrNotExist)
 	}
 }

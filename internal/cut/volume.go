@@ -35,13 +35,6 @@ type Volume struct {
 	Servers []netip.Prefix `json:"servers,omitempty"`
 }
 
-// Identify returns the file system that is mounted at mountpoint, and which
-// directory of it. If nothing is mounted there the error is [fs.ErrNotExist].
-func Identify(mountpoint string) (device, root string, err error) {
-	v, err := Volume{Mountpoint: mountpoint}.Identified()
-	return v.Device, v.Root, err
-}
-
 // Identified returns v with what is mounted at its mountpoint. If nothing is
 // mounted there the error is [fs.ErrNotExist].
 func (v Volume) Identified() (Volume, error) {

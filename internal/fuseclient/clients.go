@@ -3,18 +3,19 @@ package fuseclient
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // TendInterval is how soon a shared client that has ended is replaced.
 const TendInterval = time.Second
-
-// closeTime is how long Close waits for what is under way.
-const closeTime = 5 * time.Second
 
 // Config is what the clients of a pool have in common.
 type Config struct {
@@ -31,10 +32,9 @@ type Config struct {
 // Clients are those of a pool on this host. Methods may be called concurrently, but
 // not twice at once for one volume.
 type Clients struct {
-	config  Config
-	log     *slog.Logger
-	tending sync.WaitGroup
-	end     context.CancelFunc
+	config Config
+	log    *slog.Logger
+	upkeep *upkeep.Tender
 
 	mu     sync.Mutex // guards the field below
 	shared map[string]*Shared
@@ -51,7 +51,7 @@ func Open(c Config, log *slog.Logger) (*Clients, error) {
 		return nil, err
 	}
 	c.Dir = dir
-	return &Clients{config: c, log: log, end: func() {}, shared: make(map[string]*Shared)}, nil
+	return &Clients{config: c, log: log, upkeep: upkeep.New(log), shared: make(map[string]*Shared)}, nil
 }
 
 // Dir is where the clients have their mountpoints, as mount tables and processes have it.
@@ -60,29 +60,19 @@ func (s *Clients) Dir() string { return s.config.Dir }
 // Tend begins to see to the shared clients that are known by then, and those that
 // become known later.
 func (s *Clients) Tend() {
-	ctx, end := context.WithCancel(context.Background())
-	s.end = end
-	s.tending.Go(func() { s.tend(ctx) })
+	upkeep.Each(s.upkeep, TendInterval, s.known, func(ctx context.Context, c *Shared) {
+		if err := c.tend(ctx, s.config.Grace); err != nil && ctx.Err() == nil {
+			c.log.Warn("shared client was not seen to", "err", err)
+		}
+	})
 	if s.config.HandlesCrashes {
-		s.tending.Go(func() { s.tendCrashed(ctx) })
+		s.upkeep.Go(s.tendCrashed)
 	}
 }
 
 // Close ends what Tend began, and leaves clients and volumes as they are. It does
 // not wait long for storage that hangs.
-func (s *Clients) Close() {
-	s.end()
-	ended := make(chan struct{})
-	go func() {
-		s.tending.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(closeTime):
-		s.log.Warn("a client of the pool is still being seen to: its storage hangs")
-	}
-}
+func (s *Clients) Close() { s.upkeep.Close() }
 
 // Shared returns the shared client with that key, which is a file name, and has it
 // known: spec says how it is started.
@@ -124,30 +114,9 @@ func (s *Clients) Silent() (longest time.Duration) {
 	return longest
 }
 
-// tend sees to all shared clients from time to time, each by itself: one may
-// hang.
-func (s *Clients) tend(ctx context.Context) {
-	var running sync.Map
-	tick := time.NewTicker(TendInterval)
-	defer tick.Stop()
-	for {
-		s.mu.Lock()
-		for key, c := range s.shared {
-			if _, busy := running.LoadOrStore(key, nil); busy {
-				continue
-			}
-			s.tending.Go(func() {
-				defer running.Delete(key)
-				if err := c.tend(ctx, s.config.Grace); err != nil && ctx.Err() == nil {
-					c.log.Warn("shared client was not seen to", "err", err)
-				}
-			})
-		}
-		s.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+// known are the shared clients that are.
+func (s *Clients) known() []*Shared {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.shared))
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // Shared is the one client on this host of a file system, for all volumes in
@@ -33,19 +34,18 @@ type Shared struct {
 
 	health *Health
 
-	turn chan struct{} // held by who looks for, starts, heals or stops the client
+	turn upkeep.Turn // of who looks for, starts, heals or stops the client
+	uses *upkeep.Uses
 
-	mu    sync.Mutex // guards the fields below
-	now   *Client    // nil if none is known
-	calls int        // that use it at the moment
-	used  time.Time  // when it was last seen in use
+	mu  sync.Mutex // guards the field below
+	now *Client    // nil if none is known
 }
 
 func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger) *Shared {
 	log = log.With("file_system", spec.Name)
 	return &Shared{
 		spec: spec, dir: dir, key: key, wait: wait, log: log,
-		health: NewHealth(spec, log), turn: make(chan struct{}, 1), used: time.Now(),
+		health: NewHealth(spec, log), turn: upkeep.NewTurn(), uses: upkeep.NewUses(),
 	}
 }
 
@@ -54,16 +54,10 @@ func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger)
 // leave is called. Enter may be called concurrently, and returns ErrUnavailable when
 // it has waited for as long as a client may take.
 func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), err error) {
+	leave = s.uses.Enter()
 	s.mu.Lock()
-	s.calls++
 	now := s.now
 	s.mu.Unlock()
-	leave = func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.calls--
-		s.used = time.Now()
-	}
 	if now != nil {
 		err = s.health.await(ctx, now, s.wait)
 	}
@@ -82,12 +76,11 @@ func (s *Shared) Enter(ctx context.Context) (mountpoint string, leave func(), er
 func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.wait, fmt.Errorf("no answer for %v (mount_timeout)", s.wait))
 	defer cancel()
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the client of %s is not up yet: %w: %w", s.spec.Name, backends.ErrUnavailable, context.Cause(ctx))
+	done, err := s.turn.Take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the client of %s is not up yet: %w: %w", s.spec.Name, backends.ErrUnavailable, err)
 	}
+	defer done()
 	now, dead, err := s.look()
 	if err != nil {
 		return nil, err
@@ -188,7 +181,7 @@ func (s *Shared) points() ([]string, error) {
 // unless there is something to heal.
 func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 	s.mu.Lock()
-	now, calls, used := s.now, s.calls, s.used
+	now := s.now
 	s.mu.Unlock()
 	if now == nil || !now.healthy() {
 		points, err := s.points()
@@ -210,7 +203,7 @@ func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 		s.log.Warn("client is replaced, for its servers refuse it", "process", now.PID)
 		return kill(now.Process)
 	}
-	if calls > 0 || time.Since(used) < grace || s.health.waiting() {
+	if !s.uses.Idle(grace) || s.health.waiting() {
 		return nil
 	}
 	bound, err := now.bound()
@@ -218,9 +211,7 @@ func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 		return err
 	}
 	if len(bound) > 0 {
-		s.mu.Lock()
-		s.used = time.Now()
-		s.mu.Unlock()
+		s.uses.Seen()
 		return nil
 	}
 	return s.stop(ctx, now, grace)
@@ -229,12 +220,11 @@ func (s *Shared) tend(ctx context.Context, grace time.Duration) error {
 // lookAlone is look, unless somebody is at it, for what there is to be healed: what
 // a client that has ended had mounted for nobody is taken away.
 func (s *Shared) lookAlone() (now *Client, dead []string, err error) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	default:
+	done, free := s.turn.Try()
+	if !free {
 		return nil, nil, nil
 	}
+	defer done()
 	now, points, err := s.look()
 	if err != nil {
 		return nil, nil, err
@@ -254,23 +244,26 @@ func (s *Shared) lookAlone() (now *Client, dead []string, err error) {
 // stop unmounts the client's file system, unless it is in use again. The client
 // ends with that.
 func (s *Shared) stop(ctx context.Context, c *Client, grace time.Duration) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	done, err := s.turn.Take(ctx)
+	if err != nil {
+		return err
 	}
-	s.mu.Lock()
-	if s.calls > 0 || s.now != c || time.Since(s.used) < grace {
-		s.mu.Unlock()
+	defer done()
+	if !s.forget(c, grace) {
 		return nil
 	}
-	s.now = nil // who enters now waits for its turn
-	s.mu.Unlock()
 	s.health.forget()
-	err := c.end(ctx, s.spec.EndTime)
+	err = c.end(ctx, s.spec.EndTime)
 	if err == nil {
 		s.log.Info("client ended, for nothing is mounted of it", "process", c.PID)
 	}
 	return err
+}
+
+// forget has whoever enters from now on wait for its turn, unless the client is in use
+// again, or no more the one that is known.
+func (s *Shared) forget(c *Client, grace time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now == c && s.uses.IfIdle(grace, func() { s.now = nil })
 }

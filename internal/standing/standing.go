@@ -84,17 +84,3 @@ func (s State) MayMount(now time.Duration) error {
 		return errors.New("this host has lost it, and has cut it off")
 	}
 }
-
-// Next returns when a Tick changes something, if no other event comes first:
-// now at the earliest, or Never.
-func (s State) Next(now time.Duration) time.Duration {
-	switch {
-	case s.Phase == Held && s.Deadline != Never:
-		return max(now, s.Deadline-s.TTL/2)
-	case s.Phase == Doubt:
-		return max(now, s.Deadline)
-	case s.Phase == Cutting:
-		return max(now, s.CutBy)
-	}
-	return Never
-}

@@ -121,7 +121,7 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	// First what the storage has no part in: when it hangs that matters most.
 	d.Owner, err = ask(ctx, m, func(ctx context.Context) (*Owner, error) { return m.ownerOf(ctx, r) })
 	problem(err)
-	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.Holders(ctx, name) })
+	d.Holders, err = ask(ctx, m, func(ctx context.Context) ([]Holder, error) { return m.holdersOf(ctx, name) })
 	problem(err)
 	if err != nil {
 		d.Holders = []Holder{}

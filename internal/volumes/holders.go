@@ -170,9 +170,9 @@ type Holder struct {
 	Since    time.Time `json:"since"`
 }
 
-// Holders lists the hosts that hold a volume, by name, or returns
+// holdersOf lists the hosts that hold a volume, by name, or returns
 // ErrUnavailable.
-func (m *Manager) Holders(ctx context.Context, name string) ([]Holder, error) {
+func (m *Manager) holdersOf(ctx context.Context, name string) ([]Holder, error) {
 	all := []Holder{}
 	if checkName(name) != nil {
 		return all, nil
@@ -203,7 +203,7 @@ func (m *Manager) Holders(ctx context.Context, name string) ([]Holder, error) {
 
 // unheld returns ErrInUse, naming them, if other hosts hold a volume.
 func (m *Manager) unheld(ctx context.Context, name string) error {
-	holders, err := m.Holders(ctx, name)
+	holders, err := m.holdersOf(ctx, name)
 	if err != nil {
 		return err
 	}

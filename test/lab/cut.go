@@ -22,16 +22,16 @@ const (
 // gossipPort is where Consul's agents and servers tell each other who lives.
 const gossipPort = 8301
 
-// Peers are all kinds.
-var Peers = []Peer{Consul, Storage, All}
+// peers are all kinds.
+var peers = []Peer{Consul, Storage, All}
 
 // Cut drops everything between the machine and a kind of peer, in both
 // directions and in silence, until Heal; also over a reboot and for a machine
 // that is frozen. Connections stay, and say nothing. One cut adds to another;
 // repeated, it changes nothing.
 func (m *Machine) Cut(ctx context.Context, from Peer) error {
-	if !slices.Contains(Peers, from) {
-		return fmt.Errorf("cut %s off from %q: it is none of %v", m.name, from, Peers)
+	if !slices.Contains(peers, from) {
+		return fmt.Errorf("cut %s off from %q: it is none of %v", m.name, from, peers)
 	}
 	return m.setCut(ctx, func(cut map[Peer]bool) { cut[from] = true })
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/internal/fuseclient"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // Pool is a CephFS, or a directory of one, that volumes are kept in.
@@ -31,9 +32,8 @@ type Pool struct {
 	log     *slog.Logger
 	clients *fuseclient.Clients
 	kernel  *kernelShared
-	manager *manager           // nil but for sub-volumes
-	end     context.CancelFunc // of what sees to the kernel's mounts
-	ended   chan struct{}
+	manager *manager                    // nil but for sub-volumes
+	upkeep  *upkeep.Tender              // of the kernel's mounts
 	fencing atomic.Pointer[FencingPool] // nil without a Fencer
 }
 
@@ -65,37 +65,24 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, manager: m, ended: make(chan struct{})}
+	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, manager: m, upkeep: upkeep.New(log)}
 	p.shared()
 	clients.Tend()
 	p.kernel = newKernelShared(p)
-	ctx, end := context.WithCancel(context.Background())
-	p.end = end
-	go func() {
-		defer close(p.ended)
-		p.kernel.tend(ctx)
-	}()
+	upkeep.Each(p.upkeep, fuseclient.TendInterval, p.kernel.points, p.kernel.tend)
 	return p, nil
 }
 
 // Close ends what Open began, and leaves clients and volumes as they are. It does
 // not wait long for storage that hangs.
 func (p *Pool) Close() error {
-	p.end()
+	p.upkeep.Close()
 	p.clients.Close()
-	select {
-	case <-p.ended:
-	case <-time.After(endTime):
-		p.log.Warn("a mount of the pool is still being seen to: its storage hangs")
-	}
 	if p.manager != nil {
 		return p.manager.close()
 	}
 	return nil
 }
-
-// endTime is how long Close waits for what is under way.
-const endTime = 5 * time.Second
 
 // Silent is for how long the storage does not answer the shared client.
 func (p *Pool) Silent() time.Duration { return max(p.clients.Silent(), p.kernel.health.Silent()) }

@@ -178,8 +178,8 @@ func (p *Pool) checkKernelUnused(handle string) error {
 // kernel's.
 func (p *Pool) endKernelOwn(handle string) error {
 	point := p.clients.OwnPoint(ownKey(handle))
-	m, err := host.MountedAt(point)
-	if err != nil || m == nil || m.FSType != kernelType {
+	m, err := mountedByKernel(point)
+	if err != nil || m == nil {
 		return err
 	}
 	return unmountDir(point)

@@ -312,22 +312,21 @@ func testKernelReaped(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
-	changed := open(t, p.run, func(c *cephfs.Config) {
-		c.Subdir = p.subdir
-		c.Cluster.Monitors = []string{c.Cluster.Monitors[0] + ":6789"}
-		grace(c)
-	})
-	other := p.target("other")
-	if err := changed.Mount(t.Context(), handle, other, backends.MountOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	changed := &pool{t: t, run: p.run, subdir: kernelSubdir(t)} // another file system for the kernel
+	changed.Pool = open(t, p.run, func(c *cephfs.Config) { c.Subdir = changed.subdir; grace(c) })
+	elsewhere := changed.create("elsewhere")
+	other := changed.mount(elsewhere, backends.MountOptions{})
+	time.Sleep(4 * time.Second)
 	if got := points(); len(got) != 2 {
 		t.Fatalf("mounts are %v, want two", got)
 	}
-	for _, at := range []string{target, other} {
-		if err := changed.Unmount(t.Context(), handle, at); err != nil {
-			t.Fatal(err)
-		}
+	if err := host.Unmount(target); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("the end of what the earlier configuration mounted", func() bool { return len(points()) == 1 })
+	changed.write(other, "x")
+	if err := changed.Unmount(t.Context(), elsewhere, other); err != nil {
+		t.Fatal(err)
 	}
 	p.eventually("its end", func() bool { return len(points()) == 0 })
 }

@@ -36,7 +36,7 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 		_, err := p.look(ctx, i)
 		return err
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (p *Pool) connectAs(ctx context.Context, handle string, id backends.Identit
 	if err != nil {
 		return id, err
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return id, err
 	}

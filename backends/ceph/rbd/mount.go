@@ -34,7 +34,7 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 	if !o.ReadOnly && !o.Alone {
 		return fmt.Errorf("an image has one writer at a time: make it exclusive, or readonly (dvold volume set --access): %w", backends.ErrInvalid)
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 	if err != nil {
 		return err
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
 	}

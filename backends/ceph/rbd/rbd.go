@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/ceph/go-ceph/rados"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // Pool is a pool of the cluster, or a namespace of one, that images are kept in.
@@ -28,13 +28,11 @@ type Pool struct {
 	cluster *ceph.Cluster
 	fencer  *ceph.Cluster // cluster itself, unless it has a user of its own
 	mapper  mapper
-	turns   turns
+	turns   turns // of calls, and of who sees to images
+	grows   turns // of who has their file systems grow
 	seen    seen
 
-	// tends and grows are the turns of who sees to images, and has their file systems grow.
-	tends, grows turns
-	tending      sync.WaitGroup
-	end          context.CancelFunc
+	upkeep *upkeep.Tender
 }
 
 var (
@@ -78,9 +76,8 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 			return nil, err
 		}
 	}
-	ctx, end := context.WithCancel(context.Background())
-	p.end = end
-	p.tending.Go(func() { p.tend(ctx) })
+	p.upkeep = upkeep.New(log)
+	upkeep.Each(p.upkeep, tendInterval, p.seen.all, p.tend)
 	return p, nil
 }
 
@@ -110,17 +107,7 @@ func ownDir(dir string) (string, error) {
 // Close ends what Open began, and leaves mappings and volumes as they are. It does not
 // wait long for storage that hangs.
 func (p *Pool) Close() error {
-	p.end()
-	ended := make(chan struct{})
-	go func() {
-		p.tending.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(endTime):
-		p.log.Warn("a mapping of the pool is still being seen to: its storage hangs")
-	}
+	p.upkeep.Close()
 	err := p.cluster.Close()
 	if p.fencer != p.cluster {
 		err = errors.Join(err, p.fencer.Close())

@@ -45,7 +45,7 @@ func (p *Pool) resize(ctx context.Context, handle string, size int64) error {
 	if size = (size + align - 1) / align * align; size < now.size || size > maxSize {
 		return fmt.Errorf("size: it has %d bytes, and can only be made larger: %w", now.size, backends.ErrInvalid)
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
@@ -128,28 +127,10 @@ func (s *seen) ended(i image, client ceph.Address) {
 	}
 }
 
-// tend sees to images from time to time, each by itself: one may hang.
-func (p *Pool) tend(ctx context.Context) {
-	tick := time.NewTicker(tendInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for _, i := range p.seen.all() {
-			done, free := p.tends.try(i)
-			if !free {
-				continue
-			}
-			p.tending.Go(func() {
-				defer done()
-				if err := p.tendOne(ctx, i); err != nil && ctx.Err() == nil {
-					p.log.Warn("an image was not seen to", "image", p.config.within(i.name), "err", err)
-				}
-			})
-		}
+// tend sees to an image, and tells the log if it can't.
+func (p *Pool) tend(ctx context.Context, i image) {
+	if err := p.tendOne(ctx, i); err != nil && ctx.Err() == nil {
+		p.log.Warn("an image was not seen to", "image", p.config.within(i.name), "err", err)
 	}
 }
 
@@ -159,7 +140,7 @@ func (p *Pool) tendOne(ctx context.Context, i image) error {
 	if fenced, err := p.abandonFenced(ctx, i); err != nil || fenced {
 		return err
 	}
-	done, free := p.turns.try(i)
+	done, free := p.turns.of(i).Try()
 	if !free {
 		return nil
 	}
@@ -238,7 +219,7 @@ func (p *Pool) growMounted(ctx context.Context, i image, target string) error {
 	if err != nil || m == nil || m.readOnly || m.ended {
 		return err
 	}
-	done, free := p.grows.try(i)
+	done, free := p.grows.of(i).Try()
 	if !free {
 		return nil
 	}

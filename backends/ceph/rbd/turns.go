@@ -3,49 +3,29 @@
 package rbd
 
 import (
-	"context"
 	"sync"
+
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // turns lets one at a time do something with an image: a call, or who sees to
 // mappings.
 type turns struct {
-	mu    sync.Mutex // guards the field below
-	taken map[string]chan struct{}
+	mu sync.Mutex // guards the field below
+	by map[string]upkeep.Turn
 }
 
-func (t *turns) of(i image) chan struct{} {
+// of is an image's turn.
+func (t *turns) of(i image) upkeep.Turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.taken == nil {
-		t.taken = make(map[string]chan struct{})
+	if t.by == nil {
+		t.by = make(map[string]upkeep.Turn)
 	}
-	c := t.taken[i.name]
-	if c == nil {
-		c = make(chan struct{}, 1)
-		t.taken[i.name] = c
+	turn, ok := t.by[i.name]
+	if !ok {
+		turn = upkeep.NewTurn()
+		t.by[i.name] = turn
 	}
-	return c
-}
-
-// take waits for the turn, which done gives back.
-func (t *turns) take(ctx context.Context, i image) (done func(), err error) {
-	c := t.of(i)
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// try is take that does not wait.
-func (t *turns) try(i image) (done func(), ok bool) {
-	c := t.of(i)
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, true
-	default:
-		return nil, false
-	}
+	return turn
 }

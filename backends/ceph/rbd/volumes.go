@@ -149,7 +149,7 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 	if i.adopted {
 		return fmt.Errorf("image %s was adopted, and is not dvold's to delete: use rbd rm: %w", p.config.within(i.name), backends.ErrInvalid)
 	}
-	done, err := p.turns.take(ctx, i)
+	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
 	}
