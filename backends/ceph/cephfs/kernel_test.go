@@ -26,6 +26,7 @@ func TestKernel(t *testing.T) {
 		return
 	}
 	t.Run("Own", testKernelOwn)
+	t.Run("Earlier", testKernelEarlier)
 	t.Run("Fence", testKernelFence)
 	t.Run("Subvolumes", testKernelSubvolumes)
 	t.Run("Silent", testKernelSilent)

@@ -27,8 +27,8 @@ import (
 // it is ended if they have for as long as latePatience, and the host is fenced: what a client
 // that is alive is asked for it gives in an instant.
 const (
-	latePatience = 2 * time.Second
-	lateInterval = 500 * time.Millisecond
+	latePatience = 1500 * time.Millisecond
+	lateInterval = 250 * time.Millisecond
 	lateTime     = 2 * time.Minute
 )
 

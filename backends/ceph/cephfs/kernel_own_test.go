@@ -1,0 +1,67 @@
+//go:build ceph && cgo
+
+package cephfs_test
+
+import (
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dvol/dvold/backends/ceph/cephfs"
+	"github.com/dvol/dvold/internal/host"
+)
+
+// Who connects to a volume ends what this host had of it before and that its mount table does
+// not show any more, as of a kernel that has ended: that volume's, and no other's.
+func testKernelEarlier(t *testing.T) {
+	p := fencingPool{pool: kernelPool(t, byKernel)}
+	p.fencer = fencing(t, p.Pool)
+	mine, others := p.create("mine"), p.create("others")
+	was := p.connect(mine)
+	p.connect(others)
+	point := func(handle string) string {
+		return filepath.Join(p.run, "cephfs", "pool", "own."+cephfs.OwnKey(handle))
+	}
+	// Another mount namespace has both still.
+	const script = `echo up; read go; for dir in "$@"; do timeout 20 touch "$dir/file" && echo yes || echo no; done`
+	there := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", point(mine), point(others))
+	in, err := there.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := there.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there.Stderr = t.Output()
+	if err := there.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close() // with which it ends
+		_ = there.Wait()
+	})
+	if _, err := io.ReadFull(out, make([]byte, len("up\n"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, handle := range []string{mine, others} {
+		if err := host.Unmount(point(handle)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now, err := p.fencer.Connect(t.Context(), mine, was.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before := was.Identity.Facts["addresses"]; !strings.HasPrefix(now.Facts["addresses"], before+" ") {
+		t.Errorf("the addresses were %q, and are %q", before, now.Facts["addresses"])
+	}
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(out); err != nil || string(said) != "no\nyes\n" {
+		t.Errorf("could it still write to its volume, and to the other? %q, %v", said, err)
+	}
+}
