@@ -29,7 +29,7 @@ lab: ## three Docker hosts and three Consul servers on this machine, to play wit
 test: ## everything: style, units, unit tests, conformance suites, end-to-end tests
 	@hack/test
 
-soak: ## random faults on hosts of the lab for hours, and what became of what was written (TIME=3h POOL=lease SEED=7: docs/proof.md)
+soak: ## random faults on hosts of the lab for hours, and what became of what was written (TIME=3h POOL=lease,gluster SEED=7: docs/proof.md)
 	@hack/soak $(TIME)
 
 bench: ## speed and memory beside named baselines (WRITE=1 puts the tables into docs/benchmarks.md, ONLY=part takes one alone)

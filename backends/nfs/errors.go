@@ -63,6 +63,8 @@ func explainMount(c Config, version string, err error) error {
 		hint = fmt.Sprintf("the server exports no %s to this host, with sec=%s: see the exports there", c.path(), c.Sec)
 	case errors.Is(err, unix.EPROTONOSUPPORT):
 		hint = fmt.Sprintf("the server, or this kernel, does not speak version %s", version)
+	case errors.Is(err, unix.EINVAL) && c.Sec != "sys":
+		hint = fmt.Sprintf("rpc.gssd(8) must run, with a keytab; or this kernel refuses an option, or does not know version %s: see dmesg", version)
 	case errors.Is(err, unix.EINVAL):
 		hint = fmt.Sprintf("this kernel refuses an option, or does not know version %s: see dmesg", version)
 	case errors.Is(err, unix.ENODEV):
@@ -76,7 +78,7 @@ func explainMount(c Config, version string, err error) error {
 		hint = "the server does not know it any more: export it anew there"
 	}
 	if hint != "" {
-		err = fmt.Errorf("%w: %s", err, hint)
+		err = fmt.Errorf("%v: %s", err, hint) // and nobody explains it once more
 	}
 	return fmt.Errorf("mount %s: %w: %w", c.source(), err, backends.ErrUnavailable)
 }

@@ -74,9 +74,12 @@ func testLife(t *testing.T, c nfs.Config) {
 	for _, alone := range []bool{false, true} {
 		target := mount(t, p, v.Handle, backends.MountOptions{Alone: alone})
 		_, options := mountAt(t, target)
-		want := []string{"vers=" + c.Version, "hard", "nosuid", "nodev", "sec=sys", "addr=" + address}
+		want := []string{"vers=" + c.Version, "hard", "nosuid", "nodev", "sec=" + c.Sec}
 		if c.Version == "" {
 			want[0] = "vers=4.2"
+		}
+		if addr, err := netip.ParseAddr(c.Server); err == nil {
+			want = append(want, "addr="+addr.String())
 		}
 		for _, option := range want {
 			if !slices.Contains(strings.Split(options, ","), option) {

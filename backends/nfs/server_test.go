@@ -70,6 +70,7 @@ type export struct {
 	as      string // the path by which clients of version 4 find it; empty means path
 	options string // over the defaults
 	file    string // unless empty, that of its configuration, and the rest is not used
+	more    string // of the configuration, that is of the server
 }
 
 // newGanesha starts one that ends with the test, with its state in dir, and waits until it
@@ -78,7 +79,7 @@ func newGanesha(t *testing.T, dir, address string, in []string, exports ...expor
 	t.Helper()
 	config, log, state := filepath.Join(dir, "ganesha.conf"), filepath.Join(dir, "log"), hosttest.Subdir(t, dir, "state")
 	text := `NFS_CORE_PARAM { NFS_Port = 2049; MNT_Port = 20048; Protocols = 3, 4; Enable_NLM = false; Enable_RQUOTA = false; }
-NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; RecoveryRoot = ` + state + `; Minor_Versions = 1, 2; }
+NFSv4 { Graceless = true; Lease_Lifetime = 5; RecoveryBackend = fs; RecoveryRoot = ` + state + `; Minor_Versions = 1, 2; Only_Numeric_Owners = true; }
 EXPORT_DEFAULTS { Access_Type = RW; Squash = No_Root_Squash; Anonymous_Uid = 65534; Anonymous_Gid = 65534; SecType = sys; Protocols = 3, 4; Transports = TCP; }
 `
 	for n, e := range exports {
@@ -92,7 +93,7 @@ EXPORT_DEFAULTS { Access_Type = RW; Squash = No_Root_Squash; Anonymous_Uid = 655
 		} else { // version 3 knows paths alone
 			protocols = "Protocols = 4;"
 		}
-		text += fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; %s %s FSAL { Name = VFS; } }\n", n+1, e.path, e.as, protocols, e.options)
+		text += e.more + fmt.Sprintf("EXPORT { Export_Id = %d; Path = %s; Pseudo = %s; %s %s FSAL { Name = VFS; } }\n", n+1, e.path, e.as, protocols, e.options)
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/host/guesttest": {"internal/host/guest", "internal/host/hosttest"},
 	"internal/host/quotatest": {"internal/host/guesttest", "internal/host/hosttest"},
 	"backends":                {},
-	"backends/":               {"backends", "internal/host", "internal/program"},
+	"backends/":               {"backends", "internal/host", "internal/program", "internal/upkeep"},
 	"internal/fuseclient":     {"backends", "internal/host", "internal/program", "internal/upkeep"},
 	"internal/upkeep":         {},
 	"backends/gluster":        {"backends", "backends/local", "internal/fuseclient", "internal/host", "internal/program"},

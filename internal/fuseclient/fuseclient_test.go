@@ -49,6 +49,7 @@ type world struct {
 	spec   fuseclient.Spec
 	config fuseclient.Config
 	data   string
+	db     string // the name of a directory in it, which no other test has
 }
 
 func newWorld(t *testing.T) *world {
@@ -63,7 +64,8 @@ func newWorld(t *testing.T) *world {
 	if err := os.WriteFile(w.fs.volfile, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hosttest.Subdir(t, w.data, "db")
+	w.db = "db-" + filepath.Base(dir)
+	hosttest.Subdir(t, w.data, w.db)
 	w.config = fuseclient.Config{
 		Kind: fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs", EndTime: 5 * time.Second},
 		Dir:  filepath.Join(dir, "run"), Wait: 5 * time.Second,
@@ -183,7 +185,7 @@ func TestOneClient(t *testing.T) {
 	}
 	all.Wait()
 	w.wantClients(1)
-	target := w.bind(w.enter(), "db")
+	target := w.bind(w.enter(), w.db)
 	w.Close()
 	w.open()
 	before := w.processes()
@@ -214,7 +216,7 @@ func TestHealed(t *testing.T) {
 		return errors.New("they can't be reached") // and it goes on all the same
 	}
 	root := w.enter()
-	target := w.bind(root, "db")
+	target := w.bind(root, w.db)
 	w.Tend()
 	killed := w.processes()[0]
 	if err := unix.Kill(killed.PID, unix.SIGKILL); err != nil {
@@ -239,7 +241,7 @@ func TestRefused(t *testing.T) {
 	w.spec.CutOff = func(host.Process) bool { return refused.Swap(false) }
 	w.enter()
 	first := w.processes()[0]
-	target := w.bind(w.enter(), "db")
+	target := w.bind(w.enter(), w.db)
 	refused.Store(true)
 	if err := os.WriteFile(w.data+"/refused", nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -285,11 +287,11 @@ func TestNotUp(t *testing.T) {
 // leaves nothing.
 func TestOwn(t *testing.T) {
 	w := newWorld(t)
-	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: "db"}
+	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: w.db}
 	buried := 0
 	own.Bury = func(context.Context, string) error { buried++; return nil }
 	target := hosttest.Dir(t)
-	bind := func(root string) error { return w.bindTo(root, "db", target) }
+	bind := func(root string) error { return w.bindTo(root, w.db, target) }
 	why := errors.New("it is not what it should be")
 
 	fails := func(context.Context, *fuseclient.Client) error { return why }
@@ -314,31 +316,31 @@ func TestOwn(t *testing.T) {
 	if err := w.MountOwn(t.Context(), own, target, true, nil, bind); !errors.Is(err, backends.ErrInUse) {
 		t.Errorf("in another way: %v", err)
 	}
-	if err := w.CheckUnused(); !errors.Is(err, backends.ErrInUse) {
+	if err := w.checkUnused(); !errors.Is(err, backends.ErrInUse) {
 		t.Errorf("is it used: %v", err)
 	}
 	if err := w.UnmountOwn(t.Context(), own.Key, target); err != nil {
 		t.Error(err)
 	}
 	w.wantClients(0)
-	if err := w.CheckUnused(); err != nil {
+	if err := w.checkUnused(); err != nil {
 		t.Error(err)
 	}
 }
 
-// CheckUnused is that of the volume of TestOwn.
-func (w *world) CheckUnused() error { return w.config.CheckUnused("db") }
+// checkUnused is CheckUnused of the volume of TestOwn.
+func (w *world) checkUnused() error { return w.config.CheckUnused(w.db) }
 
 // A client that was started and handed out nowhere is ended, unless something shows its file
 // system after all.
 func TestOwnLeftOver(t *testing.T) {
 	w := newWorld(t)
-	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: "db"}
+	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: w.db}
 	c, err := w.StartOwn(t.Context(), own)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := w.bind(c.Mountpoint, "db")
+	target := w.bind(c.Mountpoint, w.db)
 	if err := w.EndOwn(t.Context(), own.Key); !errors.Is(err, backends.ErrInUse) {
 		t.Errorf("end what something shows: %v", err)
 	}
@@ -360,7 +362,7 @@ func TestOwnLeftOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("it has ended", func() bool { return !next.Alive() })
-	bind := func(root string) error { return w.bindTo(root, "db", target) }
+	bind := func(root string) error { return w.bindTo(root, w.db, target) }
 	if err := w.PlaceOwn(t.Context(), own, target, false, bind); !errors.Is(err, backends.ErrUnavailable) {
 		t.Errorf("mount by a client that has ended: %v", err)
 	}

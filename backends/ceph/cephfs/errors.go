@@ -2,7 +2,6 @@ package cephfs
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -13,27 +12,11 @@ import (
 // wrap says of an error what failed for which volume, unless what failed is ""
 // for it says so itself, and adds what it amounts to.
 func wrap(doing, volume string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case doing == "":
-		return classify(err)
-	}
-	return fmt.Errorf("%s volume %s: %w", doing, volume, classify(err))
+	return backends.Meaning(meaning).Wrap(doing, volume, err)
 }
 
-// classify adds to err what a CephFS means by it, and the error of package backends
-// that it amounts to.
-func classify(err error) error {
-	hint, kind := meaning(err)
-	if hint != "" {
-		err = fmt.Errorf("%w: %s", err, hint)
-	}
-	if kind == nil || errors.Is(err, kind) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, kind)
-}
+// classify is wrap without a volume.
+func classify(err error) error { return backends.Meaning(meaning).Classify(err) }
 
 // silence is what it means that a client gets no answer.
 const silence = "no MDS of the CephFS answers, or the cluster has cut this client off"

@@ -179,7 +179,7 @@ func (p *Pool) explainMount(below string, err error) error {
 	default:
 		reason = "see dmesg"
 	}
-	return fmt.Errorf("%s: %w: %w", reason, err, backends.ErrUnavailable)
+	return fmt.Errorf("%s: %v: %w", reason, err, backends.ErrUnavailable) // and nobody explains it once more
 }
 
 // showsKernel tells whether a mount by the kernel's client is one of what lies there in

@@ -4,7 +4,6 @@ package rbd
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -15,22 +14,14 @@ import (
 
 // wrap says of an error what failed for which volume, and adds what it amounts to.
 func wrap(doing, volume string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s volume %s: %w", doing, volume, classify(err))
+	return backends.Meaning(meaning).Wrap(doing, volume, err)
 }
 
 // classify adds to err the error of package backends that it amounts to.
-func classify(err error) error {
-	kind := kindOf(err)
-	if kind == nil || errors.Is(err, kind) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, kind)
-}
+func classify(err error) error { return backends.Meaning(meaning).Classify(err) }
 
-func kindOf(err error) error {
+// meaning is what an error means of an image, or of the file system in it.
+func meaning(err error) (hint string, kind error) {
 	number := ceph.Errno(err)
 	is := func(all ...unix.Errno) bool {
 		for _, e := range all {
@@ -42,18 +33,18 @@ func kindOf(err error) error {
 	}
 	for _, settled := range []error{backends.ErrInvalid, backends.ErrNotFound, backends.ErrInUse, backends.ErrNoSpace, backends.ErrUnavailable} {
 		if errors.Is(err, settled) {
-			return nil
+			return "", nil
 		}
 	}
 	switch {
 	case is(unix.ENOSPC, unix.EDQUOT):
-		return backends.ErrNoSpace
+		return "", backends.ErrNoSpace
 	case is(unix.EIO, unix.ETIMEDOUT, unix.ENODEV, unix.ENOTCONN, unix.ESHUTDOWN, unix.EROFS, unix.ENXIO, unix.EUCLEAN):
-		return backends.ErrUnavailable
+		return "", backends.ErrUnavailable
 	case is(unix.EBUSY), errors.Is(err, host.ErrBusy):
-		return backends.ErrInUse
+		return "", backends.ErrInUse
 	}
-	return nil
+	return "", nil
 }
 
 func isNotFound(err error) bool { return err != nil && ceph.Errno(err) == unix.ENOENT }
