@@ -34,10 +34,11 @@ const nfsWithin = 1.0 / 10
 
 // nfsBench measures volumes on NFS, in a guest.
 type nfsBench struct {
-	ctx   context.Context
-	dvol  plugin
-	plain []string // where the export is mounted for one volume each
-	s     series
+	ctx    context.Context
+	dvol   plugin
+	server *os.Process
+	plain  []string // where the export is mounted for one volume each
+	s      series
 	results
 }
 
@@ -57,16 +58,16 @@ func nfsStage(ctx context.Context, d *daemon) (results, error) {
 		b.Facts = append(b.Facts, line)
 	}
 	b.Facts = append(b.Facts, "the server in the same guest, with its files in memory")
-	stop, err := startGanesha(ctx)
-	if err != nil {
+	var err error
+	if b.server, err = startGanesha(ctx); err != nil {
 		return b.results, err
 	}
-	defer stop()
+	defer killServer(b.server)
 	if err := d.start(ctx); err != nil {
 		said, _ := os.ReadFile(d.log) // which ends with the guest
 		return b.results, fmt.Errorf("%w: %s", err, said)
 	}
-	for _, step := range []func() error{b.mounts, b.inputOutput, b.unmountPlain, d.stop} {
+	for _, step := range []func() error{b.mounts, b.inputOutput, b.silence, b.unmountPlain, d.stop} {
 		if err := step(); err != nil {
 			return b.results, err
 		}
@@ -75,7 +76,7 @@ func nfsStage(ctx context.Context, d *daemon) (results, error) {
 }
 
 // startGanesha starts a server, and writes what dvold needs to find it.
-func startGanesha(ctx context.Context) (stop func(), err error) {
+func startGanesha(ctx context.Context) (*os.Process, error) {
 	for _, dir := range []string{nfsExport, "/tmp/nfs/recovery", "/run/ganesha", filepath.Dir(pluginSocket)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -90,7 +91,7 @@ func startGanesha(ctx context.Context) (stop func(), err error) {
 NFSv4 { Graceless = true; RecoveryBackend = fs; RecoveryRoot = /tmp/nfs/recovery; }
 EXPORT { Export_Id = 1; Path = %[1]s; Pseudo = %[1]s; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; Protocols = 4; Transports = TCP; FSAL { Name = VFS; } }
 `, nfsExport)
-	pools := fmt.Sprintf("pools:\n  %s: {type: nfs, server: %s, export: %s}\n", nfsPool, nfsServer, nfsExport)
+	pools := fmt.Sprintf("pools:\n  %s: {type: nfs, server: %s, export: %s}\n  %s: {type: local, path: /tmp/nfs/other}\n", nfsPool, nfsServer, nfsExport, otherPool)
 	for path, text := range map[string]string{"/tmp/nfs/ganesha.conf": config, nfsConfiguration: "default_pool: " + nfsPool + "\n" + pools} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return nil, err
@@ -100,21 +101,22 @@ EXPORT { Export_Id = 1; Path = %[1]s; Pseudo = %[1]s; Access_Type = RW; Squash =
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	stop = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // reports the kill
-	}
 	for end := time.Now().Add(time.Minute); ; pause(ctx, 50*time.Millisecond) {
 		conn, err := net.Dial("tcp", net.JoinHostPort(nfsServer, "2049"))
 		if err == nil {
 			conn.Close()
-			return stop, nil
+			return cmd.Process, nil
 		}
 		if time.Now().After(end) || ctx.Err() != nil {
-			stop()
+			killServer(cmd.Process)
 			return nil, fmt.Errorf("start the server: %w", err)
 		}
 	}
+}
+
+func killServer(p *os.Process) {
+	_ = p.Kill()
+	_, _ = p.Wait() // reports the kill
 }
 
 // mounts mounts volumes, by dvold and by a mount for each, in turn. A file is written

@@ -31,6 +31,7 @@ type row struct {
 	Within   float64       // the target for the ratio of the medians; 0 if there is none
 	Most     time.Duration // the target for each sample; 0 if there is none
 	Why      string        // of Most
+	Mostly   time.Duration // the target for the p99; 0 if there is none
 }
 
 // met tells whether the row reaches its target, if it has one.
@@ -42,6 +43,8 @@ func (r row) met() (met, target bool) {
 		return r.ratio() <= r.Within, true
 	case r.Most > 0:
 		return percentile(r.Took, 100) <= r.Most, true
+	case r.Mostly > 0:
+		return percentile(r.Took, 99) < r.Mostly, true
 	}
 	return false, false
 }

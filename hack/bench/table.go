@@ -59,6 +59,8 @@ func (r row) markdown() string {
 		target = ratioTarget(r.Within)
 	case r.Most > 0:
 		target = fmt.Sprintf("each at most %v: %s", r.Most, r.Why)
+	case r.Mostly > 0:
+		target = "p99 under " + r.Mostly.String()
 	}
 	met, _ := r.met()
 	return fmt.Sprintf("| %s | %d | %s | %s | %s | %s | %s | %s | %s |\n", r.What, len(r.Took),
