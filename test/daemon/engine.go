@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Image is all that an Engine can run: busybox.
-const Image = "busybox"
+// image is all that an Engine can run: busybox.
+const image = "busybox"
 
 // driverSocket is where an engine finds its volume driver dvol.
 const driverSocket = "/run/docker/plugins/dvol.sock"
@@ -60,12 +60,12 @@ func (e *Engine) load() {
 		e.t.Fatal(err)
 	}
 	root := exec.Command("tar", "--create", "--dereference", "--directory", filepath.Dir(program), "--transform", "s,^,bin/,", "busybox")
-	image, err := root.StdoutPipe()
+	contents, err := root.StdoutPipe()
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	load := e.command("import", "-", Image)
-	load.Stdin = image
+	load := e.command("import", "-", image)
+	load.Stdin = contents
 	if err := root.Start(); err != nil {
 		e.t.Fatal(err)
 	}
@@ -103,5 +103,5 @@ func (e *Engine) Start(name, volume, script string) {
 }
 
 func container(volume, script string) []string {
-	return []string{"--network", "none", "--volume-driver", "dvol", "--volume", volume + ":/data", Image, "/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && " + script}
+	return []string{"--network", "none", "--volume-driver", "dvol", "--volume", volume + ":/data", image, "/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin && " + script}
 }

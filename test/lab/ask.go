@@ -17,7 +17,7 @@ func (m *Machine) AskConsul(ctx context.Context, method, path string, body []byt
 	if err != nil {
 		return nil, err
 	}
-	resp, err := m.Client().Do(req)
+	resp, err := m.httpClient().Do(req)
 	if err != nil {
 		return nil, err
 	}

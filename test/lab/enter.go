@@ -114,8 +114,8 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (conn net.C
 	return conn, err
 }
 
-// Client sends HTTP requests from inside the machine.
-func (m *Machine) Client() *http.Client {
+// httpClient sends HTTP requests from inside the machine.
+func (m *Machine) httpClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: m.Dial, DisableKeepAlives: true}}
 }
 
