@@ -24,8 +24,9 @@ func testKernelEarlier(t *testing.T) {
 	point := func(handle string) string {
 		return filepath.Join(p.run, "cephfs", "pool", "own."+cephfs.OwnKey(handle))
 	}
-	// Another mount namespace has both still.
-	const script = `echo up; read go; for dir in "$@"; do timeout 20 touch "$dir/file" && echo yes || echo no; done`
+	// Another mount namespace has both still, open: once their mountpoints are removed here,
+	// the kernel takes away what is mounted on them there.
+	const script = `exec 3<"$1" 4<"$2"; echo up; read go; for fd in 3 4; do timeout 20 touch /proc/self/fd/$fd/file && echo yes || echo no; done`
 	there := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", point(mine), point(others))
 	in, err := there.StdinPipe()
 	if err != nil {
