@@ -20,7 +20,8 @@ import (
 //     happened before the next epoch begins or never.
 //
 // Reads of an owner that was replaced, and can't know it, prove nothing: a fence
-// stops writes. They count until the next epoch begins.
+// stops writes. They count until the next epoch begins, but for those of what their owner
+// was told had not been written.
 func (v Volume) Check() error {
 	order, err := v.byEpoch()
 	if err == nil {

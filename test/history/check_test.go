@@ -76,6 +76,7 @@ func TestCheck(t *testing.T) {
 		{"an append nobody knows of happened", told(two, ": 1a/1 2a/1", "1a A1 fail", "2a A1 ok"), ""},
 		{"an append nobody knows of did not happen", told(two, ": 2a/1", "1a A1", "2a A1 ok"), ""},
 		{"success is heard of late", told(two, "2a/1: 1a/2 2a/2", "1a W1 late9", "2a R1a/1 ok", "2a A2 ok", "2a W1 ok", "1a A2 fail"), ""},
+		{"who was told that it failed reads it", told(two, "1a/1:", "1a W1 ok", "1a W2 fail", "1a R1a/2 ok", "2a R1a/1 ok"), ""},
 		{"who was replaced reads what was", told(two, "2a/1:", "1a W1 ok", "2a W1 ok", "1a R1a/1 ok"), ""},
 		{"who was replaced writes in vain", told(two, "2a/1: 2a/3", "1a W1 ok", "2a W1 ok", "1a W2 fail", "2a R2a/1 ok", "2a A3 ok"), ""},
 
@@ -96,7 +97,8 @@ func TestCheck(t *testing.T) {
 		{"old value read", told(two, "1a/1:", "1a W1 ok", "1a W2 ok", "1a R1a/1 ok", "1a W1 ok"), "not linearizable"},
 		{"write of who was replaced happens late", told(two, "1a/2:", "1a W1 ok", "1a W2 fail", "2a R1a/1 ok", "2a W1 ok", "2a R1a/2 ok"), "not linearizable"},
 		{"write called late happens", told(two, "1a/2:", "1a W1 ok", "2a W1 ok", "1a W2 fail", "2a R1a/2 ok"), "not linearizable"},
-		{"one comes and goes", told(two, "1a/1:", "1a W1 ok", "1a W2 fail", "1a R1a/2 ok", "1a R1a/1 ok"), "not linearizable"},
+		{"one comes and goes", told(two, "1a/1:", "1a W1 ok", "1a W2 fail", "2a R1a/2 ok", "2a R1a/1 ok"), "not linearizable"},
+		{"one whose writer heard nothing comes and goes", told(two, "1a/1:", "1a W1 ok", "1a W2 late9", "1a R1a/2 ok", "1a R1a/1 ok"), "not linearizable"},
 
 		{"an epoch of two hosts", told(map[string]uint64{"1a": 1, "2a": 1}, ":", "1a R ok", "2a R ok"), "both 1 and 2 owned it in epoch 1"},
 		{"an epoch that nobody knows", told(nil, ":", "1a R ok"), "nobody knows the epoch of 1a"},

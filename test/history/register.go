@@ -58,9 +58,22 @@ func checkRegister(order []Tenure, look Look) error {
 // registerSteps are the operations of tenures, which are in the order of their
 // epochs, in the order of their calls. Values are unique: of writes of which nobody
 // knows whether they have happened, those whose value somebody read have, and the
-// others might as well not.
+// others might as well not. A host that reads what it was itself told had failed has that from
+// its cache, where a file system keeps it that was on a disk: that tells nothing.
 func registerSteps(order []Tenure, look Look) []step {
 	var steps []step
+	type write struct {
+		epoch uint64
+		value string
+	}
+	failed := make(map[write]bool)
+	for _, t := range order {
+		for _, o := range t.Ops {
+			if o.Kind == Write && o.Err != "" {
+				failed[write{t.Epoch, o.Value}] = true
+			}
+		}
+	}
 	for i, t := range order {
 		begun := never // the next tenure; all that this one did has happened before, or never
 		for _, later := range order[i+1:] {
@@ -72,7 +85,7 @@ func registerSteps(order []Tenure, look Look) []step {
 			s := step{kind: o.Kind, value: o.Value, by: t.Worker, call: o.Call, end: o.Return, sure: o.ok()}
 			switch {
 			case o.Kind == Append,
-				o.Kind == Read && (!o.ok() || o.Return >= begun),
+				o.Kind == Read && (!o.ok() || o.Return >= begun || failed[write{t.Epoch, o.Value}]),
 				!o.ok() && o.Call >= begun:
 				continue
 			case !o.ok():
