@@ -1,10 +1,12 @@
 package history_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,7 +27,8 @@ const era = 10
 // of pool; of several, with commas between, each has a cluster of its own, side by side, and a seed
 // that is one more than that of the one before. The seed that it tells, in DVOLD_SOAK_SEED, has the same faults
 // happen again, though not at the same moment of what goes on; DVOLD_SOAK_FROM is
-// the round to begin with. After DVOLD_SOAK_TIME, such as 3h, no round begins. What tells how a
+// the round to begin with. After DVOLD_SOAK_TIME, such as 3h, or an interrupt (Ctrl-C), no round begins; a
+// second interrupt leaves everything as it is. What tells how a
 // history went wrong is kept in DVOLD_SOAK_DIR.
 func TestSoak(t *testing.T) {
 	lab.Require(t)
@@ -41,6 +44,9 @@ func TestSoak(t *testing.T) {
 	if pools == "" {
 		pools = "command"
 	}
+	interrupted, again := signal.NotifyContext(t.Context(), os.Interrupt)
+	context.AfterFunc(interrupted, again)
+	s.stop = interrupted.Done()
 	for s.pool = range strings.SplitSeq(pools, ",") {
 		t.Run(s.pool, s.run)
 		s.seed++
@@ -52,6 +58,17 @@ type soak struct {
 	pool               string
 	seed, rounds, from uint64
 	limit              time.Duration
+	stop               <-chan struct{}
+}
+
+// isOver tells whether a run that began then is to begin no round more.
+func (s soak) isOver(began time.Time) bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return time.Since(began) > s.limit
+	}
 }
 
 func (s soak) run(t *testing.T) {
@@ -75,7 +92,7 @@ func (s soak) run(t *testing.T) {
 		if err == nil {
 			err = r.round(x)
 		}
-		over := i == len(schedule)-1 || time.Since(began) > s.limit
+		over := i == len(schedule)-1 || s.isOver(began)
 		if err == nil && (i%era == era-1 || over) {
 			err = r.end()
 		}

@@ -17,7 +17,8 @@ type process struct {
 	err  error         // how it ended; read it after done
 }
 
-// startProcess starts cmd by calling start, with its output appended to log.
+// startProcess starts cmd by calling start, with its output appended to log. It is of a
+// session of its own: what is typed at a terminal is for who made the lab, to end it in order.
 func startProcess(cmd *exec.Cmd, start func() error, log string) (*process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -28,6 +29,10 @@ func startProcess(cmd *exec.Cmd, start func() error, log string) (*process, erro
 	if cmd.Stdout == nil {
 		cmd.Stdout = f
 	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setsid = true
 	if err := start(); err != nil {
 		return nil, err
 	}
