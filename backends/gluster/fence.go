@@ -239,7 +239,7 @@ func (p FencingPool) awaitGone(ctx context.Context, t target, info volumeInfo) e
 		case problem == nil && left == "":
 			return nil
 		case problem == nil:
-			problem = fmt.Errorf("brick %s still has it for a client", left)
+			problem = fmt.Errorf("brick %s still has it for a client; if it does for minutes, start that brick anew (docs/gluster.md)", left)
 		}
 		pause(ctx, pendingPause)
 		if err := ctx.Err(); err != nil {

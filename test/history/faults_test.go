@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -118,10 +119,13 @@ func (r *run) mend() error {
 	if err := r.thawStorage(); err != nil {
 		return err
 	}
-	if err := r.hosts(r.rouse); err != nil {
-		return err
-	}
-	if err := r.StartConsul(r.ctx); err != nil {
+	err := r.eventually(func() error { // a guard may end a host just then
+		if err := r.hosts(r.rouse); err != nil {
+			return err
+		}
+		return r.StartConsul(r.ctx)
+	})
+	if err != nil {
 		return err
 	}
 	return r.hosts(func(h *lab.Host) error {
@@ -170,8 +174,19 @@ func (r *run) rouse(h *lab.Host) error {
 }
 
 // well waits until each host is clean, so that nothing is fenced, and has its
-// storage.
+// storage, and until Consul can do without a server again: it has those removed that are
+// dead, and they are no voters at once when they are back.
 func (r *run) well() error {
+	err := r.eventually(func() error {
+		voters, err := r.voters()
+		if err == nil && voters < len(r.Servers()) {
+			err = fmt.Errorf("%d of %d servers of Consul are voters", voters, len(r.Servers()))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("Consul is not whole within %v: %w", patience, err)
+	}
 	return r.hosts(func(h *lab.Host) error {
 		err := r.eventually(func() error {
 			proofs, err := r.keys("fences/" + h.Name() + "/")
@@ -203,6 +218,28 @@ func (r *run) reachesStorage(h *lab.Host) bool {
 	defer cancel()
 	_, err := h.Exec(ctx, "stat", "/dfs/pool")
 	return err == nil
+}
+
+// voters is how many servers of Consul take part in its elections.
+func (r *run) voters() (n int, err error) {
+	err = r.consul(func(ctx context.Context, s *lab.Server) error {
+		text, err := s.AskConsul(ctx, http.MethodGet, "operator/raft/configuration", nil)
+		if err != nil {
+			return err
+		}
+		var raft struct{ Servers []struct{ Voter bool } }
+		if err := json.Unmarshal(text, &raft); err != nil {
+			return err
+		}
+		n = 0
+		for _, server := range raft.Servers {
+			if server.Voter {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
 }
 
 // keys are those of the records whose keys begin with a prefix.
