@@ -117,9 +117,16 @@ func (c *cluster) cephBeats(volume string) ([]lab.Beat, error) {
 
 // A host is without Consul for longer than its lease, and its containers, for which
 // others would have to fence it, do not notice (on_session_loss: keep). Then
-// somebody does.
+// somebody does. DVOLD_TEST_CONSUL_AWAY, such as 2m, is for how long it is silent otherwise than for
+// a lease.
 func testCephWithoutConsul(c *cluster) {
 	h1, h2 := c.h(1), c.h(2)
+	away := lease
+	if text, ok := os.LookupEnv("DVOLD_TEST_CONSUL_AWAY"); ok {
+		var err error
+		away, err = time.ParseDuration(text)
+		c.must(err)
+	}
 	places := []place{{"images", "kept"}, {"files", "kept-files"}}
 	for _, p := range places {
 		h1.createExclusive(p.pool, p.name)
@@ -136,7 +143,7 @@ func testCephWithoutConsul(c *cluster) {
 		}
 		return nil
 	})
-	time.Sleep(lease) // in which it may notice
+	time.Sleep(away) // in which it may notice
 	h1.must(h1.Heal(h1.ctx))
 	h1.must(h1.Rejoin(h1.ctx))
 	c.wantUndisturbed(h1, 0, places...)
