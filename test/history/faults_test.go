@@ -73,7 +73,7 @@ func (r *run) hit(x history.Round) error {
 				return err
 			}
 		}
-		return r.StartConsul(r.ctx)
+		return r.StartServers(r.ctx) // a host may have been killed
 	case history.StopStorage:
 		return r.storage().Freeze()
 	}

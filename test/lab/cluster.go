@@ -217,13 +217,27 @@ func (c *Cluster) boot(ctx context.Context) error {
 // StartConsul starts the servers, and the agents on the hosts, unless they run,
 // and waits until each of them knows a leader.
 func (c *Cluster) StartConsul(ctx context.Context) error {
-	var daemons []*Daemon
-	for _, s := range c.servers {
-		daemons = append(daemons, s.Consul)
-	}
+	daemons := c.consulServers()
 	for _, h := range c.hosts {
 		daemons = append(daemons, h.Agent)
 	}
+	return startThose(ctx, daemons)
+}
+
+// StartServers is StartConsul for the servers alone: hosts may be down.
+func (c *Cluster) StartServers(ctx context.Context) error {
+	return startThose(ctx, c.consulServers())
+}
+
+func (c *Cluster) consulServers() (daemons []*Daemon) {
+	for _, s := range c.servers {
+		daemons = append(daemons, s.Consul)
+	}
+	return daemons
+}
+
+// startThose starts those that don't run.
+func startThose(ctx context.Context, daemons []*Daemon) error {
 	return each(daemons, func(d *Daemon) error {
 		if d == nil || d.Running() {
 			return nil
