@@ -142,18 +142,7 @@ func TestMain(m *testing.M) {
 	if len(servers()) > 0 || missing() != "" {
 		os.Exit(m.Run())
 	}
-	program, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command("../../hack/world", append([]string{"testdata/nodes.bash", program}, os.Args[1:]...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
+	os.Exit(hosttest.InWorld("backends/gluster/testdata/nodes.bash"))
 }
 
 // missing says what the tests need and this machine lacks, or is empty.

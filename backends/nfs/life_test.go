@@ -112,13 +112,23 @@ func testRefused(t *testing.T, s server) {
 	} {
 		c := newPool(t, s.exported, "4.2")
 		test.change(&c)
-		begin := time.Now()
-		_, err := openPool(t, hosttest.Dir(t), c).Plan(t.Context(), backends.Request{ID: id})
-		if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, want %s", name, err, test.want)
-		}
-		t.Logf("%s: after %v: %v", name, time.Since(begin).Round(time.Millisecond), err)
+		wantRefused(t, name, c, test.want)
 	}
+}
+
+// wantRefused checks that a pool is unavailable, for a reason, and says so in time.
+func wantRefused(t *testing.T, name string, c nfs.Config, why string) {
+	t.Helper()
+	begin := time.Now()
+	_, err := openPool(t, hosttest.Dir(t), c).Plan(t.Context(), backends.Request{ID: id})
+	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), "no_root_squash") {
+		t.Errorf("%s: got %v, want %s", name, err, why)
+	}
+	took := time.Since(begin)
+	if took > c.MountTimeout+5*time.Second {
+		t.Errorf("%s: it took %v", name, took)
+	}
+	t.Logf("%s: after %v: %v", name, took.Round(time.Millisecond), err)
 }
 
 // Where root is nobody, volumes can't be made but in a directory of nobody's, for

@@ -27,18 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 || os.Getenv("WORLD") != "" {
 		os.Exit(m.Run())
 	}
-	program, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command("../../hack/world", append([]string{program}, os.Args[1:]...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
+	os.Exit(hosttest.InWorld(""))
 }
 
 // directory is a file system whose client is glusterfs(8), which shows a directory of this
@@ -105,24 +94,15 @@ func (w *world) open() {
 	w.Clients = c
 	w.Cleanup(func() {
 		c.Close()
-		w.endAll()
+		w.killAll()
 	})
 }
 
-// endAll kills all clients, and takes away what they have mounted.
-func (w *world) endAll() {
+// killAll kills all clients.
+func (w *world) killAll() {
 	for _, p := range w.processes() {
 		_ = unix.Kill(p.PID, unix.SIGKILL)
 		w.eventually("a client that was killed ends", func() bool { return !p.Alive() })
-	}
-	points, err := filepath.Glob(filepath.Join(w.config.Dir, "*"))
-	if err != nil {
-		w.Error(err)
-	}
-	for _, point := range points {
-		for unix.Unmount(point, unix.MNT_DETACH) == nil {
-		}
-		_ = os.Remove(point)
 	}
 }
 
@@ -160,10 +140,6 @@ func (w *world) eventually(what string, is func() bool) {
 func (w *world) bind(root, below string) (target string) {
 	w.Helper()
 	target = hosttest.Dir(w.T)
-	w.Cleanup(func() {
-		for unix.Unmount(target, unix.MNT_DETACH) == nil {
-		}
-	})
 	if err := w.bindTo(root, below, target); err != nil {
 		w.Fatal(err)
 	}

@@ -231,7 +231,6 @@ func (r *run) voters() (n int, err error) {
 		if err := json.Unmarshal(text, &raft); err != nil {
 			return err
 		}
-		n = 0
 		for _, server := range raft.Servers {
 			if server.Voter {
 				n++

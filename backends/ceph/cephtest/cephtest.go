@@ -2,8 +2,6 @@
 package cephtest
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,37 +22,7 @@ func Main(m *testing.M) {
 	if os.Getenv(address) != "" || missing() != "" {
 		os.Exit(m.Run())
 	}
-	program, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		panic(err)
-	}
-	root, err := moduleRoot()
-	if err != nil {
-		panic(err)
-	}
-	script := filepath.Join(root, "backends/ceph/testdata/cluster.bash")
-	cmd := exec.Command(filepath.Join(root, "hack/world"), append([]string{script, program}, os.Args[1:]...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err = cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
-}
-
-// moduleRoot is the directory with go.mod.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	for ; err == nil; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == "/" {
-			err = errors.New("there is no go.mod")
-		}
-	}
-	return "", err
+	os.Exit(hosttest.InWorld("backends/ceph/testdata/cluster.bash"))
 }
 
 // missing says what the tests need and this machine lacks, or is empty.
