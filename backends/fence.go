@@ -66,14 +66,17 @@ type Connecting interface {
 	// makes no file system, repairs none and replays no journal, all of which is
 	// Mount's. It is called once this host is recorded as the owner of the volume,
 	// with the identity in that record, and before Mount, which is then given what
-	// it returned and uses that connection or fails: it never makes another.
+	// it returned and uses that connection or fails: it never makes another. If the
+	// owner before died, that identity has the facts of its connection, or those that it
+	// had found itself.
 	//
 	// It may be repeated, and returns the identity of the connection that is there,
 	// also to a dvold that was started anew. One that has ended or was cut
 	// off is replaced, unless something is mounted by it still: that is ErrInUse.
-	// The facts of an earlier connection, which id then has, are dropped only if
-	// nothing that it sent can reach the volume any more; else they stay beside
-	// the new ones, and Fence cuts off both.
+	// An earlier connection that id has the facts of, and that is not the one that is
+	// there, is ended, so that the storage has nobody wait for it, and its facts are dropped
+	// once nothing that it sent can reach the volume any more. One of storage that is
+	// another's by now is left alone.
 	//
 	// What it made goes with Unmount, also if Mount was never called or failed, or
 	// Connect itself did; until then Remove returns ErrInUse. It returns ErrNotFound

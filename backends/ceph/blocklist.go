@@ -48,22 +48,42 @@ func (a Address) SameHost(b Address) bool {
 	return errA == nil && errB == nil && x.Addr() == y.Addr()
 }
 
-// forever is how long a blocklist entry stays: a host that was suspended must not
-// wake up to find itself let in again. It takes up a line of the cluster's map until
-// it is taken away.
-const forever = 5 * 365 * 24 * time.Hour
+// How long an entry of the blocklist stays, which takes up a line of the cluster's map. A
+// host that was suspended must not wake up to find itself let in again: its stays until it
+// is taken away. Nobody takes that of a client away that has ended by all that is known.
+const (
+	forever = 5 * 365 * 24 * time.Hour
+	ended   = 24 * time.Hour
+)
 
 // Blocklist has the cluster refuse a client, and returns nil once the cluster's map
 // says so, and this connection has it: whatever a server does for this cluster's
 // users from then on, it has that map, too, and refuses the client. It may be
 // repeated.
 func (c *Cluster) Blocklist(ctx context.Context, a Address) error {
+	return c.refuse(ctx, a, forever)
+}
+
+// BlocklistEnded is Blocklist for a client that has ended, and that the cluster may not
+// know to have: its entry ends by itself after a day, or when it did if there is one.
+func (c *Cluster) BlocklistEnded(ctx context.Context, a Address) error {
+	listed, err := c.Blocklisted(ctx, a)
+	switch {
+	case err != nil:
+		return err
+	case listed:
+		return c.AwaitMap(ctx)
+	}
+	return c.refuse(ctx, a, ended)
+}
+
+func (c *Cluster) refuse(ctx context.Context, a Address, expire time.Duration) error {
 	if _, err := ParseAddress(string(a)); err != nil {
 		return err
 	}
 	return c.Call(ctx, func(conn *rados.Conn) error {
 		// A number without a point is refused, as not of that type.
-		expire := json.RawMessage(fmt.Sprintf("%d.0", int64(forever/time.Second)))
+		expire := json.RawMessage(fmt.Sprintf("%d.0", int64(expire/time.Second)))
 		if err := blocklist(conn, "add", a, expire); err != nil {
 			return err
 		}

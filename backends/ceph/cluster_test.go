@@ -119,6 +119,49 @@ func TestCapsOfHost(t *testing.T) {
 	}
 }
 
+// A client that has ended is let in again after a day, unless it was fenced.
+func TestBlocklistEnded(t *testing.T) {
+	host, fencer := open(t, "host", nil), open(t, "fencer", nil)
+	const dead, fenced ceph.Address = "10.97.0.98:0/123456", "10.97.0.98:0/123457"
+	expires := func(a ceph.Address) time.Time {
+		t.Helper()
+		for line := range strings.Lines(cephtest.Admin(t, "ceph", "osd", "blocklist", "ls")) {
+			if words := strings.Fields(line); len(words) == 2 && words[0] == string(a) {
+				at, err := time.Parse("2006-01-02T15:04:05.999999-0700", words[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				return at
+			}
+		}
+		t.Fatalf("%s is not on the blocklist", a)
+		return time.Time{}
+	}
+	if err := host.Blocklist(t.Context(), fenced); err != nil {
+		t.Fatal(err)
+	}
+	before := expires(fenced)
+	for _, a := range []ceph.Address{dead, fenced, dead} {
+		if err := host.BlocklistEnded(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := time.Until(expires(dead)); left < 23*time.Hour || left > 25*time.Hour {
+		t.Errorf("a client that has ended is let in after %v", left)
+	}
+	if now := expires(fenced); !now.Equal(before) || time.Until(now) < 365*24*time.Hour {
+		t.Errorf("one that was fenced is let in at %v, and was to be at %v", now, before)
+	}
+	for _, a := range []ceph.Address{dead, fenced} {
+		if err := fencer.Unblocklist(t.Context(), a); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := host.BlocklistEnded(t.Context(), "10.97.0.98"); err == nil {
+		t.Error("a whole host is refused")
+	}
+}
+
 // What could be more than one client is not fenced.
 func TestAddresses(t *testing.T) {
 	for text, want := range map[string]bool{

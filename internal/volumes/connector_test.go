@@ -47,6 +47,17 @@ func (c *connector) client(host, handle string) string {
 	return string(text)
 }
 
+// died has the clients of a host be gone.
+func (c *connector) died(host string) {
+	files, err := filepath.Glob(filepath.Join(c.dir, "clients", clientFile(host, "*")))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
 func (c *connector) isCut(client string) bool {
 	_, err := os.Stat(filepath.Join(c.dir, "cut", client))
 	return err == nil
@@ -106,6 +117,11 @@ func (c *connector) Connect(_ context.Context, handle string, id backends.Identi
 			return id, err
 		}
 		if err := os.WriteFile(filepath.Join(c.dir, "clients", clientFile(c.host, handle)), []byte(client), 0o600); err != nil {
+			return id, err
+		}
+	}
+	if earlier := id.Facts["client"]; earlier != "" && earlier != client {
+		if err := c.act("end", earlier); err != nil {
 			return id, err
 		}
 	}

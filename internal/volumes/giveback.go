@@ -208,7 +208,11 @@ func (m *Manager) renounce(ctx context.Context, name, id string) error {
 		}
 		ops = append(ops, proof...)
 	case m.ofThisHost(o):
-		put, err := o.free().put()
+		free := o.free()
+		if o.Boot != m.me.Boot {
+			free = o.abandoned()
+		}
+		put, err := free.put()
 		if err != nil {
 			return err
 		}

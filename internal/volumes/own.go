@@ -162,6 +162,9 @@ func (m *Manager) becomeOwner(ctx context.Context, session coordination.Session,
 	if err != nil {
 		return err
 	}
+	if _, ok := p.Fencer.(backends.Connecting); ok && t.Fence != nil {
+		t.Fence = o.left(t.Fence)
+	}
 	next := m.ownedBy(o, session.Incarnation(), t)
 	if err := m.cleanFor(ctx, next); err != nil {
 		return err

@@ -110,6 +110,24 @@ func (o owner) free() owner {
 	return owner{Volume: o.Volume, State: ownerFree, Epoch: o.Epoch, version: o.version, stored: o.stored}
 }
 
+// abandoned is free for an owner that has not let go in order: it keeps what the
+// storage may know that one by for a while longer, which the next owner ends.
+func (o owner) abandoned() owner {
+	free := o.free()
+	free.Terms.Fence = o.Terms.Fence
+	return free
+}
+
+// left is what the storage may still know of the last owner by, which the next one has
+// for its identity until it has connected and thereby ended that; or next as it is.
+func (o owner) left(next *fenceTerms) *fenceTerms {
+	last := o.Terms.Fence
+	if last == nil || last.Method != next.Method || last.Identity.Domain != next.Identity.Domain {
+		return next
+	}
+	return last
+}
+
 // ownedBy returns the record as it is once this host owns the volume, as the next
 // owner, in that stay in the cluster.
 func (m *Manager) ownedBy(o owner, incarnation uint64, t terms) owner {

@@ -178,7 +178,7 @@ func (m *Manager) freed(ctx context.Context, r record, o owner) error {
 	if err != nil {
 		return err
 	}
-	put, err := o.free().put()
+	put, err := o.abandoned().put()
 	if err != nil {
 		return err
 	}

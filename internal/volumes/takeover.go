@@ -24,7 +24,13 @@ func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r 
 			return err
 		}
 	}
-	if err := m.becomeOwner(ctx, session, r, p, o, []coordination.Op{coordination.Check(found)}); err != nil {
+	last := o
+	if by, err := decodeProof(found); err != nil {
+		return err
+	} else if last.Terms.Fence != nil && by.Method == last.Terms.Fence.Method {
+		last.Terms.Fence = nil // nothing is left of it
+	}
+	if err := m.becomeOwner(ctx, session, r, p, last, []coordination.Op{coordination.Check(found)}); err != nil {
 		return err
 	}
 	m.log.Warn("volume was taken over from a host that is silent", "volume", r.Name, "pool", r.Pool, "from", o.Host, "incarnation", o.Incarnation, "proof", found.Key)

@@ -33,13 +33,15 @@ type run struct {
 	volumes []*volume
 	number  atomic.Int64 // of the last worker
 	count   count
+
+	operator operator
 }
 
 // count is what a run has seen.
-type count struct{ takeovers, returns, ops atomic.Int64 }
+type count struct{ takeovers, returns, ops, bricks atomic.Int64 }
 
 func (c *count) String() string {
-	return fmt.Sprintf("%d takeovers, %d returns, %d operations", c.takeovers.Load(), c.returns.Load(), c.ops.Load())
+	return fmt.Sprintf("%d takeovers, %d returns, %d operations, %d bricks started anew", c.takeovers.Load(), c.returns.Load(), c.ops.Load(), c.bricks.Load())
 }
 
 // volume is a volume of a run.
@@ -77,7 +79,7 @@ func start(t *testing.T, p pool, more string) *run {
 		t.Fatal(err)
 	}
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
-	return &run{Cluster: c, t: t, ctx: t.Context()}
+	return &run{Cluster: c, t: t, ctx: t.Context(), operator: operator{started: make(map[string]time.Time)}}
 }
 
 // begin makes new volumes, and a worker for each on a host of its own.
@@ -183,6 +185,7 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 			return nil
 		}
 	}
+	var trouble trouble
 	for deadline := time.Now().Add(patience); ; {
 		over := false
 		select {
@@ -202,6 +205,16 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 			return nil
 		case errors.As(err, &unknown):
 			return err
+		}
+		heeded, failure := false, error(nil)
+		if x.Cluster != history.StopStorage {
+			heeded, failure = r.heed(err, &trouble)
+		}
+		switch {
+		case failure != nil:
+			return failure
+		case heeded:
+			deadline = time.Now().Add(patience)
 		case over:
 			r.t.Logf("%s did not get %s: %v", h.Name(), v.name, err)
 			return nil
@@ -231,6 +244,7 @@ func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 	if wanted != 0 {
 		h = r.Host(wanted)
 	}
+	var trouble trouble
 	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		t, err := r.employ(h, v)
 		var unknown *epochUnknown
@@ -239,6 +253,13 @@ func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 			return r.progress(t, healed, patience)
 		case errors.As(err, &unknown):
 			return err
+		}
+		heeded, failure := r.heed(err, &trouble)
+		switch {
+		case failure != nil:
+			return failure
+		case heeded:
+			deadline = time.Now().Add(patience)
 		case time.Now().After(deadline):
 			return fmt.Errorf("nobody uses it, all is well, and %s does not get it within %v: %w", h.Name(), patience, err)
 		}

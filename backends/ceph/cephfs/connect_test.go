@@ -4,6 +4,7 @@ package cephfs_test
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestConnect(t *testing.T) {
 	handle := p.create("mine")
 	f := p.connect(handle)
 	again, err := p.fencer.Connect(t.Context(), handle, f.Identity)
-	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+	if err != nil || again.Facts["address"] != f.Identity.Facts["address"] {
 		t.Errorf("again: %v, %v", again, err)
 	}
 	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
@@ -30,13 +31,13 @@ func TestConnect(t *testing.T) {
 		c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", cephtest.Keyring("evictor")
 	}))
 	again, err = restarted.Connect(t.Context(), handle, f.Identity)
-	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+	if err != nil || again.Facts["address"] != f.Identity.Facts["address"] {
 		t.Errorf("by another dvold: %v, %v", again, err)
 	}
 	own := p.mount(handle, backends.MountOptions{Alone: true, Identity: &again})
 	p.write(own, "x")
 	again, err = p.fencer.Connect(t.Context(), handle, f.Identity)
-	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+	if err != nil || again.Facts["address"] != f.Identity.Facts["address"] {
 		t.Errorf("once mounted: %v, %v", again, err)
 	}
 	if err := p.Unmount(t.Context(), handle, own); err != nil {
@@ -53,12 +54,19 @@ func TestConnect(t *testing.T) {
 	if err := p.Mount(t.Context(), handle, own, backends.MountOptions{Alone: true, Identity: &f.Identity}); !errors.Is(err, backends.ErrUnavailable) {
 		t.Errorf("mount without a client: %v", err)
 	}
-	both, err := p.fencer.Connect(t.Context(), handle, f.Identity)
-	if err != nil {
-		t.Fatal(err)
+	next, err := p.fencer.Connect(t.Context(), handle, f.Identity)
+	if err != nil || next.Facts["address"] == f.Identity.Facts["address"] {
+		t.Fatalf("got %v, %v, want another client than %v", next, err, f.Identity)
 	}
-	if addresses := strings.Fields(both.Facts["addresses"]); len(addresses) != 2 || addresses[0] != f.Identity.Facts["addresses"] {
-		t.Errorf("addresses are %v, want that of the dead client, and another", addresses)
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); !strings.Contains(listed, f.Identity.Facts["address"]) {
+		t.Errorf("the earlier client is not refused: %q", listed)
+	}
+	elsewhere := backends.Identity{Domain: next.Domain, Facts: map[string]string{"address": "10.97.0.1:0/1", "cluster": "00000000-0000-0000-0000-000000000000"}}
+	if again, err := p.fencer.Connect(t.Context(), handle, elsewhere); err != nil || !maps.Equal(again.Facts, next.Facts) {
+		t.Errorf("after one of another cluster: %v, %v", again, err)
+	}
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); strings.Contains(listed, "10.97.0.1:0/1 ") {
+		t.Errorf("another cluster's client is refused: %q", listed)
 	}
 	// Undone, though it was never mounted.
 	if err := p.Unmount(t.Context(), handle, own); err != nil {

@@ -75,8 +75,9 @@ func (p FencingPool) domain(handle string) string {
 	return fmt.Sprintf("volume/%s/cephfs.%s", p.name, ownKey(handle))
 }
 
-// Connect starts the client of the volume, and adds its address to the facts.
-// Addresses of earlier ones stay: what was sent from there may be on its way.
+// Connect starts the client of the volume, and adds its address to the facts, in place of
+// an earlier one: of this host, or of an owner that died. The cluster refuses that from then
+// on, so that nobody waits for what it had in use.
 func (p FencingPool) Connect(ctx context.Context, handle string, id backends.Identity) (backends.Identity, error) {
 	connected, err := p.connectAs(ctx, handle, id)
 	return connected, wrap("connect to", handle, err)
@@ -87,82 +88,81 @@ func (p FencingPool) connectAs(ctx context.Context, handle string, id backends.I
 	if err != nil {
 		return id, err
 	}
-	_, before := recorded(&id)
-	address, err := p.connect(ctx, handle, before)
+	earlier, known := recorded(&id)
+	if was := id.Facts[factCluster]; known && was != fsid {
+		p.log.Warn("an earlier client of a volume was another cluster's, where it is left alone", "handle", handle, "cluster", was, "client", earlier)
+		known = false
+	}
+	address, err := p.connect(ctx, handle, func(now string) error {
+		if !known || earlier == now {
+			return nil
+		}
+		return p.refuse(ctx, ceph.Address(earlier), p.cluster.BlocklistEnded)
+	})
 	if err != nil {
 		return id, err
 	}
 	if _, err := ceph.ParseAddress(address); err != nil {
 		return id, fmt.Errorf("its client: %w: %w", err, backends.ErrUnavailable)
 	}
-	return withAddress(id, fsid, address)
+	id.Facts = map[string]string{factAddress: address, factCluster: fsid}
+	return id, nil
 }
 
-// Fence has the cluster refuse the host's clients of the volume, and returns nil once
-// no OSD and no MDS takes anything from them.
+// Fence has the cluster refuse the host's client of the volume, and returns nil once
+// no OSD and no MDS takes anything from it.
 func (p FencingPool) Fence(ctx context.Context, f backends.Fence) error {
-	addresses, err := p.addressesOf(ctx, f)
-	if err == nil && len(addresses) > 0 {
-		watch := p.watchLate(f, addresses)
-		if err = p.refuse(ctx, addresses); err == nil {
+	address, fenced, err := p.addressOf(ctx, f)
+	if err == nil && fenced {
+		watch := p.watchLate(f, address)
+		if err = p.refuse(ctx, address, p.cluster.Blocklist); err == nil {
 			watch.fenced.Store(true)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("blocklist host %q, %v: %w", f.Host, addresses, err)
+		return fmt.Errorf("blocklist host %q, %v: %w", f.Host, address, err)
 	}
 	return nil
 }
 
-// refuse puts addresses on the blocklist, and returns nil once no MDS knows them.
-func (p FencingPool) refuse(ctx context.Context, addresses []ceph.Address) error {
-	for _, a := range addresses {
-		if err := p.cluster.Blocklist(ctx, a); err != nil {
-			return err
-		}
+// refuse has a client put on the blocklist, and returns nil once no MDS knows it.
+func (p FencingPool) refuse(ctx context.Context, a ceph.Address, blocklist func(context.Context, ceph.Address) error) error {
+	if err := blocklist(ctx, a); err != nil {
+		return err
 	}
-	return p.awaitRefused(ctx, addresses)
+	return p.awaitRefused(ctx, a)
 }
 
-// Unfence has the cluster take the addresses off its blocklist. No later stay of the
-// host has one of them.
+// Unfence has the cluster take the address off its blocklist. No later stay of the
+// host has that.
 func (p FencingPool) Unfence(ctx context.Context, f backends.Fence) error {
-	addresses, err := p.addressesOf(ctx, f)
-	for _, a := range addresses {
-		if err == nil {
-			err = p.cluster.Unblocklist(ctx, a)
-		}
+	address, fenced, err := p.addressOf(ctx, f)
+	if err == nil && fenced {
+		err = p.cluster.Unblocklist(ctx, address)
 	}
 	if err != nil {
-		return fmt.Errorf("take host %q, %v, off the blocklist: %w", f.Host, addresses, err)
+		return fmt.Errorf("take host %q, %v, off the blocklist: %w", f.Host, address, err)
 	}
 	return nil
 }
 
-// addressesOf returns what a fence is about, after it has made sure that it is about
-// this cluster: there are none if the host was not connected yet.
-func (p FencingPool) addressesOf(ctx context.Context, f backends.Fence) ([]ceph.Address, error) {
-	facts, fenced := recorded(&f.Identity)
+// addressOf returns what a fence is about, after it has made sure that it is about
+// this cluster: there is none if the host was not connected yet.
+func (p FencingPool) addressOf(ctx context.Context, f backends.Fence) (a ceph.Address, fenced bool, err error) {
+	fact, fenced := recorded(&f.Identity)
 	if !fenced {
-		return nil, nil
+		return "", false, nil
 	}
 	if f.Identity.Domain != p.domain(f.Handle) {
-		return nil, fmt.Errorf("it left the identity of something else, %q", f.Identity.Domain)
+		return "", false, fmt.Errorf("it left the identity of something else, %q", f.Identity.Domain)
 	}
 	fsid, err := p.fsid(ctx)
 	if err != nil {
-		return nil, err
+		return "", false, err
 	}
 	if was := f.Identity.Facts[factCluster]; was != fsid {
-		return nil, fmt.Errorf("it wrote to cluster %s, and this is %s", was, fsid)
+		return "", false, fmt.Errorf("it wrote to cluster %s, and this is %s", was, fsid)
 	}
-	var addresses []ceph.Address
-	for _, text := range facts {
-		a, err := ceph.ParseAddress(text)
-		if err != nil {
-			return nil, err
-		}
-		addresses = append(addresses, a)
-	}
-	return addresses, nil
+	a, err = ceph.ParseAddress(fact)
+	return a, true, err
 }

@@ -84,11 +84,11 @@ func TestFence(t *testing.T) {
 	if err := p.fencer.Unfence(t.Context(), f); err != nil { // again
 		t.Error(err)
 	}
-	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); strings.Contains(listed, f.Identity.Facts["addresses"]) {
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); strings.Contains(listed, f.Identity.Facts["address"]) {
 		t.Errorf("still on the blocklist: %s", listed)
 	}
 	again := p.connect(handle)
-	if again.Identity.Facts["addresses"] == f.Identity.Facts["addresses"] {
+	if again.Identity.Facts["address"] == f.Identity.Facts["address"] {
 		t.Error("another client has the same address")
 	}
 	own = p.mount(handle, backends.MountOptions{Alone: true, Identity: &again.Identity})
@@ -108,9 +108,9 @@ func TestFenceOfNobody(t *testing.T) {
 		t.Error(err)
 	}
 	for _, facts := range []map[string]string{
-		{"addresses": f.Identity.Facts["addresses"], "cluster": "00000000-0000-0000-0000-000000000000"},
-		{"addresses": "10.97.0.1", "cluster": f.Identity.Facts["cluster"]},
-		{"addresses": "10.97.0.0/24", "cluster": f.Identity.Facts["cluster"]},
+		{"address": f.Identity.Facts["address"], "cluster": "00000000-0000-0000-0000-000000000000"},
+		{"address": "10.97.0.1", "cluster": f.Identity.Facts["cluster"]},
+		{"address": "10.97.0.0/24", "cluster": f.Identity.Facts["cluster"]},
 	} {
 		other := f
 		other.Identity.Facts = facts

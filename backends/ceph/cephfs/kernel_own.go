@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -113,23 +112,21 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 	return nil
 }
 
-// checkKernel returns an error unless the client that has mounted what is at dir is one
-// of those that were recorded.
-func (p *Pool) checkKernel(ctx context.Context, dir string, known []string) error {
+// checkKernel returns an error unless the client that has mounted what is at dir is the
+// one that was recorded.
+func (p *Pool) checkKernel(ctx context.Context, dir, known string) error {
 	now, err := p.kernelStatus(ctx, dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
 	}
-	if !slices.Contains(known, now.Address) {
-		return fmt.Errorf("its client, %q, is not the one that was recorded to fence this host by, %v: %w", now.Address, known, backends.ErrUnavailable)
+	if now.Address != known {
+		return fmt.Errorf("its client, %q, is not the one that was recorded to fence this host by, %s: %w", now.Address, known, backends.ErrUnavailable)
 	}
 	return nil
 }
 
-// kernelConnect returns the address of the volume's own client, which it makes if there
-// is none that the cluster lets in. There was one before if somebody knows its address:
-// the MDS may not know yet that it has ended, with the kernel.
-func (p *Pool) kernelConnect(ctx context.Context, handle string, before bool) (string, error) {
+// kernelConnect is connect by the kernel's client.
+func (p *Pool) kernelConnect(ctx context.Context, handle string, endEarlier func(but string) error) (string, error) {
 	own, err := p.ownMounts(handle)
 	if err != nil {
 		return "", err
@@ -137,7 +134,7 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, before bool) (s
 	point := p.clients.OwnPoint(ownKey(handle))
 	for _, m := range own {
 		if now, err := p.kernelStatus(ctx, m.Mountpoint); err == nil && !now.Blocklisted {
-			return now.Address, nil
+			return now.Address, endEarlier(now.Address)
 		}
 		if m.Mountpoint != point {
 			return "", fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
@@ -146,10 +143,8 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, before bool) (s
 	if err := unmountDir(point); err != nil {
 		return "", err
 	}
-	if f := p.fencing.Load(); f != nil && before {
-		if err := f.evictKernel(ctx, handle); err != nil {
-			return "", err
-		}
+	if err := endEarlier(""); err != nil {
+		return "", err
 	}
 	if err := p.mountKernel(ctx, handle, point, true); err != nil {
 		return "", err

@@ -142,12 +142,12 @@ func testKernelFence(t *testing.T) {
 	handle := p.create("mine")
 	f := p.connect(handle)
 	again, err := p.fencer.Connect(t.Context(), handle, f.Identity)
-	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+	if err != nil || again.Facts["address"] != f.Identity.Facts["address"] {
 		t.Errorf("again: %v, %v", again, err)
 	}
 	own := p.mount(handle, backends.MountOptions{Alone: true, Identity: &f.Identity})
 	again, err = p.fencer.Connect(t.Context(), handle, f.Identity)
-	if err != nil || again.Facts["addresses"] != f.Identity.Facts["addresses"] {
+	if err != nil || again.Facts["address"] != f.Identity.Facts["address"] {
 		t.Errorf("once mounted: %v, %v", again, err)
 	}
 	shared := p.mount(p.create("shared"), backends.MountOptions{})
@@ -188,7 +188,7 @@ func testKernelFence(t *testing.T) {
 		t.Error(err)
 	}
 	next := p.connect(handle)
-	if next.Identity.Facts["addresses"] == f.Identity.Facts["addresses"] {
+	if next.Identity.Facts["address"] == f.Identity.Facts["address"] {
 		t.Error("another client has the same address")
 	}
 	own = p.mount(handle, backends.MountOptions{Alone: true, Identity: &next.Identity})

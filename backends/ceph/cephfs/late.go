@@ -46,9 +46,9 @@ type lateWatch struct {
 }
 
 // watchLate begins to see to it that shared clients of a host that is being fenced, which had
-// those addresses, keep nobody waiting once it is.
-func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) *lateWatch {
-	key, watch := fmt.Sprint(f.ID, addresses), new(lateWatch)
+// a client with that address, keep nobody waiting once it is.
+func (p FencingPool) watchLate(f backends.Fence, of ceph.Address) *lateWatch {
+	key, watch := fmt.Sprint(f.ID, of), new(lateWatch)
 	if other, running := p.late.running.LoadOrStore(key, watch); running {
 		return other.(*lateWatch)
 	}
@@ -60,7 +60,7 @@ func (p FencingPool) watchLate(f backends.Fence, addresses []ceph.Address) *late
 		since := make(map[wanted]time.Time)
 		for shared := true; shared; {
 			var err error
-			if shared, err = p.endLate(ctx, f, addresses, watch, since); err != nil && ctx.Err() == nil {
+			if shared, err = p.endLate(ctx, f, of, watch, since); err != nil && ctx.Err() == nil {
 				p.log.Warn("it is not known whether clients of a host that was fenced keep others waiting", "host", f.Host, "err", err)
 				shared = true
 			}
@@ -92,9 +92,9 @@ type wanted struct {
 
 // endLate ends the shared clients of a host that is fenced and have kept others waiting for
 // too long, by what was wanted of them since when. It tells whether the host has such clients.
-func (p FencingPool) endLate(ctx context.Context, f backends.Fence, addresses []ceph.Address, watch *lateWatch, since map[wanted]time.Time) (shared bool, err error) {
+func (p FencingPool) endLate(ctx context.Context, f backends.Fence, of ceph.Address, watch *lateWatch, since map[wanted]time.Time) (shared bool, err error) {
 	l, err := ceph.Value(ctx, p.cluster, func(conn *rados.Conn) (l late, err error) {
-		err = p.eachRank(conn, func(tell tell) error { return p.look(tell, f, addresses, &l) })
+		err = p.eachRank(conn, func(tell tell) error { return p.look(tell, f, of, &l) })
 		return l, err
 	})
 	if err != nil {
@@ -125,14 +125,14 @@ type late struct {
 }
 
 // look adds what one MDS says.
-func (p FencingPool) look(tell tell, f backends.Fence, addresses []ceph.Address, l *late) error {
+func (p FencingPool) look(tell tell, f backends.Fence, of ceph.Address, l *late) error {
 	sessions, err := tell.sessions()
 	if err != nil {
 		return err
 	}
 	shared := make(map[int64]bool)
 	for _, s := range sessions {
-		if p.isShared(s) && slices.ContainsFunc(addresses, s.address().SameHost) {
+		if p.isShared(s) && s.address().SameHost(of) {
 			shared[s.ID] = true
 		}
 	}

@@ -39,17 +39,16 @@ func (p FencingPool) checkMayFence(ctx context.Context) error {
 	return err
 }
 
-// awaitRefused waits until no MDS has a session with one of the addresses, which are on
-// the blocklist: each takes some from its clients until it has read that.
-func (p FencingPool) awaitRefused(ctx context.Context, addresses []ceph.Address) error {
+// awaitRefused waits until no MDS has a session with a client that is on the blocklist:
+// each takes some from its clients until it has read that.
+func (p FencingPool) awaitRefused(ctx context.Context, a ceph.Address) error {
 	for {
 		sessions, err := p.sessions(ctx)
 		if err == nil {
-			left := slices.DeleteFunc(slices.Clone(addresses), func(a ceph.Address) bool { return !sessions[a] })
-			if len(left) == 0 {
+			if !sessions[a] {
 				return nil
 			}
-			err = fmt.Errorf("an MDS still has %s for a client: %w", left[0], backends.ErrUnavailable)
+			err = fmt.Errorf("an MDS still has %s for a client: %w", a, backends.ErrUnavailable)
 		}
 		select {
 		case <-ctx.Done():
@@ -96,11 +95,6 @@ func (p FencingPool) statusOf(ctx context.Context, client string) (status, error
 // the cluster refuse it. No other client has the name of that mountpoint.
 func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
 	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Mountpoint == mountpoint })
-}
-
-// evictKernel is evict for the kernel's clients that this host had of a volume alone.
-func (p FencingPool) evictKernel(ctx context.Context, handle string) error {
-	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Kernel != "" && s.Client.Root == p.pathOf(handle) })
 }
 
 func (p FencingPool) evictAll(ctx context.Context, which func(session) bool) error {

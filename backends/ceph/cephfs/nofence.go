@@ -17,8 +17,6 @@ type FencingPool struct{ *Pool }
 
 func (p FencingPool) evict(context.Context, string) error { return errNoLibraries }
 
-func (p FencingPool) evictKernel(context.Context, string) error { return errNoLibraries }
-
 func (p FencingPool) statusOf(context.Context, string) (status, error) {
 	return status{}, errNoLibraries
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,8 +66,8 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, backends.ErrUnavailable)
 	}
-	if !slices.Contains(known, now.Address) {
-		return fmt.Errorf("its client, %s, is not the one that was recorded to fence this host by, %v: %w", now.Address, known, backends.ErrUnavailable)
+	if now.Address != known {
+		return fmt.Errorf("its client, %s, is not the one that was recorded to fence this host by, %s: %w", now.Address, known, backends.ErrUnavailable)
 	}
 	return p.clients.PlaceOwn(ctx, own, target, o.ReadOnly, bind)
 }
@@ -88,15 +87,15 @@ func (p *Pool) ownByKernel(handle string) (bool, error) {
 }
 
 // connect returns the address of the volume's own client, which it starts if there is
-// none that the cluster lets in. It writes nothing to the volume. There was one before
-// if somebody knows its address.
-func (p *Pool) connect(ctx context.Context, handle string, before bool) (address string, err error) {
+// none that the cluster lets in. It writes nothing to the volume. Once none has the volume
+// here but that one, which may be none, it has endEarlier end what the cluster may know still.
+func (p *Pool) connect(ctx context.Context, handle string, endEarlier func(but string) error) (address string, err error) {
 	kernel, err := p.ownByKernel(handle)
 	if err != nil {
 		return "", err
 	}
 	if kernel {
-		return p.kernelConnect(ctx, handle, before)
+		return p.kernelConnect(ctx, handle, endEarlier)
 	}
 	own := p.own(handle)
 	running, err := p.clients.OwnProcesses(own.Key)
@@ -105,7 +104,7 @@ func (p *Pool) connect(ctx context.Context, handle string, before bool) (address
 	}
 	if len(running) > 0 {
 		if now, err := askStatus(ctx, p.socket(handle)); err == nil && !now.Blocklisted {
-			return now.Address, nil
+			return now.Address, endEarlier(now.Address)
 		}
 	}
 	// A client that has ended, or was cut off, serves a mount to no avail, until that
@@ -116,10 +115,8 @@ func (p *Pool) connect(ctx context.Context, handle string, before bool) (address
 	if err := p.endOwn(ctx, handle); err != nil {
 		return "", err
 	}
-	if before {
-		if err := p.bury(ctx, p.clients.OwnPoint(own.Key)); err != nil {
-			return "", err
-		}
+	if err := endEarlier(""); err != nil {
+		return "", err
 	}
 	c, err := p.clients.StartOwn(ctx, own)
 	if err != nil {

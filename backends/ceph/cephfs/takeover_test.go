@@ -186,6 +186,61 @@ func TestSharedClientCutOff(t *testing.T) {
 	p.wantClients(1)
 }
 
+// Who is the next owner of a volume after one that died, and was not fenced for that, as it
+// has come back since and let go, does not wait until the MDS find out. What it ends is the
+// client that the record has, and no other: not that of another volume of the same host.
+func TestOwnerDied(t *testing.T) {
+	p := newFencingPool(t, nil)
+	leaveRoot(t)
+	mine, others := p.create("mine"), p.create("others")
+	f, g := p.connect(mine), p.connect(others)
+	own := p.mount(mine, backends.MountOptions{Alone: true, Identity: &f.Identity})
+	p.write(own, "flushed")
+	if err := fsync(filepath.Join(own, "file")); err != nil {
+		t.Fatal(err)
+	}
+	other := write(t, p.mount(others, backends.MountOptions{Alone: true, Identity: &g.Identity}))
+	shared := write(t, p.mount(p.create("shared"), backends.MountOptions{}))
+	dead := p.ownClient(mine)
+	hosttest.Freeze(t, dead.PID)
+	t.Cleanup(func() {
+		if err := unix.Kill(dead.PID, unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Unmount(own, unix.MNT_DETACH); err != nil { // the next owner is the same host here
+		t.Fatal(err)
+	}
+
+	run := hosttest.Dir(t)
+	next := fencingPool{pool: &pool{t: t, run: run, subdir: p.subdir, Pool: open(t, run, func(c *cephfs.Config) {
+		c.Subdir, c.Fencer, c.FencerKeyring = p.subdir, "evictor", cephtest.Keyring("evictor")
+	})}}
+	next.fencer = fencing(t, next.Pool)
+	begin := time.Now()
+	id, err := next.fencer.Connect(t.Context(), mine, f.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := next.mount(mine, backends.MountOptions{Alone: true, Identity: &id})
+	next.want(target, "flushed")
+	next.write(target, "taken")
+	if took := time.Since(begin); took > 20*time.Second { // of session_timeout
+		t.Errorf("it took %v", took)
+	} else {
+		t.Logf("it took %v", took)
+	}
+	for name, w := range map[string]*writers{"the other": other, "the shared": shared} {
+		before := w.lines.Load()
+		eventually(t, name+" volume is written to", func() bool { return w.lines.Load() > before+20 })
+		w.stop.Store(true)
+		w.wait.Wait()
+		if len(w.errs) > 0 {
+			t.Errorf("%s volume: %v", name, w.errs)
+		}
+	}
+}
+
 // leaveRoot ends the client of the tests, which has in use of the file system what a
 // client does that looks at it.
 func leaveRoot(t *testing.T) {

@@ -19,8 +19,9 @@ import (
 const watchPause = 500 * time.Millisecond
 
 // connect returns the mapping of an image, and its client's address, after it was
-// mapped if need be. An earlier client of this host, unless it is that one, is
-// refused by the cluster from then on: what it had sent may still be on its way.
+// mapped if need be. An earlier client of this host, or of an owner that died, unless
+// it is that one, is refused by the cluster from then on: what it had sent may still be
+// on its way.
 func (p *Pool) connect(ctx context.Context, i image, earlier ceph.Address) (*mapping, ceph.Address, error) {
 	wait := p.config.MountTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("it took more than %v (mount_timeout)", wait))
@@ -30,7 +31,7 @@ func (p *Pool) connect(ctx context.Context, i image, earlier ceph.Address) (*map
 		return p.mapAnew(ctx, i, earlier)
 	}
 	if err == nil && earlier != "" && earlier != a {
-		err = p.refuse(ctx, i, earlier)
+		err = p.refuse(ctx, i, earlier, p.fencer.BlocklistEnded)
 	}
 	return m, a, err
 }
@@ -68,7 +69,7 @@ func (p *Pool) standing(ctx context.Context, i image) (*mapping, ceph.Address, e
 // mapAnew maps an image that is not mapped, once no other client has it.
 func (p *Pool) mapAnew(ctx context.Context, i image, earlier ceph.Address) (*mapping, ceph.Address, error) {
 	if earlier != "" {
-		if err := p.refuse(ctx, i, earlier); err != nil {
+		if err := p.refuse(ctx, i, earlier, p.fencer.BlocklistEnded); err != nil {
 			return nil, "", err
 		}
 	}
@@ -135,7 +136,7 @@ func (p *Pool) unlock(ctx context.Context, i image) (live []ceph.Address, err er
 	}
 	for _, a := range has.dead {
 		p.log.Warn("a client that has ended has the lock of an image, which is taken away from it", "image", p.config.within(i.name), "client", a)
-		if err := p.refuse(ctx, i, a); err != nil {
+		if err := p.refuse(ctx, i, a, p.fencer.Blocklist); err != nil {
 			return nil, err
 		}
 	}

@@ -69,7 +69,8 @@ func (p *Pool) identity(ctx context.Context, handle string) (backends.Identity, 
 	return backends.Identity{Domain: domainPrefix + at.fsid + "/" + strconv.FormatInt(at.pool, 10) + "/" + f.id}, nil
 }
 
-// Connect maps the image, and adds the address of the client that it is mapped by.
+// Connect maps the image, and adds the address of the client that it is mapped by, in
+// place of an earlier one, which the cluster refuses from then on.
 func (p *Pool) Connect(ctx context.Context, handle string, id backends.Identity) (backends.Identity, error) {
 	id, err := p.connectAs(ctx, handle, id)
 	return id, wrap("connect to", handle, err)
@@ -182,7 +183,7 @@ func (p *Pool) fence(ctx context.Context, handle string, a ceph.Address) error {
 	if err != nil {
 		return err
 	}
-	err = p.refuse(ctx, i, a)
+	err = p.refuse(ctx, i, a, p.fencer.Blocklist)
 	if errors.Is(err, backends.ErrNotFound) { // it was removed meanwhile
 		return nil
 	}
@@ -190,8 +191,8 @@ func (p *Pool) fence(ctx context.Context, handle string, a ceph.Address) error {
 }
 
 // refuse has the cluster refuse a client, and takes the lock of an image away from it.
-func (p *Pool) refuse(ctx context.Context, i image, a ceph.Address) error {
-	if err := p.fencer.Blocklist(ctx, a); err != nil {
+func (p *Pool) refuse(ctx context.Context, i image, a ceph.Address, blocklist func(context.Context, ceph.Address) error) error {
+	if err := blocklist(ctx, a); err != nil {
 		return err
 	}
 	if p.fencer != p.cluster {

@@ -354,3 +354,35 @@ func TestConnectWhileAnotherHasIt(t *testing.T) {
 	p.write(target, "data")
 	p.unmount(handle, target)
 }
+
+// Who is the next owner after one that died, and was not fenced, has its client refused and
+// does not wait for the half minute in which it counts still.
+func TestConnectAfterOwnerDied(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	target, identity := p.own(handle)
+	p.write(target, "data")
+	for _, pid := range p.clients() {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := inNamespace(t, p.config.Namespace, nil)
+	begin := time.Now()
+	id, err := next.Connect(t.Context(), handle, identity)
+	if err != nil || id.Facts["address"] == identity.Facts["address"] {
+		t.Fatalf("got %+v, %v, want another client than %+v", id, err, identity)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	} else {
+		t.Logf("it took %v", took)
+	}
+	if listed := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); !strings.Contains(listed, identity.Facts["address"]) {
+		t.Errorf("the client of the last owner is not refused: %q", listed)
+	}
+	p.unmount(handle, target)
+	at := next.mount(handle, backends.MountOptions{Alone: true, Identity: &id})
+	next.want(at, "data")
+	next.unmount(handle, at)
+}
