@@ -114,6 +114,8 @@ memstore_device_bytes = 4294967296
 memstore_page_set = true
 osd_class_update_on_start = false
 osd_client_watch_timeout = 15
+# An OSD that is alone and was frozen for longer than this lease, 16 s otherwise, may leave requests waiting for good.
+osd_pool_default_read_lease_ratio = 100
 osd_op_num_shards = 1
 osd_op_num_threads_per_shard = 2
 CONF
