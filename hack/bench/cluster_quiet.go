@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
 )
 
 // Of a host that has little to do.
@@ -90,8 +92,8 @@ func (q *quiet) end() error {
 		sum += n
 	}
 	b.Figures = append(b.Figures, figure{What: "requests to Consul of a host that nobody calls, 10 volumes mounted, others busy", Value: float64(sum) / minutes, Unit: "/min"})
-	for _, k := range []kind{renewal, waiting, reading, writing} {
-		b.Figures = append(b.Figures, figure{What: "of these, " + string(k), Value: float64(counts[k]) / minutes, Unit: "/min"})
+	for k := range consultest.Kinds {
+		b.Figures = append(b.Figures, figure{What: "of these, " + k.String(), Value: float64(counts[k]) / minutes, Unit: "/min"})
 	}
 	b.Figures = append(b.Figures, figure{What: "CPU of its dvold", Value: (cpu - q.cpu).Seconds() * 1000 / minutes, Unit: "ms/min"})
 

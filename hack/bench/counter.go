@@ -6,9 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"path"
 	"sync"
 
+	"github.com/dvol/dvold/coordination/consul/consultest"
 	"github.com/dvol/dvold/test/lab"
 )
 
@@ -19,34 +19,12 @@ type counter struct {
 	server http.Server
 
 	mu     sync.Mutex
-	counts map[kind]int
-}
-
-// kind is what a request to Consul is for.
-type kind string
-
-const (
-	renewal kind = "renewals of the session"
-	waiting kind = "waits for a change of a key"
-	reading kind = "reads"
-	writing kind = "writes"
-)
-
-func kindOf(r *http.Request) kind {
-	switch {
-	case path.Dir(r.URL.Path) == "/v1/session/renew":
-		return renewal
-	case r.URL.Query().Has("index"):
-		return waiting
-	case r.Method == http.MethodGet:
-		return reading
-	}
-	return writing
+	counts map[consultest.Kind]int
 }
 
 // newCounter starts a counter for h. Close it.
 func newCounter(h *lab.Host) (*counter, error) {
-	c := &counter{socket: h.Path("run/consul.sock"), counts: make(map[kind]int)}
+	c := &counter{socket: h.Path("run/consul.sock"), counts: make(map[consultest.Kind]int)}
 	l, err := net.Listen("unix", c.socket)
 	if err != nil {
 		return nil, err
@@ -63,7 +41,7 @@ func newCounter(h *lab.Host) (*counter, error) {
 	}
 	c.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
-		c.counts[kindOf(r)]++
+		c.counts[consultest.KindOf(r)]++
 		c.mu.Unlock()
 		proxy.ServeHTTP(w, r)
 	})
@@ -72,11 +50,11 @@ func newCounter(h *lab.Host) (*counter, error) {
 }
 
 // take returns the counts since it was called last.
-func (c *counter) take() map[kind]int {
+func (c *counter) take() map[consultest.Kind]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts := c.counts
-	c.counts = make(map[kind]int)
+	c.counts = make(map[consultest.Kind]int)
 	return counts
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"net/http/httptest"
 	"testing"
 )
 
@@ -27,21 +26,5 @@ func TestSeedIsCopied(t *testing.T) {
 	}
 	if string(s["name"]) != `"known"` {
 		t.Errorf("the seed has become %s", s["name"])
-	}
-}
-
-func TestKindsOfRequests(t *testing.T) {
-	for _, tt := range []struct {
-		method, url string
-		want        kind
-	}{
-		{"PUT", "/v1/session/renew/0a1b", renewal},
-		{"GET", "/v1/kv/dvol/hosts/h1?index=7&wait=10000ms", waiting},
-		{"GET", "/v1/kv/dvol/hosts/h1?consistent", reading},
-		{"PUT", "/v1/txn?consistent=", writing},
-	} {
-		if got := kindOf(httptest.NewRequest(tt.method, tt.url, nil)); got != tt.want {
-			t.Errorf("%s %s counts among %s, want %s", tt.method, tt.url, got, tt.want)
-		}
 	}
 }

@@ -21,8 +21,9 @@ import (
 //     happened before the next epoch begins or never.
 //
 // Reads of an owner that was replaced, and can't know it, prove nothing: a fence
-// stops writes. They count until the next epoch begins, but for those of what their owner
-// was told had not been written.
+// stops writes. They count until the next epoch begins, or until its last write that
+// succeeded if it was told that one had failed after that; but for those of what it was told
+// had not been written.
 func (v Volume) Check() error {
 	order, err := v.byEpoch()
 	if err == nil {

@@ -78,6 +78,7 @@ func TestCheck(t *testing.T) {
 		{"an append nobody knows of left its length", told(two, ": 1a/1 \x00\x00\x00\x00\x002a/1", "1a A1 ok", "1a A2 fail", "2a A1 ok"), ""},
 		{"success is heard of late", told(two, "2a/1: 1a/2 2a/2", "1a W1 late9", "2a R1a/1 ok", "2a A2 ok", "2a W1 ok", "1a A2 fail"), ""},
 		{"who was told that it failed reads it", told(two, "1a/1:", "1a W1 ok", "1a W2 fail", "1a R1a/2 ok", "2a R1a/1 ok"), ""},
+		{"who was cut off reads nothing", told(two, "1a/1:", "1a W1 ok", "1a R ok", "1a W2 fail", "2a R1a/1 ok"), ""},
 		{"who was replaced reads what was", told(two, "2a/1:", "1a W1 ok", "2a W1 ok", "1a R1a/1 ok"), ""},
 		{"who was replaced writes in vain", told(two, "2a/1: 2a/3", "1a W1 ok", "2a W1 ok", "1a W2 fail", "2a R2a/1 ok", "2a A3 ok"), ""},
 
@@ -98,6 +99,9 @@ func TestCheck(t *testing.T) {
 		{"write lost in the end", told(two, "1a/1:", "1a W1 ok", "1a W2 ok"), "by a look"},
 		{"write out of nowhere", told(two, "x:", "1a W1 ok"), "by a look"},
 		{"old value read", told(two, "1a/1:", "1a W1 ok", "1a W2 ok", "1a R1a/1 ok", "1a W1 ok"), "not linearizable"},
+		{"nothing read, and written after that", told(two, "1a/2:", "1a W1 ok", "1a R ok", "1a W2 ok", "1a W3 fail", "2a R1a/2 ok"), "not linearizable"},
+		{"nothing read, and nobody comes", told(two, "1a/1:", "1a W1 ok", "1a R ok", "1a W2 fail"), "not linearizable"},
+		{"nothing read, and no write fails", told(two, "1a/1:", "1a W1 ok", "1a R ok", "2a R1a/1 ok"), "not linearizable"},
 		{"write of who was replaced happens late", told(two, "1a/2:", "1a W1 ok", "1a W2 fail", "2a R1a/1 ok", "2a W1 ok", "2a R1a/2 ok"), "not linearizable"},
 		{"write called late happens", told(two, "1a/2:", "1a W1 ok", "2a W1 ok", "1a W2 fail", "2a R1a/2 ok"), "not linearizable"},
 		{"one comes and goes", told(two, "1a/1:", "1a W1 ok", "1a W2 fail", "2a R1a/2 ok", "2a R1a/1 ok"), "not linearizable"},

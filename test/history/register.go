@@ -59,7 +59,9 @@ func checkRegister(order []Tenure, look Look) error {
 // epochs, in the order of their calls. Values are unique: of writes of which nobody
 // knows whether they have happened, those whose value somebody read have, and the
 // others might as well not. A host that reads what it was itself told had failed has that from
-// its cache, where a file system keeps it that was on a disk: that tells nothing.
+// its cache, where a file system keeps it that was on a disk: that tells nothing. Nor does what
+// one reads that may have been cut off: ceph-fuse says then that there is no such file, or
+// has its cache.
 func registerSteps(order []Tenure, look Look) []step {
 	var steps []step
 	type write struct {
@@ -81,11 +83,15 @@ func registerSteps(order []Tenure, look Look) []step {
 				begun = min(begun, later.Ops[0].Call)
 			}
 		}
+		cut := never // from when on it may have been cut off
+		if begun != never {
+			cut = t.mayBeCut()
+		}
 		for _, o := range t.Ops {
 			s := step{kind: o.Kind, value: o.Value, by: t.Worker, call: o.Call, end: o.Return, sure: o.ok()}
 			switch {
 			case o.Kind == Append,
-				o.Kind == Read && (!o.ok() || o.Return >= begun || failed[write{t.Epoch, o.Value}]),
+				o.Kind == Read && (!o.ok() || o.Return >= begun || o.Call >= cut || failed[write{t.Epoch, o.Value}]),
 				!o.ok() && o.Call >= begun:
 				continue
 			case !o.ok():
@@ -106,6 +112,25 @@ func registerSteps(order []Tenure, look Look) []step {
 	steps = slices.DeleteFunc(steps, func(s step) bool { return !s.sure && !read[s.value] })
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.call, b.call) })
 	return steps
+}
+
+// mayBeCut is the end of the last write that succeeded if one has failed since, or never:
+// from then on a fence may have been at work.
+func (t Tenure) mayBeCut() time.Duration {
+	last, failed := time.Duration(0), false
+	for _, o := range t.Ops {
+		switch {
+		case o.Kind == Read:
+		case o.ok():
+			last, failed = o.Return, false
+		case o.Err != "":
+			failed = true
+		}
+	}
+	if !failed {
+		return never
+	}
+	return last
 }
 
 // parts cuts a history at writes that overlap with nothing. Such a write ends one

@@ -172,7 +172,7 @@ func (f *fleet) counts() (sum counts) {
 			continue
 		}
 		c := h.line.counts()
-		for k := range kinds {
+		for k := range consultest.Kinds {
 			sum.requests[k] += c.requests[k]
 		}
 		sum.bytes += c.bytes

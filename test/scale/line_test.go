@@ -5,38 +5,16 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
 )
-
-// kind is what a request to Consul is for.
-type kind int
-
-const (
-	renewal kind = iota
-	waiting      // for a change
-	reading
-	writing
-	kinds
-)
-
-func kindOf(r *http.Request) kind {
-	switch {
-	case path.Dir(r.URL.Path) == "/v1/session/renew":
-		return renewal
-	case r.URL.Query().Has("index"):
-		return waiting
-	case r.Method == http.MethodGet:
-		return reading
-	}
-	return writing
-}
 
 // counts are requests by kind, and what was answered.
 type counts struct {
-	requests [kinds]int64
+	requests [consultest.Kinds]int64
 	bytes    int64 // of the answers
 }
 
@@ -48,7 +26,7 @@ func (c counts) all() (n int64) {
 }
 
 func (c counts) since(before counts) counts {
-	for k := range kinds {
+	for k := range consultest.Kinds {
 		c.requests[k] -= before.requests[k]
 	}
 	c.bytes -= before.bytes
@@ -60,7 +38,7 @@ func (c counts) since(before counts) counts {
 type line struct {
 	socket, target string
 	listener       net.Listener
-	requests       [kinds]atomic.Int64
+	requests       [consultest.Kinds]atomic.Int64
 	bytes          atomic.Int64
 
 	mu    sync.Mutex // guards the fields below
@@ -109,7 +87,7 @@ func (l *line) pass(from net.Conn) {
 		if err != nil {
 			return
 		}
-		l.requests[kindOf(request)].Add(1)
+		l.requests[consultest.KindOf(request)].Add(1)
 		if request.Write(to) != nil {
 			return
 		}
@@ -152,7 +130,7 @@ func (l *line) cut() {
 }
 
 func (l *line) counts() (c counts) {
-	for k := range kinds {
+	for k := range consultest.Kinds {
 		c.requests[k] = l.requests[k].Load()
 	}
 	c.bytes = l.bytes.Load()

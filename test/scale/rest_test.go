@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
 )
 
 // TestRest holds the requests of a host that nobody calls, with a volume of each
@@ -31,17 +33,17 @@ func TestRest(t *testing.T) {
 		for meanwhile(); time.Since(began) < window; meanwhile() {
 		}
 		got := idle.line.counts().since(before)
-		t.Logf("%s: renewals %d, waits %d, reads %d, writes %d", what, got.requests[renewal], got.requests[waiting], got.requests[reading], got.requests[writing])
+		t.Logf("%s: renewals %d, waits %d, reads %d, writes %d", what, got.requests[consultest.Renewal], got.requests[consultest.Waiting], got.requests[consultest.Reading], got.requests[consultest.Writing])
 		took := time.Since(began)
 		// Its key is watched for half a TTL at a time; the three other watches last a minute,
 		// and the cluster's clock may tick.
 		renewals := int64(took/(ttl/5)) + 2
-		for k, most := range map[kind]int64{renewal: renewals, reading: renewals + 3, waiting: int64(took/(ttl/2)) + 5, writing: 1} {
+		for k, most := range map[consultest.Kind]int64{consultest.Renewal: renewals, consultest.Reading: renewals + 3, consultest.Waiting: int64(took/(ttl/2)) + 5, consultest.Writing: 1} {
 			if got.requests[k] > most {
 				t.Errorf("%s, in %v: %d requests of kind %d, want at most %d", what, took, got.requests[k], k, most)
 			}
 		}
-		if got.requests[renewal] == 0 {
+		if got.requests[consultest.Renewal] == 0 {
 			t.Errorf("%s: no renewals; this tests nothing", what)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/coordination/consul/consultest"
 )
 
 // usage is what has been used so far: requests of hosts with lines, and processors.
@@ -70,7 +72,7 @@ func (f *fleet) report(what string, before usage, hosts int) {
 	each := func(n int64) float64 { return float64(n) / float64(hosts) }
 	busy := func(now, before time.Duration) float64 { return 100 * (now - before).Seconds() / took.Seconds() }
 	f.Logf("%s: %.1f s; each of %d: %.1f requests (renewals %.1f, waits %.1f, reads %.1f, writes %.1f), %.1f/min, answers %.1f KiB; processors: leader %.0f %%, followers %.0f %%, hosts %.0f %%",
-		what, took.Seconds(), hosts, each(c.all()), each(c.requests[renewal]), each(c.requests[waiting]), each(c.requests[reading]), each(c.requests[writing]),
+		what, took.Seconds(), hosts, each(c.all()), each(c.requests[consultest.Renewal]), each(c.requests[consultest.Waiting]), each(c.requests[consultest.Reading]), each(c.requests[consultest.Writing]),
 		each(c.all())/took.Minutes(), each(c.bytes)/1024,
 		busy(now.leader, before.leader), busy(now.follower, before.follower), busy(now.own, before.own))
 	for text, n := range f.log.take() {
