@@ -198,6 +198,11 @@ func TestConnectionOfAnOwnerThatDiedIsEndedByTheNext(t *testing.T) {
 			h2.must(err)
 			c.before(h1, h2)
 			next := f.node(c.next)
+			next.connector.meets(failing("connect"))
+			if _, err := next.Mount(t.Context(), "db", "c1", me(t)); !errors.Is(err, errCable) {
+				t.Errorf("mount: %v", err)
+			}
+			next.connector.meets(nil)
 			next.mount("db", "c1", me(t))
 			if !h2.running {
 				h2.start()

@@ -172,8 +172,12 @@ func (m *Manager) letGoOwned(ctx context.Context, e entry) {
 	m.mu.Lock()
 	delete(m.holdings, e.Name)
 	m.mu.Unlock()
+	free := owner.free
+	if m.connects(e) && e.Identity == nil { // whom the record names is not this host
+		free = owner.abandoned
+	}
 	_, err := ask(context.WithoutCancel(ctx), m, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, m.renounce(ctx, e.Name, e.ID)
+		return struct{}{}, m.renounce(ctx, e.Name, e.ID, free)
 	})
 	if err != nil {
 		m.log.Debug("the records say for a while that this host owns a volume", "volume", e.Name, "err", err)
@@ -185,8 +189,9 @@ func (m *Manager) letGoOwned(ctx context.Context, e entry) {
 // of which it has nothing. Where another has taken it over that stays, and where
 // an earlier stay of this host may still have it. Where another is about to take
 // it over the host proves that it has nothing, and leaves the rest to that one:
-// a fence may be under way, which the record must go on telling of.
-func (m *Manager) renounce(ctx context.Context, name, id string) error {
+// a fence may be under way, which the record must go on telling of. Otherwise it becomes
+// what free makes of it.
+func (m *Manager) renounce(ctx context.Context, name, id string, free func(owner) owner) error {
 	o, err := m.loadOwner(ctx, id)
 	if err != nil {
 		return err
@@ -208,11 +213,7 @@ func (m *Manager) renounce(ctx context.Context, name, id string) error {
 		}
 		ops = append(ops, proof...)
 	case m.ofThisHost(o):
-		free := o.free()
-		if o.Boot != m.me.Boot {
-			free = o.abandoned()
-		}
-		put, err := free.put()
+		put, err := free(o).put()
 		if err != nil {
 			return err
 		}

@@ -110,8 +110,8 @@ func (o owner) free() owner {
 	return owner{Volume: o.Volume, State: ownerFree, Epoch: o.Epoch, version: o.version, stored: o.stored}
 }
 
-// abandoned is free for an owner that has not let go in order: it keeps what the
-// storage may know that one by for a while longer, which the next owner ends.
+// abandoned is free for an owner of whom it is not known that it let go in order: it keeps
+// what the storage may know that one by for a while longer, which the next owner ends.
 func (o owner) abandoned() owner {
 	free := o.free()
 	free.Terms.Fence = o.Terms.Fence

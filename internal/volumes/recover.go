@@ -215,7 +215,7 @@ func (m *Manager) unhold(ctx context.Context, name string) error {
 		return err
 	}
 	if held.Access == AccessExclusive {
-		return m.renounce(ctx, name, held.Volume)
+		return m.renounce(ctx, name, held.Volume, owner.abandoned)
 	}
 	h, err := m.holdingOf(ctx, m.cfg.Host, name)
 	if err != nil || h.holder == 0 && h.reverse == 0 {
