@@ -70,12 +70,12 @@ func (r *run) endBehind(ctx context.Context, t target) error {
 	if err != nil || !ok || r.shut[r.v.Behind.Device] {
 		return err
 	}
-	there, err := connected(connection)
-	if err != nil || !there {
+	inode, err := r.c.connections.inode(connection)
+	if err != nil || inode == 0 {
 		return err
 	}
 	key := "end what is behind " + t.String()
-	serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return abort(ctx, connection) }, nil)
+	serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, connection) }, nil)
 	for _, p := range serving {
 		r.serving[p] = true
 	}

@@ -40,7 +40,8 @@ type Cutter struct {
 	Log     *slog.Logger
 	Protect []host.Process // never killed, as is pid 1, this process, and engines with all that they run outside of containers
 
-	calls calls
+	calls       calls
+	connections connections
 
 	mu         sync.Mutex      // guards the field below
 	unfinished map[string]*run // cuts that were not verified, by volume ID
@@ -98,6 +99,7 @@ func (c *Cutter) remember(r *run, unfinished bool) {
 	defer c.mu.Unlock()
 	if !unfinished {
 		delete(c.unfinished, r.v.ID)
+		c.connections.forget(r.v.ID)
 		return
 	}
 	if c.unfinished == nil {

@@ -60,6 +60,9 @@ const locatePatience = time.Second
 func (e *examination) located(ctx context.Context, t thread, f file) (in, sure bool, err error) {
 	sure = true
 	for _, target := range e.targets {
+		if target.over {
+			continue
+		}
 		m, ok := e.above(target)
 		if !ok {
 			return false, false, nil

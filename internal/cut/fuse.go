@@ -2,9 +2,6 @@ package cut
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
@@ -18,7 +15,7 @@ func isFUSE(kind string) bool { return kind == "fuse" || strings.HasPrefix(kind,
 // abort ends a FUSE connection, which is the number of the file system, and
 // returns who served it: nothing that they have in memory may be sent any more
 // either.
-func abort(ctx context.Context, connection int) (serving []host.Process, err error) {
+func (c *Cutter) abort(ctx context.Context, connection int) (serving []host.Process, err error) {
 	maybe, err := servers(ctx, connection)
 	if err != nil {
 		return nil, err
@@ -26,7 +23,7 @@ func abort(ctx context.Context, connection int) (serving []host.Process, err err
 	if ctx.Err() != nil { // nobody may want it any more
 		return nil, context.Cause(ctx)
 	}
-	if err := writeControl(connection, "abort", "1"); err != nil {
+	if err := c.connections.abort(connection); err != nil {
 		return nil, err
 	}
 	for _, s := range maybe {
@@ -94,51 +91,4 @@ func (s server) disconnected() bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	_, err = unix.Poll(fds, 0)
 	return err == nil && fds[0].Revents&unix.POLLERR != 0
-}
-
-// connected tells whether a connection is still there: until its file system
-// is gone.
-func connected(connection int) (bool, error) {
-	dir, err := openControl()
-	if err != nil {
-		return false, err
-	}
-	defer unix.Close(dir)
-	var st unix.Stat_t
-	err = unix.Fstatat(dir, strconv.Itoa(connection), &st, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return true, os.NewSyscallError("fstatat", err)
-}
-
-// writeControl writes to a file of the FUSE control file system.
-func writeControl(connection int, name, text string) error {
-	dir, err := openControl()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	path := strconv.Itoa(connection) + "/" + name
-	fd, err := unix.Openat(dir, path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(text))
-	return os.NewSyscallError("write", err)
-}
-
-// openControl opens the FUSE control file system, whether or not it is mounted.
-func openControl() (int, error) {
-	context, err := unix.Fsopen("fusectl", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, os.NewSyscallError("fsopen", err)
-	}
-	defer unix.Close(context)
-	if err := unix.FsconfigCreate(context); err != nil {
-		return -1, os.NewSyscallError("fsconfig", err)
-	}
-	dir, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, 0)
-	return dir, os.NewSyscallError("fsmount", err)
 }

@@ -25,8 +25,8 @@ func (r *run) gone(ctx context.Context, t target) error {
 		if t.major != 0 {
 			return released(t.major, t.minor)
 		}
-		there, err := connected(t.minor)
-		if err == nil && there {
+		inode, err := r.c.connections.inode(t.minor)
+		if err == nil && inode != 0 && !r.c.connections.over(r.v.ID, t.minor) {
 			err = errors.New("still there, though it is mounted nowhere")
 		}
 		return err

@@ -28,6 +28,9 @@ func (c *Cutter) Remains(ctx context.Context, v Volume) (left []string, err erro
 	if err != nil {
 		return nil, fmt.Errorf("look for what remains of volume %s: %w", v.ID, err)
 	}
+	if len(left) == 0 {
+		c.connections.forget(v.ID)
+	}
 	return left, nil
 }
 

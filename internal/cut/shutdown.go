@@ -47,7 +47,7 @@ func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount
 	key := "shut down " + t.String()
 	switch kind := mounts[0].FSType; {
 	case isFUSE(kind) && t.major == 0:
-		serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return abort(ctx, t.minor) }, nil)
+		serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, t.minor) }, nil)
 		for _, p := range serving {
 			r.serving[p] = true
 		}

@@ -20,6 +20,7 @@ type target struct {
 	root         string
 	kind, source string // "" is any
 	sole         bool
+	over         bool // the file system is gone, and its number may be another's by now
 }
 
 // known returns what v says about the file system, if it does.
@@ -50,7 +51,7 @@ func (t target) String() string { return "file system " + t.device() }
 
 // on tells whether m is a mount of the target's file system.
 func (t target) on(m *mountinfo.Info) bool {
-	return m.Major == t.major && m.Minor == t.minor &&
+	return !t.over && m.Major == t.major && m.Minor == t.minor &&
 		(t.kind == "" || t.kind == m.FSType) && (t.source == "" || t.source == m.Source)
 }
 
@@ -85,11 +86,19 @@ func (r *run) locate(own host.MountTable) error {
 		return err
 	}
 	for _, m := range mounts {
-		r.target(target{m.Major, m.Minor, m.Root, m.FSType, m.Source, r.v.Sole})
+		r.target(target{m.Major, m.Minor, m.Root, m.FSType, m.Source, r.v.Sole, false})
+		if m.Major == 0 && isFUSE(m.FSType) {
+			r.c.connections.meet(r.v.ID, m.Minor)
+		}
 	}
 	for i := range r.targets {
 		t := &r.targets[i]
-		r.devices[unix.Mkdev(uint32(t.major), uint32(t.minor))] = true
+		device := unix.Mkdev(uint32(t.major), uint32(t.minor))
+		if t.over = t.major == 0 && r.c.connections.over(r.v.ID, t.minor); t.over {
+			delete(r.devices, device)
+			continue
+		}
+		r.devices[device] = true
 		if t.sole {
 			if err := r.doubt(t, own); err != nil {
 				return err
