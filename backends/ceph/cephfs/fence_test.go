@@ -4,10 +4,13 @@ package cephfs_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
@@ -93,6 +96,52 @@ func TestFence(t *testing.T) {
 	}
 	own = p.mount(handle, backends.MountOptions{Alone: true, Identity: &again.Identity})
 	p.write(own, "again")
+}
+
+// Who is cut off before it has synced what it wrote is not told that this is on the disk, unless
+// it is: a client that keeps what is written for a while loses it then, and says all is well.
+func TestSyncOfWhoIsFenced(t *testing.T) {
+	p := newFencingPool(t, nil)
+	handle := p.create("mine")
+	f := p.connect(handle)
+	own := p.mount(handle, backends.MountOptions{Alone: true, Identity: &f.Identity})
+	written := map[string]string{"file": "after!", "longer": strings.Repeat("after ", 100_000), "new": "after"}
+	files := make(map[string]*os.File)
+	for name, text := range written {
+		path := filepath.Join(own, name)
+		if name != "new" {
+			if err := os.WriteFile(path, []byte("before"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := fsync(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		files[name] = file
+	}
+	if err := p.fencer.Fence(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("the client knows", func() bool {
+		_, err := os.Create(filepath.Join(own, "other"))
+		return errors.Is(err, unix.ESHUTDOWN)
+	})
+	for name, file := range files {
+		synced := file.Sync()
+		there, err := os.ReadFile(filepath.Join(root(t), p.subdir, handle, name))
+		if synced == nil && string(there) != written[name] {
+			t.Errorf("%s: it was told that what it wrote is on the disk, and there are %d bytes, %.10q, %v", name, len(there), there, err)
+		}
+		t.Logf("%s: sync: %v, and there are %d bytes, %.10q", name, synced, len(there), there)
+	}
 }
 
 // Fence of a host that was not connected has nothing to do, and that of another

@@ -32,7 +32,7 @@ func (p *Pool) socket(handle string) string {
 // own is a volume with a client of its own.
 func (p *Pool) own(handle string) fuseclient.Own {
 	s := p.spec("own")
-	s.socket = p.socket(handle)
+	s.socket, s.alone = p.socket(handle), true
 	c := s.client()
 	c.Bury = func(ctx context.Context, point string) error {
 		return errors.Join(p.bury(ctx, point), removeSocket(s.socket))
