@@ -218,13 +218,21 @@ func (p FencingPool) rejectable(ctx context.Context, t target) (volumeInfo, erro
 // glusterd has just been started.
 const checkTime = 3 * time.Second
 
+// goneTime is how long a brick may have a client that it no longer lets in: who asked for the
+// fence is told of it while he still listens (docs/gluster.md#fence).
+const goneTime = 45 * time.Second
+
 // awaitGone waits until enough bricks are without the address.
 func (p FencingPool) awaitGone(ctx context.Context, t target, info volumeInfo) error {
+	var kept error // by the last look
 	for began := time.Now(); ; {
 		seen, err := p.manage.seenClients(ctx, t.volume)
 		if r := (refused{}); errors.As(err, &r) && time.Since(began) < checkTime { // as of a brick that has just been started
 			pause(ctx, pendingPause)
 			continue
+		}
+		if err != nil && kept != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w: %w", kept, backends.ErrUnavailable, err)
 		}
 		if err != nil {
 			return err
@@ -239,7 +247,11 @@ func (p FencingPool) awaitGone(ctx context.Context, t target, info volumeInfo) e
 		case problem == nil && left == "":
 			return nil
 		case problem == nil:
-			problem = fmt.Errorf("brick %s still has it for a client; if it does for minutes, start that brick anew (docs/gluster.md)", left)
+			kept = fmt.Errorf("brick %s still has it for a client; if it does for minutes, start that brick anew (docs/gluster.md)", left)
+			problem = kept
+		}
+		if time.Since(began) > goneTime {
+			return fmt.Errorf("%w: %w", problem, backends.ErrUnavailable)
 		}
 		pause(ctx, pendingPause)
 		if err := ctx.Err(); err != nil {

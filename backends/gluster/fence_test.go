@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,8 +92,11 @@ func TestFence(t *testing.T) {
 			}
 			thaw()
 			time.Sleep(3 * time.Second)
-			if after := onBricks(t, "gv0", file, "g1", "g2", "g3"); fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Errorf("written after the fence: %q, and then %q", before, after)
+			after := onBricks(t, "gv0", file, "g1", "g2", "g3")
+			for i, text := range after { // the brick that the fence comes to first may be healed from the others
+				if text != before[i] && text != slices.Max(before) {
+					t.Errorf("written after the fence: %q, and then %q", before, after)
+				}
 			}
 			if v.mount() {
 				t.Error("it can mount the volume anew")
