@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
@@ -199,11 +197,7 @@ func TestReadOnly(t *testing.T) {
 	// A writer dies: there is a journal to be replayed, which would be a write.
 	target, _ = p.own(handle)
 	p.write(target, "more")
-	for _, pid := range p.clients() {
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.killClients()
 	p.unmount(handle, target)
 	err := other.Mount(t.Context(), handle, second, readOnly)
 	if !errors.Is(err, backends.ErrUnavailable) || !strings.Contains(err.Error(), "last writer") {

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
@@ -311,11 +309,7 @@ func TestConnectAfterClientDied(t *testing.T) {
 	handle := p.create("db")
 	target, identity := p.own(handle)
 	p.write(target, "data")
-	for _, pid := range p.clients() {
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.killClients()
 	_, err := p.Connect(t.Context(), handle, identity)
 	if !errors.Is(err, backends.ErrInUse) {
 		t.Errorf("connect while it is mounted: got %v", err)
@@ -362,11 +356,7 @@ func TestConnectAfterOwnerDied(t *testing.T) {
 	handle := p.create("db")
 	target, identity := p.own(handle)
 	p.write(target, "data")
-	for _, pid := range p.clients() {
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.killClients()
 	next := inNamespace(t, p.config.Namespace, nil)
 	begin := time.Now()
 	id, err := next.Connect(t.Context(), handle, identity)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
@@ -48,11 +46,7 @@ func TestUnlockOfTheDead(t *testing.T) {
 	handle := p.create("db")
 	target, identity := p.own(handle)
 	p.write(target, "data")
-	for _, pid := range p.clients() {
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.killClients()
 	p.unmount(handle, target)
 	next := inNamespace(t, p.config.Namespace, nil)
 	nextTarget, nextIdentity := next.own(handle) // waits until it does not count

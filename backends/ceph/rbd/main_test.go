@@ -281,6 +281,16 @@ func (p *pool) clients() []int {
 	return clients(p.t, p.run)
 }
 
+// killClients kills them.
+func (p *pool) killClients() {
+	p.t.Helper()
+	for _, pid := range p.clients() {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 // clients are the processes of rbd-fuse below a directory.
 func clients(t *testing.T, run string) (all []int) {
 	t.Helper()
