@@ -6,59 +6,58 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/host"
 )
 
-// detached settles whether f is in a target though its path can't tell, for no
-// table that was read has its mount. That was made since; or it was taken away
-// while f was in use, as the host's root directory is when a container begins.
+// detached settles whether f is in a target, if it can be sure of that, though its
+// path can't tell, for no table that was read has its mount. That was made since;
+// or it was taken away while f was in use, as the host's root directory is when a
+// container begins.
 //
 // A protected process has such mounts for its own ends.
-func (e *examination) detached(ctx context.Context, t thread, f file) (bool, error) {
+func (e *examination) detached(ctx context.Context, t thread, f file) (in, sure bool, err error) {
 	if e.protected {
-		return false, nil
+		return false, true, nil
 	}
 	device, err := t.dir.device(f.link)
 	if gone(err) {
-		return false, err
+		return false, false, err
 	}
 	if err != nil || !e.devices[device] { // what does not even say where it is can't be written to
-		return false, nil
+		return false, true, nil
 	}
-	in, sure, err := e.located(ctx, t, f)
-	if err != nil || sure {
-		return in, err
+	in, sure, err = e.located(ctx, t, f)
+	slow := errors.Is(err, errHangs)
+	if err != nil && !slow || sure {
+		return in, sure, err
 	}
 	if f.number != "" {
 		d, err := t.dir.descriptor(f.number)
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		f.writes = d.flags&unix.O_PATH == 0
 	}
 	if !f.writes {
-		return false, nil
+		return false, true, nil
 	}
 	if err := e.refresh(ctx); err != nil {
-		return false, err
+		return false, false, err
 	}
-	// Who can't be told from a writer counts as one, lest one is overlooked.
+	// Who can't be told from a writer counts as one, lest one is overlooked; but not yet
+	// while the storage may still say.
 	in, sure = e.inside(f)
-	return in || !sure, nil
+	return in || !sure && !slow, sure || !slow, nil
 }
 
-// locatePatience is how long a file may take to be found in its file system,
-// which has it at hand.
-const locatePatience = time.Second
-
 // located is inside for a file whose path leads nowhere, by its file handle. It
-// is an error if the process has the file no more.
+// is an error if the process has the file no more, or the storage is slow: errHangs.
 func (e *examination) located(ctx context.Context, t thread, f file) (in, sure bool, err error) {
 	sure = true
+	var slow error
 	for _, target := range e.targets {
 		if target.over {
 			continue
@@ -67,7 +66,7 @@ func (e *examination) located(ctx context.Context, t thread, f file) (in, sure b
 		if !ok {
 			return false, false, nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, locatePatience)
+		ctx, cancel := quickly(ctx)
 		defer cancel()
 		key := fmt.Sprintf("locate a file of process %d of %d", e.pid, e.start)
 		namespace := e.spaces[m.space].file
@@ -82,9 +81,12 @@ func (e *examination) located(ctx context.Context, t thread, f file) (in, sure b
 		if in || errors.Is(err, errVanished) {
 			return in, in, err
 		}
+		if errors.Is(err, errHangs) {
+			slow = err
+		}
 		sure = sure && err == nil
 	}
-	return false, sure, nil
+	return false, sure, slow
 }
 
 // above returns a mount that shows all of a target, of our namespace if there

@@ -78,14 +78,21 @@ func (e *examination) descriptor(ctx context.Context, t thread, number string) e
 func (e *examination) check(ctx context.Context, t thread, f file, why string) error {
 	in, sure := e.inside(f)
 	if !sure {
+		if e.perhaps != "" { // the storage hangs, and is not asked about each of many
+			return nil
+		}
 		var err error
-		if in, err = e.detached(ctx, t, f); err != nil {
+		if in, sure, err = e.detached(ctx, t, f); err != nil {
 			return err
 		}
 		why += ", through a mount that is in no mount table"
 	}
-	if in {
-		e.why = fmt.Sprintf(why, cmp.Or(f.path, "a file with a very long path"))
+	why = fmt.Sprintf(why, cmp.Or(f.path, "a file with a very long path"))
+	switch {
+	case in:
+		e.why = why
+	case !sure:
+		e.perhaps = why
 	}
 	return nil
 }

@@ -21,26 +21,27 @@ type run struct {
 	log *slog.Logger
 
 	targets []target
-	devices map[uint64]bool         // of their file systems, as stat(2) has them
-	others  []string                // where our own namespace shows a target, beside the mountpoint
-	stuck   map[string]string       // namespaces from which a mount can't be taken away, and where
-	since   map[string]time.Time    // since when a mount can't be
-	serving map[host.Process]bool   // who served a file system that was shut down
-	dying   map[host.Process]doomed // who was killed and has not ended yet
-	held    map[string]held         // file systems to be synced, by device
-	loops   map[string]string       // devices that show a file of a target, and which
-	shut    map[string]bool         // file systems that were shut down, by device
-	located map[string]bool         // those of which the servers are known, likewise
-	synced  bool                    // after a look that found nobody and no mount, nor has one since
-	filter  filter                  // by which the network is blocked
-	trouble []error                 // what failed in this round, and need not have succeeded
-	problem error                   // what was in the way in the round before
+	devices map[uint64]bool            // of their file systems, as stat(2) has them
+	others  []string                   // where our own namespace shows a target, beside the mountpoint
+	stuck   map[string]string          // namespaces from which a mount can't be taken away, and where
+	since   map[string]time.Time       // since when a mount can't be
+	unknown map[host.Process]time.Time // from when on who can't be told from a writer counts as one
+	serving map[host.Process]bool      // who served a file system that was shut down
+	dying   map[host.Process]doomed    // who was killed and has not ended yet
+	held    map[string]held            // file systems to be synced, by device
+	loops   map[string]string          // devices that show a file of a target, and which
+	shut    map[string]bool            // file systems that were shut down, by device
+	located map[string]bool            // those of which the servers are known, likewise
+	synced  bool                       // after a look that found nobody and no mount, nor has one since
+	filter  filter                     // by which the network is blocked
+	trouble []error                    // what failed in this round, and need not have succeeded
+	problem error                      // what was in the way in the round before
 }
 
 func newRun(c *Cutter, v Volume, l *ledger) *run {
 	return &run{
 		c: c, v: v, log: c.Log, ledger: l,
-		devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), serving: make(map[host.Process]bool),
+		devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), unknown: make(map[host.Process]time.Time), serving: make(map[host.Process]bool),
 		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool), located: make(map[string]bool),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,6 +95,34 @@ func TestHungStorage(t *testing.T) {
 	cutNow(t, c, w.volume)
 	if !killed(t, writer) || !killed(t, idle) {
 		t.Error("a victim lives")
+	}
+}
+
+// Whether a file behind a mount that is in no table is in the volume the storage has to say.
+// One that is slow has nobody killed who can't write; one that does not say so in time has.
+func TestSlowStorage(t *testing.T) {
+	for name, hangs := range map[string]bool{"slow": false, "hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStorage(t)
+			w := newWorld(t, s.dir)
+			child := behindDetached(t, w.neighbour)
+			goOn := s.hang(t)
+			if !hangs {
+				time.AfterFunc(1200*time.Millisecond, goOn)
+				report := cutNow(t, newCutter(t), w.volume)
+				if len(report.Killed) != 0 || !alive(t, child) {
+					t.Errorf("killed %+v, want nobody", report.Killed)
+				}
+				return
+			}
+			c := newCutter(t)
+			cutFails(t, c, w.volume, "process "+pid(child)+" (exe), which was killed")
+			goOn()
+			cutNow(t, c, w.volume)
+			if !killed(t, child) {
+				t.Error("who may have had a file of the volume lives")
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dvol/dvold/internal/host"
 )
@@ -17,7 +18,7 @@ type holder struct {
 	command   string
 	why       string
 	space     string // the mount namespace, by name, if that is why
-	protected bool   // it is never killed
+	protected bool   // it is not killed
 }
 
 func (h holder) String() string {
@@ -31,11 +32,39 @@ func (h holder) String() string {
 func (l *look) holders(ctx context.Context, fn func(holder, dir) error) error {
 	return eachProcess(ctx, func(p *process) error {
 		e := examination{look: l, process: p, protected: l.trusted(p)}
-		if err := e.examine(ctx); err != nil || e.why == "" {
+		if err := e.examine(ctx); err != nil {
 			return err
 		}
-		return fn(holder{p.identity(), p.command, e.why, e.via, e.protected}, p.dir)
+		who := p.identity()
+		switch {
+		case e.why != "":
+			delete(l.unknown, who)
+			return fn(holder{who, p.command, e.why, e.via, e.protected}, p.dir)
+		case e.perhaps != "":
+			return fn(holder{who, p.command, e.perhaps, "", e.protected || !l.counts(ctx, who)}, p.dir)
+		}
+		delete(l.unknown, who)
+		return nil
 	})
+}
+
+// unknownPatience is for how long, at most, the storage may not say whether a process can
+// write to the volume: it may only be slow.
+const unknownPatience = 3 * time.Second
+
+// counts tells whether a process that can't be told from a writer counts as one by now,
+// lest one is overlooked: it has been so for a while, or for half of the time that was left.
+func (r *run) counts(ctx context.Context, p host.Process) bool {
+	from, ok := r.unknown[p]
+	if !ok {
+		wait := unknownPatience
+		if end, ok := ctx.Deadline(); ok {
+			wait = min(wait, time.Until(end)/2)
+		}
+		r.unknown[p] = time.Now().Add(wait)
+		return false
+	}
+	return time.Now().After(from)
 }
 
 // trusted tells whether p is the first process, this one, or one that the
@@ -62,6 +91,7 @@ type examination struct {
 	*process
 	protected bool
 	why       string // it can write to a target; "" if it can't
+	perhaps   string // why it may be able to, if that can't be told
 	via       string // the mount namespace, by name, if that is why
 }
 
