@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Daemon is a program that may run on a machine: dockerd, dvold, its guard,
@@ -48,7 +50,18 @@ func (d *Daemon) launch(ctx context.Context, args []string) error {
 			return d.failed("start", err)
 		}
 	}
-	p, err := startProcess(cmd, func() error { return d.m.Start(cmd) }, d.log())
+	// Inside: a file opened outside is behind a mount that no table of the machine has, and
+	// who has it looks like somebody who may write to a volume on the same disk.
+	var log *os.File
+	err := d.m.inside(unix.CLONE_NEWNS, func() (err error) {
+		log, err = openLog(d.log())
+		return err
+	})
+	if err != nil {
+		return d.failed("start", err)
+	}
+	defer log.Close()
+	p, err := startProcess(cmd, func() error { return d.m.Start(cmd) }, log)
 	if err != nil {
 		return d.failed("start", err)
 	}

@@ -141,7 +141,12 @@ func (m *Machine) startInit() (*process, *bufio.Scanner, error) {
 		return nil, nil, err
 	}
 	defer place.close()
-	p, err := startProcess(cmd, func() error { return startThread(func() error { return place.start(cmd) }) }, m.Path("init.log"))
+	log, err := openLog(m.Path("init.log"))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	p, err := startProcess(cmd, func() error { return startThread(func() error { return place.start(cmd) }) }, log)
 	return p, bufio.NewScanner(out), err
 }
 

@@ -17,17 +17,17 @@ type process struct {
 	err  error         // how it ended; read it after done
 }
 
-// startProcess starts cmd by calling start, with its output appended to log. It is of a
+// openLog opens a file to which output is appended.
+func openLog(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+}
+
+// startProcess starts cmd by calling start, with its output in log. It is of a
 // session of its own: what is typed at a terminal is for who made the lab, to end it in order.
-func startProcess(cmd *exec.Cmd, start func() error, log string) (*process, error) {
-	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	cmd.Stderr = f
+func startProcess(cmd *exec.Cmd, start func() error, log *os.File) (*process, error) {
+	cmd.Stderr = log
 	if cmd.Stdout == nil {
-		cmd.Stdout = f
+		cmd.Stdout = log
 	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
@@ -36,7 +36,7 @@ func startProcess(cmd *exec.Cmd, start func() error, log string) (*process, erro
 	if err := start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	p := &process{cmd: cmd, log: log.Name(), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		p.err = cmd.Wait()
