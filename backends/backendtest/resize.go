@@ -82,9 +82,9 @@ func testResizeFull(t *testing.T, s *suite) {
 	}
 	v := s.createSized(t)
 	target := s.mount(t, v.Handle)
-	_, err := s.fill(filepath.Join(target, "first"), s.tooMuch())
+	written, err := s.fill(filepath.Join(target, "first"), s.tooMuch())
 	expect(t, "write of too much", err, unix.ENOSPC, unix.EDQUOT)
-	s.expectUsed(t, v.Handle, size-overhead)
+	s.expectUsed(t, v.Handle, written)
 	expectForUser(t, "resize below what it holds", r.Resize(t.Context(), v.Handle, size/2), backends.ErrInvalid)
 	expectForUser(t, "resize below 0", r.Resize(t.Context(), v.Handle, -1), backends.ErrInvalid)
 
@@ -96,7 +96,7 @@ func testResizeFull(t *testing.T, s *suite) {
 	if s.fixture.ResizeUnused {
 		target = s.mount(t, v.Handle)
 	}
-	written, err := int64(0), error(unix.EDQUOT)
+	written, err = 0, unix.EDQUOT
 	for end := time.Now().Add(s.fixture.Lags); err != nil; { // until that is noticed
 		if written, err = s.fill(filepath.Join(target, "second"), size); err != nil && time.Now().After(end) {
 			t.Fatalf("write after it was resized: %d bytes, %v", written, err)
