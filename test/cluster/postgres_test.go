@@ -187,7 +187,7 @@ func (h *host) tryPostgres() error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			said, _ := h.Exec(h.ctx, "sh", "-c", "docker logs --tail 3 db 2>&1")
+			said, _ := h.Exec(h.ctx, "sh", "-c", "docker logs --tail 40 db 2>&1")
 			return fmt.Errorf("the database does not answer: %w; it says: %s", err, said)
 		}
 	}
