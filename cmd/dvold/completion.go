@@ -13,7 +13,7 @@ import (
 )
 
 // completionTimeout bounds how long a shell waits for names.
-const completionTimeout = 3 * time.Second
+const completionTimeout = 10 * time.Second
 
 func completionCommand() *cobra.Command {
 	return &cobra.Command{

@@ -65,8 +65,12 @@ func (w *world) dvold(args ...string) (stdout string, err error) {
 
 func (w *world) want(says string, args ...string) {
 	w.t.Helper()
-	if out, err := w.dvold(args...); err != nil || !strings.Contains(out, says) {
+	out, err := w.dvold(args...)
+	if err != nil || !strings.Contains(out, says) {
 		w.t.Errorf("dvold %s: %v, printed %q; want %q", strings.Join(args, " "), err, out, says)
+	}
+	if strings.Contains(out, " \n") {
+		w.t.Errorf("dvold %s: a line ends with a blank: %q", strings.Join(args, " "), out)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -72,7 +73,8 @@ func print(c *cobra.Command, answer any, table func(row func(cells ...any))) err
 		e.SetIndent("", "  ")
 		return e.Encode(answer)
 	}
-	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	table(func(cells ...any) {
 		for i, cell := range cells {
 			if i > 0 {
@@ -82,7 +84,16 @@ func print(c *cobra.Command, answer any, table func(row func(cells ...any))) err
 		}
 		fmt.Fprintln(w)
 	})
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(out.String()) {
+		// Where the last cells are empty there is only what would keep others in line.
+		if _, err := fmt.Fprintln(c.OutOrStdout(), strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // localTime is a time as operators read it.

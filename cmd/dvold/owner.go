@@ -49,7 +49,8 @@ func ownerRows(row func(...any), o volumes.Owner) {
 		row("Taken by:", "host "+o.TakenBy)
 	}
 	if o.Host != "" {
-		row("Lease:", fmt.Sprintf("%s, then %s%s%s", o.LeaseTTL, o.OnSessionLoss, mark(o.Guarded, ", guarded"), mark(o.LeaseEnds != "", ", ends in "+o.LeaseEnds)))
+		guarded := mark(o.Guarded, ", guarded") + mark(!o.Guarded && o.OnSessionLoss == "cut", ", not guarded")
+		row("Lease:", fmt.Sprintf("%s, then %s%s%s", o.LeaseTTL, o.OnSessionLoss, guarded, mark(o.LeaseEnds != "", ", ends in "+o.LeaseEnds)))
 		row("Fence:", or(o.Fence, "none")+mark(o.Domain != "", ", covers "+o.Domain))
 	}
 	if o.Proof != "" {

@@ -157,6 +157,9 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, endEarlier func
 		return "", errors.Join(fmt.Errorf("%w: %w", err, backends.ErrUnavailable), unmountDir(point))
 	}
 	p.log.Info("volume was mounted by a client of its own", "handle", handle, "address", now.Address)
+	if p.config.Client == "" { // nobody has chosen it
+		p.log.Warn("an exclusive volume has the kernel's client, for ceph-fuse is not installed: while it is fenced it may say of a write that it was flushed, and lose it", "handle", handle)
+	}
 	return now.Address, nil
 }
 
