@@ -230,14 +230,14 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 	last := v.last()
 	for _, t := range v.tenures[:len(v.tenures)-1] {
-		if err := r.dismiss(t); err != nil {
+		if err := r.dismissed(t); err != nil {
 			return err
 		}
 	}
 	if r.running(last) && r.progress(last, healed, 10*time.Second) == nil {
 		return nil
 	}
-	if err := r.dismiss(last); err != nil {
+	if err := r.dismissed(last); err != nil {
 		return err
 	}
 	h := last.host
@@ -285,7 +285,7 @@ func (r *run) check() error {
 func (r *run) end() error {
 	return r.each(func(i int, v *volume) error {
 		for _, t := range v.tenures {
-			if err := r.dismiss(t); err != nil {
+			if err := r.dismissed(t); err != nil {
 				return err
 			}
 		}
@@ -318,7 +318,7 @@ func (r *run) end() error {
 // discard ends all workers of a volume and removes it.
 func (r *run) discard(v *volume, h *lab.Host) error {
 	for _, t := range v.tenures {
-		if err := r.dismiss(t); err != nil {
+		if err := r.dismissed(t); err != nil {
 			return err
 		}
 	}

@@ -84,6 +84,13 @@ func (r *run) dismiss(t *tenure) error {
 	return err
 }
 
+// dismissed ends a worker of a host that is well again. Until its storage is back, too, the
+// engine can't kill who waits for that: a client of CephFS that was cut off for a minute has
+// been seen to take longer than the engine's 10 s.
+func (r *run) dismissed(t *tenure) error {
+	return r.eventually(func() error { return r.dismiss(t) })
+}
+
 // running tells whether a worker's container runs.
 func (r *run) running(t *tenure) bool {
 	is, err := t.host.Container(r.ctx, t.worker)
