@@ -19,43 +19,26 @@ type operator struct {
 	started map[string]time.Time // bricks, by address
 }
 
-// operatorPatience is how long a brick keeps a client until it is started anew: much longer
-// than it takes to end its connection.
-const operatorPatience = 30 * time.Second
-
 var brickAsked = regexp.MustCompile(`brick ([0-9.]+):\S* still has it for a client`)
 
-// trouble is what a caller meets again and again.
-type trouble struct {
-	brick string
-	since time.Time
-}
-
-// heed does what a failure asks for, if the caller has met it for long enough, and tells
-// whether it did.
-func (r *run) heed(failure error, t *trouble) (done bool, err error) {
+// heed does what the failure of an attempt asks for, unless that was done since the attempt
+// began, and tells whether it asks for anything. A fence waits for a while until it does.
+func (r *run) heed(failure error, began time.Time) (asked bool, err error) {
 	m := brickAsked.FindStringSubmatch(failure.Error())
-	switch {
-	case m == nil:
-		*t = trouble{}
-		return false, nil
-	case t.brick != m[1]:
-		*t = trouble{m[1], time.Now()}
-	}
-	if time.Since(t.since) < operatorPatience {
+	if m == nil {
 		return false, nil
 	}
 	r.operator.mu.Lock()
 	defer r.operator.mu.Unlock()
-	if r.operator.started[t.brick].Before(t.since) {
-		if err := r.startAnew(t.brick); err != nil {
-			return false, fmt.Errorf("start brick %s anew: %w", t.brick, err)
-		}
-		r.count.bricks.Add(1)
-		r.t.Logf("brick %s was started anew: %v", t.brick, failure)
+	if r.operator.started[m[1]].After(began) {
+		return true, nil
 	}
-	*t = trouble{t.brick, time.Now()}
-	r.operator.started[t.brick] = t.since
+	if err := r.startAnew(m[1]); err != nil {
+		return false, fmt.Errorf("start brick %s anew: %w", m[1], err)
+	}
+	r.operator.started[m[1]] = time.Now()
+	r.count.bricks.Add(1)
+	r.t.Logf("brick %s was started anew: %v", m[1], failure)
 	return true, nil
 }
 

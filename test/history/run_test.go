@@ -185,9 +185,8 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 			return nil
 		}
 	}
-	var trouble trouble
 	for deadline := time.Now().Add(patience); ; {
-		over := false
+		over, began := false, time.Now()
 		select {
 		case <-mended:
 			over = true
@@ -206,14 +205,14 @@ func (r *run) take(h *lab.Host, v *volume, x history.Round, mended <-chan struct
 		case errors.As(err, &unknown):
 			return err
 		}
-		heeded, failure := false, error(nil)
+		asked, failure := false, error(nil)
 		if x.Cluster != history.StopStorage {
-			heeded, failure = r.heed(err, &trouble)
+			asked, failure = r.heed(err, began)
 		}
 		switch {
 		case failure != nil:
 			return failure
-		case heeded:
+		case asked:
 			deadline = time.Now().Add(patience)
 		case over:
 			r.t.Logf("%s did not get %s: %v", h.Name(), v.name, err)
@@ -244,8 +243,8 @@ func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 	if wanted != 0 {
 		h = r.Host(wanted)
 	}
-	var trouble trouble
 	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		began := time.Now()
 		t, err := r.employ(h, v)
 		var unknown *epochUnknown
 		switch {
@@ -254,11 +253,11 @@ func (r *run) settle(v *volume, wanted int, healed time.Duration) error {
 		case errors.As(err, &unknown):
 			return err
 		}
-		heeded, failure := r.heed(err, &trouble)
+		asked, failure := r.heed(err, began)
 		switch {
 		case failure != nil:
 			return failure
-		case heeded:
+		case asked:
 			deadline = time.Now().Add(patience)
 		case time.Now().After(deadline):
 			return fmt.Errorf("nobody uses it, all is well, and %s does not get it within %v: %w", h.Name(), patience, err)
