@@ -61,7 +61,7 @@ func (d *Daemon) launch(ctx context.Context, args []string) error {
 		return d.failed("start", err)
 	}
 	defer log.Close()
-	p, err := startProcess(cmd, func() error { return d.m.Start(cmd) }, log)
+	p, err := startProcess(cmd, func() error { return d.m.Start(cmd) }, log, nil)
 	if err != nil {
 		return d.failed("start", err)
 	}

@@ -146,7 +146,17 @@ func (m *Machine) startInit() (*process, *bufio.Scanner, error) {
 		return nil, nil, err
 	}
 	defer log.Close()
-	p, err := startProcess(cmd, func() error { return startThread(func() error { return place.start(cmd) }) }, log)
+	// Its mounts are held until all of it has ended, however it does. Else its last process takes them away: one that serves
+	// the disk of a file system, as rbd-fuse does, would then wait for itself to write the last of it, for ever.
+	var mounts *os.File
+	start := func() error {
+		err := startThread(func() error { return place.start(cmd) })
+		if err == nil {
+			mounts, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid)) // or it has ended already
+		}
+		return err
+	}
+	p, err := startProcess(cmd, start, log, func() { _ = mounts.Close() })
 	return p, bufio.NewScanner(out), err
 }
 
@@ -178,8 +188,6 @@ func (m *Machine) halt() error {
 	}
 	m.entering.Lock()
 	defer m.entering.Unlock()
-	unmount := m.holdMounts()
-	defer unmount()
 	if m.frozen { // the dead don't wake up if they are dead before
 		if err := killGroup(m.group); err != nil {
 			return err
@@ -192,7 +200,6 @@ func (m *Machine) halt() error {
 		m.setInit(init)
 		return err
 	}
-	unmount()
 	for _, d := range m.daemons {
 		if err := d.forget(); err != nil {
 			return err
@@ -205,16 +212,6 @@ func (m *Machine) halt() error {
 		return err
 	}
 	return removeCgroups(m.group)
-}
-
-// holdMounts keeps the machine's mounts until unmount is called. Else its last process takes them away as it ends: one that
-// serves the disk of a file system, as rbd-fuse does, would then wait for itself to write the last of it, for ever.
-func (m *Machine) holdMounts() (unmount func()) {
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", m.process().pid()))
-	if err != nil { // it has ended by itself
-		return func() {}
-	}
-	return func() { _ = namespace.Close() } // or was closed before
 }
 
 // process is PID 1, also one that has ended by itself; nil once the machine was

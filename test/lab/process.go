@@ -22,9 +22,10 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 }
 
-// startProcess starts cmd by calling start, with its output in log. It is of a
-// session of its own: what is typed at a terminal is for who made the lab, to end it in order.
-func startProcess(cmd *exec.Cmd, start func() error, log *os.File) (*process, error) {
+// startProcess starts cmd by calling start, with its output in log. Once it has ended, after is
+// called, if it is not nil. It is of a session of its own: what is typed at a terminal is for who
+// made the lab, to end it in order.
+func startProcess(cmd *exec.Cmd, start func() error, log *os.File, after func()) (*process, error) {
 	cmd.Stderr = log
 	if cmd.Stdout == nil {
 		cmd.Stdout = log
@@ -40,6 +41,9 @@ func startProcess(cmd *exec.Cmd, start func() error, log *os.File) (*process, er
 	go func() {
 		defer close(p.done)
 		p.err = cmd.Wait()
+		if after != nil {
+			after()
+		}
 	}()
 	return p, nil
 }
