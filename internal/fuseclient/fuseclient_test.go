@@ -118,12 +118,21 @@ func (w *world) processes() (all []host.Process) {
 	return all
 }
 
-// wantClients checks how many clients run, and that there is no mountpoint without one.
+// wantClients waits until so many clients run, and there is no mountpoint without one. A
+// glusterfs mounts by a child, which may end a moment after it; and what a client has left is
+// taken away after its successor serves.
 func (w *world) wantClients(want int) {
 	w.Helper()
-	points, err := os.ReadDir(w.Dir())
-	if all := w.processes(); len(all) != want || len(points) > want || err != nil {
-		w.Errorf("there are %d clients, want %d, and the mountpoints %v, %v", len(all), want, points, err)
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		points, err := os.ReadDir(w.Dir())
+		all := w.processes()
+		if len(all) == want && len(points) <= want && err == nil {
+			return
+		}
+		if err != nil || time.Now().After(end) {
+			w.Errorf("there are %d clients, want %d, and the mountpoints %v, %v", len(all), want, points, err)
+			return
+		}
 	}
 }
 
