@@ -36,15 +36,14 @@ func (l *look) holders(ctx context.Context, fn func(holder, dir) error) error {
 			return err
 		}
 		who := p.identity()
-		switch {
-		case e.why != "":
-			delete(l.unknown, who)
-			return fn(holder{who, p.command, e.why, e.via, e.protected}, p.dir)
-		case e.perhaps != "":
+		if e.why == "" && e.perhaps != "" {
 			return fn(holder{who, p.command, e.perhaps, "", e.protected || !l.counts(ctx, who)}, p.dir)
 		}
 		delete(l.unknown, who)
-		return nil
+		if e.why == "" {
+			return nil
+		}
+		return fn(holder{who, p.command, e.why, e.via, e.protected}, p.dir)
 	})
 }
 

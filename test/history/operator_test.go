@@ -28,17 +28,18 @@ func (r *run) heed(failure error, began time.Time) (asked bool, err error) {
 	if m == nil {
 		return false, nil
 	}
+	brick := m[1]
 	r.operator.mu.Lock()
 	defer r.operator.mu.Unlock()
-	if r.operator.started[m[1]].After(began) {
+	if r.operator.started[brick].After(began) {
 		return true, nil
 	}
-	if err := r.startAnew(m[1]); err != nil {
-		return false, fmt.Errorf("start brick %s anew: %w", m[1], err)
+	if err := r.startAnew(brick); err != nil {
+		return false, fmt.Errorf("start brick %s anew: %w", brick, err)
 	}
-	r.operator.started[m[1]] = time.Now()
+	r.operator.started[brick] = time.Now()
 	r.count.bricks.Add(1)
-	r.t.Logf("brick %s was started anew: %v", m[1], failure)
+	r.t.Logf("brick %s was started anew: %v", brick, failure)
 	return true, nil
 }
 
