@@ -60,7 +60,7 @@ func (s Spec) try(ctx context.Context, mountpoint string) (*Client, error) {
 	if err == nil {
 		return c, nil
 	}
-	ending := p.discard(mountpoint)
+	ending := s.discard(p, mountpoint)
 	err = cmp.Or(s.Cause(logSince(s.Log, from)+p.output()), err)
 	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
@@ -72,7 +72,8 @@ func (s Spec) try(ctx context.Context, mountpoint string) (*Client, error) {
 }
 
 // discard ends a client that did not come up: nothing was handed out that it serves.
-func (p *process) discard(mountpoint string) error {
+// A glusterfs mounts by a child, which may outlive it, and mount then (contrib/fuse-lib/mount.c).
+func (k Kind) discard(p *process, mountpoint string) error {
 	if err := kill(p.Process); err != nil {
 		return err
 	}
@@ -80,6 +81,18 @@ func (p *process) discard(mountpoint string) error {
 	case <-p.ended:
 	case <-time.After(killTime):
 		return fmt.Errorf("its client, process %d, does not end", p.PID)
+	}
+	children, err := k.At(mountpoint)
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		if err := kill(c); err != nil {
+			return err
+		}
+		if err := awaitEnd(context.Background(), c, killTime); err != nil {
+			return err
+		}
 	}
 	return unmountDead(mountpoint)
 }

@@ -50,6 +50,12 @@ func (d *directory) Args(ctx context.Context) ([]string, error) {
 
 func (d *directory) Cause(string) error { return nil }
 
+// script is the text of a sh(1) that is no client, and is given the mountpoint as $0.
+type script string
+
+func (s script) Args(context.Context) ([]string, error) { return []string{"-c", string(s)}, nil }
+func (s script) Cause(string) error                     { return nil }
+
 // world is a directory as a file system, and clients of it.
 type world struct {
 	*testing.T
@@ -157,6 +163,15 @@ func (w *world) bind(root, below string) (target string) {
 
 func (w *world) bindTo(root, below, target string) error {
 	return unix.Mount(filepath.Join(root, below), target, "", unix.MS_BIND, "")
+}
+
+// fifo is a named pipe: who opens it waits.
+func (w *world) fifo() string {
+	name := filepath.Join(hosttest.Dir(w.T), "fifo")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	return name
 }
 
 func (w *world) shared() *fuseclient.Shared {
@@ -267,6 +282,10 @@ func TestRefused(t *testing.T) {
 func TestNotUp(t *testing.T) {
 	for name, change := range map[string]func(*world){
 		"it ends": func(w *world) { w.fs.volfile = "/nosuch" },
+		"what it has started does not end": func(w *world) {
+			w.config.Program = "sh"
+			w.spec.Kind, w.spec.FileSystem = w.config.Kind, script(`sh -c "read never <`+w.fifo()+`" "$0" & exit 1`)
+		},
 		"servers say nothing": func(w *world) {
 			w.fs.args = func(ctx context.Context) error {
 				<-ctx.Done()
@@ -277,8 +296,8 @@ func TestNotUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.config.Wait = time.Second
-			w.open()
 			change(w)
+			w.open()
 			begin := time.Now()
 			if _, _, err := w.shared().Enter(t.Context()); !errors.Is(err, backends.ErrUnavailable) {
 				t.Errorf("got %v", err)
@@ -286,7 +305,12 @@ func TestNotUp(t *testing.T) {
 			if took := time.Since(begin); took > 10*time.Second {
 				t.Errorf("it took %v", took)
 			}
-			w.wantClients(0)
+			if points, err := os.ReadDir(w.Dir()); err != nil || len(points) > 0 {
+				t.Errorf("it left the mountpoints %v, %v", points, err)
+			}
+			if left := w.processes(); len(left) > 0 {
+				t.Errorf("it left the processes %v", left)
+			}
 		})
 	}
 }
