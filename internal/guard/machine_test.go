@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"os"
@@ -45,14 +46,24 @@ func TestMachineReboots(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	machine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	machine.WaitDelay = 10 * time.Second
-	console, err := machine.CombinedOutput()
+	var console bytes.Buffer
+	machine.Stdout, machine.Stderr = &console, &console
+	if err := machine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var boots []byte
+	for ctx.Err() == nil && bytes.Count(boots, []byte("\n")) < 2 {
+		time.Sleep(100 * time.Millisecond)
+		boots, _ = os.ReadFile(filepath.Join(dir, "boots"))
+	}
+	cancel()
+	err := machine.Wait()
 
-	boots, _ := os.ReadFile(filepath.Join(dir, "boots"))
 	said, _ := os.ReadFile(filepath.Join(dir, "output"))
-	if strings.TrimSpace(string(boots)) != "first\nagain" {
+	if string(boots) != "first\nagain\n" {
 		t.Errorf("the guest booted: %s: %v; its guard said: %s", boots, err, said)
 	}
-	for what, text := range map[string]string{"the guard": string(said), "the console": string(console)} {
+	for what, text := range map[string]string{"the guard": string(said), "the console": console.String()} {
 		if !strings.Contains(text, "this host reboots") || !strings.Contains(text, "the lease of volume a is over for 1") {
 			t.Errorf("%s does not say why: %s", what, text)
 		}
