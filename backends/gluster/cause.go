@@ -33,7 +33,7 @@ var causes = []struct {
 	{"failed (Connection reset by peer)", hungUp, backends.ErrUnavailable},
 	{"failed (Broken pipe)", hungUp, backends.ErrUnavailable},
 	{"client_dump_version_cbk", hungUp, backends.ErrUnavailable},
-	{"first lookup on root failed", "no brick of Gluster volume %[1]s answers", backends.ErrUnavailable},
+	{"first lookup on root failed", "no brick of Gluster volume %[1]s answers: see gluster volume status %[1]s and, with TLS, that the servers trust this host's certificate, glusterfs.pem", backends.ErrUnavailable},
 }
 
 const hungUp = "the servers of Gluster volume %[1]s hang up: with TLS, see that they trust this host's certificate, glusterfs.pem"

@@ -3,6 +3,7 @@ package gluster_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -10,12 +11,16 @@ import (
 )
 
 // restartBrick has the brick of gv0 on a node start anew, with the options that there
-// are by now.
+// are by now. glusterd starts none while the process of the last is there.
 func restartBrick(t *testing.T, node string) {
 	t.Helper()
 	for _, pid := range brickProcesses(t, node, "gv0") {
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
+		limit := time.Now().Add(20 * time.Second)
+		for err := unix.Kill(pid, unix.SIGKILL); err != unix.ESRCH; err = unix.Kill(pid, 0) {
+			if err != nil || time.Now().After(limit) {
+				t.Fatalf("brick on %s, process %d, does not end: %v", node, pid, err)
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
 	gluster1(t, "volume", "start", "gv0", "force")
