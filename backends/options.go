@@ -9,7 +9,7 @@ import (
 // CommonOptions are the volume options that mean the same for every pool.
 // dvold takes them out of Request.Options before a backend sees it.
 func CommonOptions() []string {
-	return []string{"access", "adopt", "gid", "mode", "pool", "retain", "size", "uid"}
+	return []string{"access", "adopt", "gid", "mode", "mount_wait", "pool", "retain", "size", "takeover", "uid"}
 }
 
 // CheckOptions returns ErrInvalid, with the names of all valid options, if

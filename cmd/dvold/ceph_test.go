@@ -26,7 +26,7 @@ func TestOpenPoolOfImages(t *testing.T) {
 func TestOpenPoolOfBadImages(t *testing.T) {
 	for keys, want := range map[string]string{
 		"type: rbd": `pool "images": cluster.monitors: want`,
-		"type: rbd, size: 10X, cluster: {monitors: [a]}":     `"10X" is no size`,
+		"type: rbd, size: 10X, cluster: {monitors: [a]}":     `size "10X": want a number`,
 		"type: rbd, size: 1M, cluster: {monitors: [a]}":      `pool "images": size: `,
 		"type: rbd, mapper: nbd, cluster: {monitors: [a]}":   `pool "images": mapper: `,
 		"type: rbd, filesystem: vfat, cluster: {conf: /a}":   `pool "images": filesystem: `,

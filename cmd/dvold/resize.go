@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/adminapi"
-	"github.com/dvol/dvold/internal/volumes"
 )
 
 func volumeResizeCommand() *cobra.Command {
@@ -36,7 +36,7 @@ func parseNewSize(text string) (int64, error) {
 	if text == "0" {
 		return 0, nil
 	}
-	n, err := volumes.ParseSize(text)
+	n, err := backends.ParseSize(text)
 	if err != nil {
 		return 0, fmt.Errorf("size %q: %w; or 0 for no limit", text, err)
 	}

@@ -49,7 +49,7 @@ func coordinationSettings() []setting {
 			c.Coordination.TokenFile, err = optionalFile(v)
 			return err
 		}},
-		{"coordination.lease_ttl", "20s", "`time` after which a silent host may have left the cluster", func(c *Config, v string) (err error) {
+		{"coordination.lease_ttl", "20s", "`time` that a host which hears nothing of Consul stays a member", func(c *Config, v string) (err error) {
 			c.Coordination.LeaseTTL, err = lease(v)
 			return err
 		}},

@@ -5,11 +5,12 @@ import (
 	"io/fs"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dvol/dvold/backends"
 )
 
 // settings are a volume's options, read. Which were given is told by the map
@@ -60,7 +61,7 @@ func (s *settings) set(name, value string) (err error) {
 	case "access":
 		s.access, err = parseAccess(value)
 	case "size":
-		s.size, err = ParseSize(value)
+		s.size, err = backends.ParseSize(value)
 	case "retain":
 		s.retain, err = parseBool(value)
 	case "uid":
@@ -137,23 +138,6 @@ func octal(mode fs.FileMode) string {
 		n |= 0o1000
 	}
 	return fmt.Sprintf("%04o", uint32(n))
-}
-
-var sizePattern = regexp.MustCompile(`^([0-9]+)(?:([KMGTPkmgtp])[Ii]?)?[Bb]?$`)
-
-// ParseSize reads a number of bytes, with K, M, G, T or P for powers of 1024;
-// Ki or KiB and so on mean the same. It must be above 0.
-func ParseSize(value string) (int64, error) {
-	parts := sizePattern.FindStringSubmatch(value)
-	if parts == nil {
-		parts = []string{"", "", ""}
-	}
-	bits, known := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}[strings.ToUpper(parts[2])]
-	n, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil || !known || n <= 0 || n > math.MaxInt64>>bits {
-		return 0, fmt.Errorf("want a number above 0 with an optional K, M, G, T or P, such as 20G")
-	}
-	return n << bits, nil
 }
 
 // disagreement names the first of the options asked for that the volume does

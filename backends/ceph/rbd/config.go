@@ -16,10 +16,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
 )
 
@@ -58,22 +58,16 @@ func DefaultConfig() Config {
 	return Config{Cluster: ceph.DefaultConfig(), Pool: "rbd", FileSystem: "ext4", MountTimeout: 45 * time.Second}
 }
 
-// Size is a number of bytes, written as 64M, 10G or 2T, in powers of 1024.
+// Size is a number of bytes, written as backends.ParseSize reads it.
 type Size int64
 
 // UnmarshalText reads what a configuration has.
 func (s *Size) UnmarshalText(text []byte) error {
-	digits, shift := string(text), 0
-	if n := len(digits); n > 0 {
-		if at := strings.IndexByte("KMGT", digits[n-1]); at >= 0 {
-			digits, shift = digits[:n-1], 10*(at+1)
-		}
+	n, err := backends.ParseSize(string(text))
+	if err != nil {
+		return fmt.Errorf("size %q: %w", text, err)
 	}
-	n, err := strconv.ParseUint(digits, 10, 62)
-	if err != nil || n<<shift>>shift != n || n<<shift > maxSize {
-		return fmt.Errorf("%q is no size, such as 512M or 10G", text)
-	}
-	*s = Size(n << shift)
+	*s = Size(n)
 	return nil
 }
 
