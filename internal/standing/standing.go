@@ -78,9 +78,20 @@ func (s State) MayMount(now time.Duration) error {
 		return fmt.Errorf("this host's session was not renewed for %v", (now - (s.Deadline - s.TTL)).Round(time.Second))
 	case Uncertain:
 		return fmt.Errorf("this host's lease has been over for %v", (now - s.Deadline).Round(time.Second))
+	default:
+		return s.MayServe(now)
+	}
+}
+
+// MayServe returns nil if the volume, which is mounted, may be served on now, and
+// otherwise why not, likewise.
+func (s State) MayServe(now time.Duration) error {
+	s, _ = s.at(now)
+	switch s.Phase {
 	case Cutting:
 		return errors.New("this host has lost it, and is cutting it off")
-	default:
+	case Gone:
 		return errors.New("this host has lost it, and has cut it off")
 	}
+	return nil
 }

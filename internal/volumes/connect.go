@@ -102,11 +102,9 @@ func (m *Manager) connects(e entry) bool {
 	return ok || e.Identity != nil
 }
 
-// disconnect undoes what connect has done for a volume that is not mounted.
+// disconnect undoes what connect, or a mount that was cut short, has begun for a volume
+// that is not mounted: a client may have been started for it.
 func (m *Manager) disconnect(ctx context.Context, e entry) error {
-	if !m.connects(e) {
-		return nil
-	}
 	if err := m.release(ctx, e, m.target(e.ID)); err != nil {
 		return fmt.Errorf("end the connection to it: %w", err)
 	}

@@ -59,8 +59,7 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 		e.mounted = false
 		m.remember(e)
 	case e.mounted:
-		// Not by us: by the guard, perhaps, which has more to do then.
-		return errors.Join(m.lose(e, "it was unmounted behind dvold's back"), ErrInUse)
+		return errors.Join(m.lose(e, behindBack), ErrInUse)
 	default:
 		if err := m.disconnect(ctx, e); err != nil {
 			return err

@@ -87,36 +87,3 @@ func writeFile(path string, text []byte) error {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
-
-// stays is what this host remembers of its stays in the cluster. A copy of the
-// machine that was made earlier does not know of the later ones.
-type stays struct {
-	Schema      int    `json:"schema"`
-	Incarnation uint64 `json:"incarnation"` // the highest
-}
-
-func (m *Manager) staysFile() string { return filepath.Join(m.cfg.StateDir, "stays.json") }
-
-// keepStay writes down that this host is in the cluster in that incarnation,
-// before it owns anything in it.
-func (m *Manager) keepStay(incarnation uint64) error {
-	text, err := json.Marshal(stays{recordSchema, incarnation})
-	if err == nil {
-		err = writeFile(m.staysFile(), append(text, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("write down this host's stay in the cluster: %w", err)
-	}
-	return nil
-}
-
-// lastStay is the highest incarnation of which this host knows that it was
-// itself; 0 if there is none.
-func (m *Manager) lastStay() uint64 {
-	text, err := os.ReadFile(m.staysFile())
-	var s stays
-	if err != nil || unmarshal("this host's stays", text, recordSchema, &s) != nil {
-		return 0
-	}
-	return s.Incarnation
-}

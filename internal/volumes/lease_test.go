@@ -2,6 +2,8 @@ package volumes
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -98,6 +100,31 @@ func TestOwnerThatIsBackWhileItIsOutwaitedGoesOn(t *testing.T) {
 	if !h1.mounted(target) {
 		t.Error("cut off")
 	}
+}
+
+// TestJournalIsLostUnderALease: what this host promised about a volume that is mounted
+// stands, though dvold does not know of it any more.
+func TestJournalIsLostUnderALease(t *testing.T) {
+	h1, h2, lease := leaseFleet(t, 4*time.Second)
+	h1.guarded()
+	target := h1.mount("db", "c1", me(t))
+	h1.die()
+	h1.must(os.Remove(filepath.Join(h1.dir, "run", "mounts.db")))
+	h1.start()
+	_, err := h1.Mount(t.Context(), "db", "c2", me(t))
+	wantError(t, "mount once more", err, ErrUnavailable, "lost its own state", "dvold volume release db --from h1")
+	if !h1.mounted(target) || len(h1.guard.Orders()) != 1 {
+		t.Errorf("mounted %t, and the guard's orders are %v", h1.mounted(target), h1.guard.Orders())
+	}
+	h1.eventually("it was cut off", func() bool { return !h1.mounted(target) })
+	if left := lease.Deadline() - h1.now(); left > 0 {
+		t.Errorf("cut off %v before the end of its lease", left)
+	}
+	_, err = h1.Mount(t.Context(), "db", "c2", me(t))
+	wantError(t, "mount after that", err, ErrUnavailable, "lost its own state")
+	h1.silence()
+	h2.mount("db", "c1", me(t))
+	h2.wantOwner("db", "h2", 2)
 }
 
 func (l *lease) Deadline() time.Duration { return leased{lease: l}.Deadline() }

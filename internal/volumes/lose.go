@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -67,14 +68,20 @@ func (m *Manager) tend() {
 // renewed notes that the lease of a stay goes on, and tells the guard.
 func (m *Manager) renewed(incarnation uint64, deadline time.Duration) {
 	now := m.now()
+	var over []string
 	m.mu.Lock()
 	for name, o := range m.ownerships {
 		if o.incarnation == incarnation {
-			o.state, _ = standing.Step(o.state, standing.Renewed{Deadline: deadline}, now)
+			var act standing.Action
+			o.state, act = standing.Step(o.state, standing.Renewed{Deadline: deadline}, now)
 			m.ownerships[name] = o
+			if act != standing.Nothing {
+				over = append(over, name)
+			}
 		}
 	}
 	m.mu.Unlock()
+	m.loseAll(over)
 	if err := m.guard.Renew(incarnation, deadline); err != nil {
 		m.log.Error("the guard was not told of a renewal, and will cut volumes off", "err", err)
 	}
@@ -105,7 +112,12 @@ func (m *Manager) age(session coordination.Session) {
 		}
 	}
 	m.mu.Unlock()
-	for _, name := range over {
+	m.loseAll(over)
+}
+
+// loseAll loses volumes whose lease is over.
+func (m *Manager) loseAll(names []string) {
+	for _, name := range names {
 		if e, ok := m.entry(name); ok {
 			if err := m.lose(e, "this host could not renew its session in time"); err != nil {
 				m.log.Error("a volume that is lost was not given up", "volume", name, "err", err)
@@ -183,9 +195,14 @@ func (m *Manager) order(e entry) error {
 }
 
 // finishLoss forgets a volume that was lost, once the guard has verified that
-// nothing of it is left, and lets go of it, should it still be this host's.
+// nothing of it is left, and lets go of it, should it still be this host's. Should
+// the guard not have been told, it tells it.
 func (m *Manager) finishLoss(e entry) {
 	outcome, ok := m.guard.Outcome(e.ID)
+	if !ok && !slices.ContainsFunc(m.guard.Orders(), func(o guard.Order) bool { return o.ID == e.ID && o.Now }) {
+		m.stays(e.Name, m.order(e))
+		return
+	}
 	if !ok || outcome.Verified == 0 {
 		return
 	}

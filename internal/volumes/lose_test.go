@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestVolumeThatIsLostDuringItsMount: whatever step of a mount the loss falls
@@ -109,4 +111,65 @@ func TestMountpointOfLostVolumeThatIsWrittenTo(t *testing.T) {
 	h1.must(os.Remove(stray))
 	h1.eventually("it is forgotten", func() bool { return len(h1.mountsNow()) == 0 && said() == "" })
 	h1.wantOwner("db", "h2", 2)
+}
+
+// TestSecondUseOfWhatWasCut: the guard has unmounted a volume, and dvold has not noticed yet.
+func TestSecondUseDoesNotMountWhatWasCut(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	h1.must(unix.Unmount(target, 0))
+	_, err := h1.Mount(t.Context(), "db", "c2", me(t))
+	wantError(t, "second use", err, ErrUnavailable, "being cut off")
+	if h1.mounted(target) {
+		t.Error("mounted again")
+	}
+	h1.eventually("it is forgotten", func() bool { return len(h1.mountsNow()) == 0 })
+	h1.mount("db", "c2", me(t))
+}
+
+// TestSecondUseAfterTheLease: it is over, and dvold has not noticed yet.
+func TestSecondUseIsNotServedWhenTheLeaseIsOver(t *testing.T) {
+	h1, _, _ := leaseFleet(t, time.Hour)
+	h1.mount("db", "c1", me(t))
+	h1.at("mount: mounted", func() { h1.lapse("db") })
+	_, err := h1.Mount(t.Context(), "db", "c2", me(t))
+	wantError(t, "second use", err, ErrUnavailable, "lost it")
+}
+
+// lapse ends the lease of a volume now, as far as dvold knows.
+func (n *node) lapse(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.ownerships[name]
+	o.state.Deadline = n.now() - time.Millisecond
+	n.ownerships[name] = o
+}
+
+// TestRenewalThatComesTooLate: what is over is lost, though the next renewal is the first to
+// find that out.
+func TestRenewalThatComesTooLateRevivesNothing(t *testing.T) {
+	h1, _, _ := leaseFleet(t, time.Hour)
+	target := h1.mount("db", "c1", me(t))
+	o, _ := h1.owned("db")
+	h1.lapse("db")
+	h1.renewed(o.incarnation, h1.now()+time.Hour)
+	if e, _ := h1.entry("db"); e.Lost == "" {
+		t.Error("it is not lost")
+	}
+	h1.eventually("it is cut off", func() bool { return !h1.mounted(target) })
+}
+
+// TestLossThatTheGuardWasNotToldOf: dvold was killed in between, or the disk was full.
+func TestGuardIsToldOfALossLater(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	e, _ := h1.entry("db")
+	e.Lost = "the test says so"
+	h1.must(h1.record(e))
+	h1.eventually("it is cut off, and forgotten", func() bool { return !h1.mounted(target) && len(h1.mountsNow()) == 0 })
+	h1.mount("db", "c1", me(t))
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/internal/cut"
+	"github.com/dvol/dvold/internal/guard"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -56,6 +58,11 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 	if known && e.Lost != "" {
 		return "", unavailablef("this host is being cut off from it: %s", e.Lost)
 	}
+	if !known {
+		if err := m.unordered(r); err != nil {
+			return "", err
+		}
+	}
 	if exclusive := r.Access == AccessExclusive; !known || len(e.Uses) == 0 && e.Exclusive != exclusive {
 		e = entry{Name: name, ID: r.ID, Pool: r.Pool, Handle: r.Handle, Exclusive: exclusive}
 		if err := m.record(e); err != nil { // the intent
@@ -99,13 +106,30 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 	return m.target(e.ID), nil
 }
 
+// unordered returns ErrUnavailable if the guard has an order for a volume that the journal
+// does not know, and that is mounted: the journal was lost. That order must stand.
+func (m *Manager) unordered(r record) error {
+	if !slices.ContainsFunc(m.guard.Orders(), func(o guard.Order) bool { return o.ID == r.ID }) {
+		return nil
+	}
+	mounted, err := host.IsMountpoint(m.target(r.ID))
+	switch {
+	case err != nil:
+		return err
+	case mounted:
+		return unavailablef("it is mounted here by a dvold that lost its own state, %s, and will be cut off from this host: stop its containers, then reboot, or dvold volume release %s --from %s",
+			m.cfg.RunDir, r.Name, m.cfg.Host)
+	}
+	return m.guard.Remove(r.ID)
+}
+
 // take has the records say that this host may mount the volume.
 func (m *Manager) take(ctx context.Context, p *pool, r record, seen time.Time, e *entry) (record, error) {
 	switch {
 	case !e.Exclusive:
 		return m.holdOrKnow(ctx, r, seen, len(e.Uses) > 0)
 	case e.mounted && len(e.Uses) > 0:
-		return r, nil // whatever becomes of it becomes of all its uses
+		return r, m.stillMounted(*e) // whatever becomes of it becomes of all its uses
 	case !seen.IsZero():
 		return r, unavailablef("an exclusive volume is not mounted without the coordinator: %w", cmp.Or(m.reach.err(), ErrUnavailable))
 	}
@@ -145,11 +169,25 @@ func (m *Manager) confirm(e entry) (entry, error) {
 	if now, _ := m.entry(e.Name); now.Lost != "" {
 		return now, unavailablef("this host is being cut off from it: %s", now.Lost)
 	}
-	if !first {
-		return e, nil
+	if !first && len(e.Uses) > 0 {
+		return e, m.mayServe(e.Name)
 	}
 	return e, m.mayMount(e.Name)
 }
+
+// stillMounted returns ErrUnavailable, and gives an exclusive volume up, unless it is
+// mounted as the journal has it: the guard may have unmounted it, which must not be undone.
+func (m *Manager) stillMounted(e entry) error {
+	mounted, err := host.IsMountpoint(m.target(e.ID))
+	if err != nil || mounted {
+		return err
+	}
+	return cmp.Or(m.lose(e, behindBack), unavailablef("this host is being cut off from it: %s", behindBack))
+}
+
+// behindBack is why a volume is lost that somebody else has unmounted: the guard, perhaps,
+// which has more to do then.
+const behindBack = "it was unmounted behind dvold's back"
 
 // holdOrKnow has the records say that this host holds the volume. While the
 // coordinator is away a volume that is mounted here already, or that the host
@@ -196,7 +234,8 @@ func (m *Manager) attach(ctx context.Context, p *pool, e entry, access Access) e
 	}
 	m.step("mount: mountpoint made")
 	o := backends.MountOptions{ReadOnly: access == AccessReadOnly, Alone: p.Alone && (e.Exclusive || p.OneWriter)}
-	if own, ok := m.owned(e.Name); ok && e.Exclusive && own.terms.Fence != nil {
+	_, byItself := p.Fencer.(backends.Backend) // and not by a command, whose identities mean nothing to it
+	if own, ok := m.owned(e.Name); ok && byItself && e.Exclusive && own.terms.Fence != nil {
 		o.Identity = &own.terms.Fence.Identity
 	}
 	if e.Identity != nil { // also before it is this host's again
@@ -248,18 +287,23 @@ func (m *Manager) record(e entry) error {
 	return nil
 }
 
+// remember is record for memory alone.
 func (m *Manager) remember(e entry) {
-	e.Lost = m.lostOf(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	e.Lost = e.lostBy(m.mounts[e.Name])
 	m.mounts[e.Name] = e
 }
 
 // lostOf is why a volume is lost, which nobody who has an older entry of it may
 // forget.
 func (m *Manager) lostOf(e entry) string {
-	now, ok := m.entry(e.Name)
-	if ok && now.ID == e.ID && now.Lost != "" {
+	now, _ := m.entry(e.Name)
+	return e.lostBy(now)
+}
+
+func (e entry) lostBy(now entry) string {
+	if now.ID == e.ID && now.Lost != "" {
 		return now.Lost
 	}
 	return e.Lost

@@ -245,6 +245,20 @@ func (m *Manager) mayMount(name string) error {
 	return nil
 }
 
+// mayServe returns why a volume that this host has mounted must not be given to one more
+// container now, or nil. Where it is not known whether this host owns it still, that is
+// being found out.
+func (m *Manager) mayServe(name string) error {
+	o, ok := m.owned(name)
+	if !ok {
+		return nil
+	}
+	if err := o.state.MayServe(m.now()); err != nil {
+		return unavailablef("host %q must not use it any more: %w", m.cfg.Host, err)
+	}
+	return nil
+}
+
 func (m *Manager) owned(name string) (ownership, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

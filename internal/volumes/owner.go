@@ -150,7 +150,7 @@ func (m *Manager) provablyGone(o owner, e entry, known bool) bool {
 	if o.Boot == m.me.Boot {
 		return o.Journal == m.journal.id && (!known || e.ID != o.Volume || !e.mounted && len(e.Uses) == 0)
 	}
-	return o.Incarnation <= m.lastStay()
+	return m.loadStays().has(o.Incarnation)
 }
 
 // names says who owns a volume, for people.

@@ -153,15 +153,16 @@ func (m *Manager) reclaimOne(ctx context.Context, session coordination.Session, 
 		return err
 	}
 	m.setHolding(e.Name, holding{e.ID, written[1].Version, written[2].Version})
-	m.adopt(e, next, written[0].Version, deadline)
+	over := m.adopt(e, next, written[0].Version, deadline)
 	m.log.Info("volume is owned on", "volume", e.Name, "pool", e.Pool, "epoch", next.Epoch, "incarnation", next.Incarnation)
 	m.step("reclaim: owner written")
-	if err := m.order(e); errors.Is(err, guard.ErrOver) {
-		return m.lose(e, "its lease was over when it became this host's again")
-	} else if err != nil {
-		return err
+	if !over {
+		err = m.order(e)
 	}
-	return nil
+	if over || errors.Is(err, guard.ErrOver) {
+		return m.lose(e, "its lease was over when it became this host's again")
+	}
+	return err
 }
 
 // goingOn is the owner's record of a volume that this host goes on owning, in
@@ -188,18 +189,21 @@ func (m *Manager) goingOn(ctx context.Context, session coordination.Session, o o
 	return next, nil
 }
 
-// adopt notes that this host goes on owning a volume.
-func (m *Manager) adopt(e entry, o owner, version uint64, deadline time.Duration) {
+// adopt notes that this host goes on owning a volume, unless its lease was over before.
+func (m *Manager) adopt(e entry, o owner, version uint64, deadline time.Duration) (over bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	was, ok := m.ownerships[e.Name]
 	state := standing.New(o.Terms.OnSessionLoss, o.Terms.LeaseTTL, o.Terms.CutTime, deadline)
 	if ok && was.id == e.ID {
-		state, _ = standing.Step(was.state, standing.Readopted{Deadline: deadline}, m.now())
+		var act standing.Action
+		state, act = standing.Step(was.state, standing.Readopted{Deadline: deadline}, m.now())
+		over = act != standing.Nothing
 	}
 	m.ownerships[e.Name] = ownership{
 		id: e.ID, epoch: o.Epoch, incarnation: o.Incarnation, terms: o.Terms, version: version, state: state,
 	}
+	return over
 }
 
 // lostTo says whose a volume is that was this host's.

@@ -51,6 +51,9 @@ func (m *Manager) recover(boot string) error {
 		}
 	}
 	for _, o := range m.guard.Orders() {
+		if at[m.target(o.ID)] {
+			continue // the journal was lost, and what this host promised about the volume was not: nobody renews it
+		}
 		if !slices.ContainsFunc(entries, func(e entry) bool { return e.ID == o.ID }) {
 			if err := m.guard.Remove(o.ID); err != nil {
 				return err

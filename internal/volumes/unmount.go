@@ -33,7 +33,7 @@ func (m *Manager) unmount(ctx context.Context, name, id string) {
 	if _, counted := e.Uses[id]; counted {
 		e = e.drop(id)
 		m.remember(e)
-		if err := m.journal.put(e); err != nil {
+		if err := m.record(e); err != nil {
 			m.log.Error("use was dropped but not written down", "volume", name, "err", err)
 		}
 		m.step("unmount: use dropped")
