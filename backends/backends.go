@@ -141,8 +141,7 @@ type MountOptions struct {
 	Alone bool
 	// Identity is what the pool's Fencer answered when this host became the owner
 	// of the volume, or a Connecting one's Connect after that, and what it will be
-	// cut off by; nil if there is none. A
-	// Backend that is that Fencer mounts it so that the identity is true, or
-	// returns an error.
+	// cut off by, for the Backend that is that Fencer, which mounts it so that the
+	// identity is true, or returns an error; nil if there is none, or the Fencer is another.
 	Identity *Identity
 }

@@ -18,7 +18,7 @@ volumes.`
 	forget.Long = `Remove all traces of a host that is gone for good, so that the volumes it held
 can be removed. Only you can know that it is: a host that is silent may still
 write. Its containers must be stopped, and stay so. Refused while the host is
-live.`
+live; but what a machine holds that had its name before is forgotten.`
 	drain := operator("drain HOST", "Have a host mount no more volumes", cobra.ExactArgs(1), hostDrain(true))
 	drain.Long = `Have a host mount no volume that it has not mounted. What is mounted stays until
 its containers stop. Undo with dvold host undrain.`

@@ -43,7 +43,7 @@ func TestCreateRefused(t *testing.T) {
 		says    string
 	}{
 		"illegal name":   {"../x", nil, ErrInvalid, "a-z"},
-		"unknown option": {"data", map[string]string{"colour": "red"}, ErrInvalid, "valid: access, adopt, gid, mode, mount_wait, pool, retain, size, uid"},
+		"unknown option": {"data", map[string]string{"colour": "red"}, ErrInvalid, "valid: access, adopt, gid, mode, mount_wait, pool, retain, size, takeover, uid"},
 		"size":           {"data", map[string]string{"size": "1G"}, ErrInvalid, "size"},
 		"unknown pool":   {"data", map[string]string{"pool": "fast"}, ErrUnavailable, `"fast" is not configured`},
 		"adopt missing":  {"data", map[string]string{"adopt": "nothing"}, nil, "nothing"},

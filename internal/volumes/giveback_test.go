@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -55,5 +56,39 @@ func TestMountThatIsBusyIsBeingReleased(t *testing.T) {
 	h1.must(h1.Unmount(t.Context(), "db", "c2"))
 	if o := h1.owner("db"); o.State != ownerFree {
 		t.Errorf("owner: %s, want it free", o.State)
+	}
+}
+
+// TestMountCutShort: the backend may have started something for a volume that is not mounted,
+// and is told to end it, whether or not that is a connection.
+func TestMountThatWasCutShortIsUndoneByItsBackend(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	h1.dieDuring("mount: mountpoint made", func(ctx context.Context) error {
+		_, err := h1.Mount(ctx, "db", "c1", me(t))
+		return err
+	})
+	h1.start().settled()
+	g := h1.gates["a"]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.asked) != 0 || g.unmounted == 0 {
+		t.Errorf("%d mounts, %d unmounts", len(g.asked), g.unmounted)
+	}
+}
+
+// TestIdentityOfACommand: what an operator's command knows a host by is not the backend's
+// business, which has identities of its own.
+func TestIdentityOfAnotherFencerIsNotTheBackends(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1")
+	h1 := f.node("h1")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	h1.mount("db", "c1", me(t))
+	g := h1.gates["a"]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.asked) != 1 || g.asked[0].Identity != nil {
+		t.Errorf("asked for %+v", g.asked)
 	}
 }

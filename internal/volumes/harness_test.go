@@ -194,8 +194,10 @@ func (s sizer) Stat(ctx context.Context, handle string) (backends.Info, error) {
 type gate struct {
 	backends.Backend
 
-	mu   sync.Mutex
-	hung chan struct{} // calls wait until it is closed; nil: they don't
+	mu        sync.Mutex
+	hung      chan struct{} // calls wait until it is closed; nil: they don't
+	asked     []backends.MountOptions
+	unmounted int // calls
 }
 
 func (g *gate) hang() (heal func()) {
@@ -250,10 +252,16 @@ func (g *gate) Remove(ctx context.Context, handle string) error {
 
 func (g *gate) Mount(ctx context.Context, handle, target string, o backends.MountOptions) error {
 	g.wait()
+	g.mu.Lock()
+	g.asked = append(g.asked, o)
+	g.mu.Unlock()
 	return g.Backend.Mount(context.WithoutCancel(ctx), handle, target, o)
 }
 
 func (g *gate) Unmount(ctx context.Context, handle, target string) error {
 	g.wait()
+	g.mu.Lock()
+	g.unmounted++
+	g.mu.Unlock()
 	return g.Backend.Unmount(context.WithoutCancel(ctx), handle, target)
 }

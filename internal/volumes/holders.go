@@ -67,6 +67,9 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 		if err := m.undrained(ctx); err != nil && !mounted {
 			return r, err
 		}
+		if err := m.notAnothers(ctx, r.Name); err != nil {
+			return r, err
+		}
 		patient, cancel := context.WithTimeout(ctx, intentPatience)
 		err = m.clear(patient, r.Name)
 		cancel()
@@ -137,6 +140,21 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 	}
 }
 
+// notAnothers returns ErrUnavailable if the record that this host holds a volume is that of
+// another machine, which had its name and may hold the volume still.
+func (m *Manager) notAnothers(ctx context.Context, name string) error {
+	h, err := m.holderOf(ctx, m.cfg.Host, name)
+	if err != nil || h.by(m.me.ID) {
+		return err
+	}
+	return unavailablef("another machine that had the name of host %q may have it mounted still, since %s: bring that one back under another name, or when it is off for good, dvold host forget %s",
+		m.cfg.Host, h.Since.Local().Format(time.DateTime), m.cfg.Host)
+}
+
+// by tells whether the record may be of the host with that ID. That name alone is not
+// enough: it may have been given to another machine.
+func (h holder) by(id string) bool { return h.HostID == "" || h.HostID == id }
+
 // delete ends a host's holding of a volume, of which there may be a part only.
 func (h holding) delete(host, name string) []coordination.Op {
 	var ops []coordination.Op
@@ -194,8 +212,8 @@ func (m *Manager) holdersOf(ctx context.Context, name string) ([]Holder, error) 
 		if err := unmarshal("record "+s.Key, s.Value, recordSchema, &r); err != nil {
 			m.log.Warn("holder's record can't be read, and counts all the same", "err", err)
 		}
-		h.Since, h.ThisHost = r.Since, h.Host == m.cfg.Host
-		h.Live = slices.ContainsFunc(hosts, func(o coordination.Host) bool { return o.Name == h.Host && o.Live })
+		h.Since, h.ThisHost = r.Since, h.Host == m.cfg.Host && r.by(m.me.ID)
+		h.Live = slices.ContainsFunc(hosts, func(o coordination.Host) bool { return o.Name == h.Host && o.Live && r.by(o.ID) })
 		all = append(all, h)
 	}
 	return all, nil

@@ -120,8 +120,9 @@ func (m *Manager) undrained(ctx context.Context) error {
 
 // Forget removes all traces of a host that is gone for good: that it holds
 // volumes, that it has pools, and what it was in the middle of. The caller
-// vouches for it: a host that is only silent may still write. It returns
-// ErrInvalid if there is no such host, ErrInUse if it is live, or
+// vouches for it: a host that is only silent may still write. Where the name is that of
+// a live host by now, forgotten is what other machines hold that had it before. It returns
+// ErrInvalid if there is no such host, ErrInUse if it is live and there is none of that, or
 // ErrUnavailable, and may be repeated.
 func (m *Manager) Forget(ctx context.Context, name string) error {
 	if err := m.forgetHost(ctx, name); err != nil {
@@ -136,25 +137,14 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if h.Live {
+	n, err := m.forgetHoldings(ctx, h)
+	switch {
+	case err != nil:
+		return err
+	case h.Live && n == 0:
 		return fmt.Errorf("it is live: stop dvold there, or drain it instead: %w", ErrInUse)
-	}
-	holdings, err := m.coord.List(ctx, holdingKey(name, ""))
-	if err != nil {
-		return unavailable(err)
-	}
-	for _, s := range holdings {
-		volume := path.Base(s.Key)
-		if err := m.vouchFor(ctx, name, volume); err != nil {
-			return fmt.Errorf("volume %q: %w", volume, err)
-		}
-		held, err := m.holdingOf(ctx, name, volume)
-		if err != nil {
-			return err
-		}
-		if _, err := m.commit(ctx, held.delete(name, volume)...); err != nil {
-			return fmt.Errorf("let go of volume %q: %w", volume, err)
-		}
+	case h.Live:
+		return nil
 	}
 	if err := m.dropIntents(ctx, name); err != nil {
 		return err
@@ -174,6 +164,37 @@ func (m *Manager) forgetHost(ctx context.Context, name string) error {
 		return fmt.Errorf("it has come back: %w", ErrInUse)
 	}
 	return unavailable(err)
+}
+
+// forgetHoldings has the records say that a host holds nothing, or, of a live one, that
+// other machines which had its name don't. It returns how many volumes were held.
+func (m *Manager) forgetHoldings(ctx context.Context, h coordination.Host) (n int, err error) {
+	holdings, err := m.coord.List(ctx, holdingKey(h.Name, ""))
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	for _, s := range holdings {
+		volume := path.Base(s.Key)
+		by, err := m.holderOf(ctx, h.Name, volume)
+		if err != nil {
+			return n, err
+		}
+		if h.Live && by.by(h.ID) {
+			continue
+		}
+		if err := m.vouchFor(ctx, h.Name, volume); err != nil {
+			return n, fmt.Errorf("volume %q: %w", volume, err)
+		}
+		held, err := m.holdingOf(ctx, h.Name, volume)
+		if err != nil {
+			return n, err
+		}
+		if _, err := m.commit(ctx, held.delete(h.Name, volume)...); err != nil {
+			return n, fmt.Errorf("let go of volume %q: %w", volume, err)
+		}
+		n++
+	}
+	return n, nil
 }
 
 // dropIntents takes back what a host that is gone was in the middle of. What

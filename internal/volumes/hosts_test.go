@@ -1,6 +1,10 @@
 package volumes
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/dvol/dvold/coordination"
@@ -23,4 +27,34 @@ func TestHosts(t *testing.T) {
 	if h := all[1]; !h.Live || !h.ThisHost || h.Incarnation != w.current.Incarnation() || h.Since.IsZero() {
 		t.Errorf("this host = %+v, want it live, since a time, with incarnation %d", h, w.current.Incarnation())
 	}
+}
+
+// TestMachineThatGetsAnothersName: what the one that had it before has mounted stays held, for
+// it may still write, until somebody vouches for it.
+func TestMachineThatGetsAnothersNameForgetsNothingOfIt(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "data", nil))
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	h1.mount("data", "c1", me(t))
+	h1.mount("db", "c1", me(t))
+	h1.die()
+	h1.must(errors.Join(os.Remove(filepath.Join(h1.dir, "host.json")), os.Remove(filepath.Join(h1.dir, "run", "mounts.db"))))
+	h1.start() // another machine, of that name
+	h1.eventually("it has settled", func() bool { return !h1.unsettled.Load() })
+	if held := h2.heldBy("h1"); !slices.Equal(held, []string{"data", "db"}) {
+		t.Errorf("held by h1: %v", held)
+	}
+	for _, n := range f.nodes {
+		wantError(t, "remove on "+n.name, n.Remove(t.Context(), "data", nil), ErrInUse, `"h1"`, "may still write", "dvold host forget h1")
+	}
+	_, err := h1.Mount(t.Context(), "data", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, "another machine", "dvold host forget h1")
+	h1.mount("db", "c1", me(t)) // by a fence
+	h1.wantOwner("db", "h1", 2)
+	h1.must(h1.Forget(t.Context(), "h1"))
+	wantError(t, "forget once more", h2.Forget(t.Context(), "h1"), ErrInUse, "it is live")
+	h1.mount("data", "c1", me(t))
+	wantError(t, "remove", h2.Remove(t.Context(), "data", nil), ErrInUse, `"h1"`, "stop its containers")
+	h1.wantOwner("db", "h1", 2)
 }

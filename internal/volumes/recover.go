@@ -207,14 +207,15 @@ func (m *Manager) reconcileOne(ctx context.Context, name string) error {
 	return err
 }
 
-// unhold has the records say that this host does not hold a volume, nor own it.
+// unhold has the records say that this host does not hold a volume, nor own it. They go
+// on saying so of another machine that had its name.
 func (m *Manager) unhold(ctx context.Context, name string) error {
 	m.mu.Lock()
 	delete(m.holdings, name)
 	delete(m.ownerships, name)
 	m.mu.Unlock()
 	held, err := m.holderOf(ctx, m.cfg.Host, name)
-	if err != nil {
+	if err != nil || !held.by(m.me.ID) {
 		return err
 	}
 	if held.Access == AccessExclusive {
