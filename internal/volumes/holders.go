@@ -53,6 +53,7 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 		if err != nil {
 			return r, err
 		}
+		ops = append(ops, unchanged(r)...)
 		if !mounted {
 			ops = append(ops, coordination.Check(coordination.Record{Key: drainKey(m.cfg.Host)}))
 		}
@@ -86,6 +87,8 @@ func (m *Manager) hold(ctx context.Context, r record) (record, error) {
 	return r, unavailablef("its records change too often: try again")
 }
 
+// holdOps are the two operations that write down that this host holds a volume, the
+// holder's record first.
 func (m *Manager) holdOps(r record, own holding) ([]coordination.Op, error) {
 	session, err := m.session()
 	if err != nil {
@@ -101,9 +104,13 @@ func (m *Manager) holdOps(r record, own holding) ([]coordination.Op, error) {
 	return []coordination.Op{
 		coordination.Put(coordination.Record{Key: holderKey(r.Name, m.cfg.Host), Value: value, Version: own.holder}),
 		coordination.Put(coordination.Record{Key: holdingKey(m.cfg.Host, r.Name), Value: []byte(newOp()), Version: own.reverse}),
-		coordination.Check(coordination.Record{Key: volumeKey(r.Name), Version: r.version}),
-		noIntent(r.Name),
 	}, nil
+}
+
+// unchanged are the operations that check that a volume is as in r, and nobody is about to
+// change it.
+func unchanged(r record) []coordination.Op {
+	return []coordination.Op{coordination.Check(coordination.Record{Key: volumeKey(r.Name), Version: r.version}), noIntent(r.Name)}
 }
 
 // holdingOf reads the versions of what a host wrote for a volume, 0 for none.

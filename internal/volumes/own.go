@@ -181,7 +181,7 @@ func (m *Manager) becomeOwner(ctx context.Context, session coordination.Session,
 	if err != nil {
 		return err
 	}
-	ops := append([]coordination.Op{put}, hold...)
+	ops := append(append([]coordination.Op{put}, hold...), unchanged(r)...)
 	if o.Host != "" && o.Host != m.cfg.Host {
 		was, err := m.holdingOf(ctx, o.Host, r.Name)
 		if err != nil {

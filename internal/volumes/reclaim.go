@@ -143,7 +143,7 @@ func (m *Manager) reclaimOne(ctx context.Context, session coordination.Session, 
 		return err
 	}
 	deadline := session.Deadline()
-	written, err := m.commitIn(ctx, session, append([]coordination.Op{put, hold[0], hold[1]}, o.unfenced()...)...)
+	written, err := m.commitIn(ctx, session, append(append([]coordination.Op{put}, hold...), o.unfenced()...)...)
 	if errors.Is(err, coordination.ErrConflict) {
 		if stored, err := m.proven(ctx, o); err == nil && stored.Version != 0 {
 			return m.lose(e, "it was cut off from outside: "+stored.Key)

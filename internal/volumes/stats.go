@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/dvol/dvold/coordination"
@@ -87,4 +88,10 @@ func (m *Manager) count(s *Stats) {
 			s.Exclusive[string(unsettled)]++
 		}
 	}
+}
+
+// Counters count what should be seldom.
+type Counters struct {
+	Takeovers atomic.Int64 // volumes that this host took over from a silent one
+	Losses    atomic.Int64 // volumes that this host was cut off from
 }
