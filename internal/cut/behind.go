@@ -64,8 +64,6 @@ func (r *run) served(t target) (connection int, ok bool, err error) {
 // endBehind ends what serves the file behind a target: what hangs because of it fails
 // from then on, such as an attempt to shut the file system down.
 func (r *run) endBehind(ctx context.Context, t target) error {
-	ctx, cancel := quickly(ctx)
-	defer cancel()
 	connection, ok, err := r.served(t)
 	if err != nil || !ok || r.shut[r.v.Behind.Device] {
 		return err
@@ -74,12 +72,7 @@ func (r *run) endBehind(ctx context.Context, t target) error {
 	if err != nil || inode == 0 {
 		return err
 	}
-	key := "end what is behind " + t.String()
-	serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, connection) }, nil)
-	for _, p := range serving {
-		r.serving[p] = true
-	}
-	if err != nil {
+	if err := r.abort(ctx, "end what is behind "+t.String(), connection); err != nil {
 		return err
 	}
 	device := r.v.Behind.Device

@@ -1,6 +1,7 @@
 package cut_test
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/cut"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // successor mounts a storage that has the number of another, which it ends: the kernel gives
@@ -83,5 +85,84 @@ func TestNumberOfAConnectionIsTheVolumesAgain(t *testing.T) {
 	cutNow(t, c, was)
 	if !killed(t, kept) {
 		t.Error("who has it lives")
+	}
+}
+
+// stays is a storage whose server is connected with an address, and outlives its file system.
+func stays(t *testing.T, address string) storage {
+	t.Helper()
+	dir := hosttest.Subdir(t, hosttest.Dir(t), "storage")
+	return storage{dir, start(t, false, "fuse-and-stay", dir, address)}
+}
+
+// A client may have to flush once its file system is unmounted. It serves nothing any more,
+// though the kernel goes on naming it by a number that is another's by now.
+func TestNumberOfAClientThatFlushes(t *testing.T) {
+	if _, ok := newNetwork(t); !ok {
+		return
+	}
+	met := newCutter(t)
+	var flushes, next storage
+	var was, now cut.Volume
+	for n := 0; ; n++ {
+		flushes = stays(t, serverAddress4)
+		was = identified(t, cut.Volume{ID: "old-0123456789ab", Mountpoint: flushes.dir, Sole: true})
+		remains(t, met, was)
+		if err := unix.Unmount(flushes.dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		next = stays(t, serverAddress6)
+		now = identified(t, cut.Volume{ID: "new-0123456789ab", Mountpoint: next.dir, Sole: true})
+		if now.Device == was.Device {
+			break
+		}
+		if n == 50 {
+			t.Fatal("no file system got the number of one that was gone")
+		}
+	}
+	// Nor is the network to the servers of who has the number now blocked for who had it.
+	if report := cutNow(t, met, was); report.Blocked != "" || !alive(t, next.server) {
+		t.Errorf("done was %+v", report)
+	}
+	holder := start(t, false, "open", filepath.Join(next.dir, "file"))
+	c := newCutter(t)
+	c.Protect = append(c.Protect, process(t, holder))
+	cutFails(t, c, now, "process "+pid(holder))
+	if !alive(t, flushes.server) {
+		t.Error("who has to flush was killed")
+	}
+	if alive(t, next.server) {
+		t.Error("who serves the file system lives")
+	}
+	if !reachable(serverAddress4) || reachable(serverAddress6) {
+		t.Errorf("the server of the other can be reached: %t, that of the volume: %t", reachable(serverAddress4), reachable(serverAddress6))
+	}
+	end(t, holder)
+	cutNow(t, c, now)
+	if !alive(t, flushes.server) {
+		t.Error("who has to flush was killed")
+	}
+}
+
+// A guard that died in the midst of a cut may have aborted the connection: who served it is
+// killed nevertheless.
+func TestConnectionWasAborted(t *testing.T) {
+	if _, ok := newNetwork(t); !ok {
+		return
+	}
+	s := stays(t, serverAddress4)
+	v := identified(t, cut.Volume{ID: "db-0123456789ab", Mountpoint: s.dir, Sole: true})
+	control := hosttest.Dir(t)
+	if err := unix.Mount("none", control, "fusectl", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(control, unix.MNT_DETACH)
+	_, number, _ := strings.Cut(v.Device, ":")
+	if err := os.WriteFile(filepath.Join(control, number, "abort"), []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cutNow(t, newCutter(t), v)
+	if !killed(t, s.server) {
+		t.Error("who served it lives")
 	}
 }

@@ -85,7 +85,7 @@ func (c *Cutter) resume(v Volume, l *ledger) *run {
 	if r == nil {
 		return newRun(c, v, l)
 	}
-	r.v, r.ledger, r.synced, r.filter, r.problem = v, l, false, filter{}, nil
+	r.v, r.ledger, r.synced, r.filter, r.blocked, r.problem = v, l, false, filter{}, 0, nil
 	// Another namespace may have got the name, another file system the number.
 	clear(r.stuck)
 	clear(r.since)

@@ -2,6 +2,7 @@ package cut
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,14 +13,36 @@ import (
 
 func isFUSE(kind string) bool { return kind == "fuse" || strings.HasPrefix(kind, "fuse.") }
 
-// abort ends a FUSE connection, which is the number of the file system, and
-// returns who served it: nothing that they have in memory may be sent any more
-// either.
-func (c *Cutter) abort(ctx context.Context, connection int) (serving []host.Process, err error) {
-	maybe, err := servers(ctx, connection)
-	if err != nil {
-		return nil, err
+// abort ends a FUSE connection, which is the number of the file system, and takes
+// down who served it: nothing that they have in memory may be sent any more
+// either. One that was aborted before it leaves at that: who is found then may
+// have served an earlier one of the number.
+func (r *run) abort(ctx context.Context, key string, connection int) error {
+	inode, err := r.c.connections.inode(connection)
+	if err == nil && inode != 0 && r.aborted[connection] == inode {
+		return nil
 	}
+	// To look at all processes takes its time, but does not hang.
+	maybe, err := r.serversOf(ctx, connection, inode)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := quickly(ctx)
+	defer cancel()
+	serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, connection, maybe) }, nil)
+	if err != nil {
+		return err
+	}
+	for _, p := range serving {
+		r.serving[p] = true
+	}
+	r.aborted[connection] = inode
+	return nil
+}
+
+// abort ends a FUSE connection and returns which of the servers, found before,
+// served it.
+func (c *Cutter) abort(ctx context.Context, connection int, maybe []server) (serving []host.Process, err error) {
 	if ctx.Err() != nil { // nobody may want it any more
 		return nil, context.Cause(ctx)
 	}
@@ -38,11 +61,12 @@ func (c *Cutter) abort(ctx context.Context, connection int) (serving []host.Proc
 type server struct {
 	host.Process
 	number int
-	sure   bool // the kernel says that it is the one that was looked for
+	sure   bool // the kernel says that it has the number that was looked for
+	ended  bool // the connection has, or had never begun
 }
 
 // servers returns who serves a connection, or, before Linux 6.16, whoever
-// serves any.
+// serves any. One that has ended, as it was aborted before, counts as well.
 func servers(ctx context.Context, connection int) (found []server, err error) {
 	err = eachProcess(ctx, func(p *process) error {
 		return p.eachThread(func(t thread) error {
@@ -66,29 +90,56 @@ func servers(ctx context.Context, connection int) (found []server, err error) {
 				if s.number, err = strconv.Atoi(number); err != nil {
 					return err
 				}
-				if s.sure || !s.disconnected() {
+				s.ended = s.disconnected()
+				if s.sure || !s.ended {
 					found = append(found, s)
 				}
 			}
 			return nil
 		})
 	})
-	return found, err
+	return current(found), err
 }
 
-// disconnected tells whether the connection has ended, or never begun.
+// current leaves out who served an earlier file system that had the number: the
+// kernel gives it to the next once that is unmounted, which is the end of its
+// connection, but not of who served it and may have to send what was written to
+// it. Of the one that has the number now all descriptors are connected, or none
+// is; then there is nothing to tell them by.
+func current(found []server) []server {
+	// Asked after all the others, so that theirs have not ended in between.
+	if !slices.ContainsFunc(found, func(s server) bool { return s.sure && !s.ended && s.connected() }) {
+		return found
+	}
+	return slices.DeleteFunc(found, func(s server) bool { return s.sure && s.ended })
+}
+
+// connected tells whether the connection is known to have begun and not ended.
+func (s server) connected() bool {
+	events, ok := s.poll()
+	return ok && events&unix.POLLERR == 0
+}
+
+// disconnected tells whether the connection is known to have ended, or never begun.
 func (s server) disconnected() bool {
+	events, ok := s.poll()
+	return ok && events&unix.POLLERR != 0
+}
+
+// poll asks the descriptor for its state, as in poll(2), unless that can't be
+// looked at.
+func (s server) poll() (events int16, ok bool) {
 	handle, err := unix.PidfdOpen(s.PID, 0)
 	if err != nil {
-		return false
+		return 0, false
 	}
 	defer unix.Close(handle)
 	fd, err := unix.PidfdGetfd(handle, s.number, 0)
 	if err != nil || !s.Alive() {
-		return false
+		return 0, false
 	}
 	defer unix.Close(fd)
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	_, err = unix.Poll(fds, 0)
-	return err == nil && fds[0].Revents&unix.POLLERR != 0
+	return fds[0].Revents, err == nil
 }

@@ -31,22 +31,19 @@ func filters() []filter {
 }
 
 // block stops all traffic between this network namespace and the servers of the
-// storage, on account of this volume. It may be repeated. Where no filter can
-// be used the cut goes on without; what it then rests on is that no socket has
-// anything left to send.
+// storage, on account of this volume. It may be repeated, and there may be more
+// servers by then. Where no filter can be used the cut goes on without; what it
+// then rests on is that no socket has anything left to send.
 func (r *run) block(ctx context.Context) error {
-	if r.filter.name != "" {
-		return nil
-	}
 	r.addServers(ctx)
-	if len(r.v.Servers) == 0 {
+	if len(r.v.Servers) == r.blocked {
 		return nil
 	}
 	var failures []error
 	for _, f := range filters() {
 		err := r.filtering(ctx, func(ctx context.Context) error { return f.block(ctx, r.v.ID, r.v.Servers) })
 		if err == nil {
-			r.filter = f
+			r.filter, r.blocked = f, len(r.v.Servers)
 			r.note(func(report *Report) { report.Blocked = f.name })
 			r.log.Info("network to the storage was blocked", "volume", r.v.ID, "servers", r.v.Servers, "by", f.name)
 			return nil
@@ -61,28 +58,43 @@ func (r *run) block(ctx context.Context) error {
 // of them by now than when it was mounted. Before Linux 6.16 it is not known
 // who that is.
 func (r *run) addServers(ctx context.Context) {
-	ctx, cancel := quickly(ctx)
-	defer cancel()
 	for _, t := range r.targets {
 		connection, ok, err := r.served(t)
 		if t.sole && isFUSE(t.kind) && t.major == 0 {
 			connection, ok = t.minor, true
 		}
-		if err != nil || !ok || r.located[t.device()] {
+		if err != nil || !ok || t.over {
 			continue
 		}
-		serving, err := servers(ctx, connection)
-		for _, s := range serving {
-			if s.sure {
-				err = errors.Join(err, r.addServersOf(s.Process))
-			}
+		inode, _ := r.c.connections.inode(connection) // without it all of the number count as one
+		known := func(m map[int]uint64) bool { was, ok := m[connection]; return ok && was == inode }
+		if known(r.located) || known(r.aborted) {
+			continue
 		}
-		if err != nil {
+		if _, err := r.serversOf(ctx, connection, inode); err != nil {
 			r.log.Warn("it is not known where a file system has its storage", "volume", r.v.ID, "err", err)
-			continue // and ask again in the next round
 		}
-		r.located[t.device()] = true
 	}
+}
+
+// serversOf returns who serves a connection, and adds to the servers of the
+// storage those that they are connected to.
+func (r *run) serversOf(ctx context.Context, connection int, inode uint64) ([]server, error) {
+	found, err := servers(ctx, connection)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range found {
+		if s.sure {
+			err = errors.Join(err, r.addServersOf(s.Process))
+		}
+	}
+	if err != nil {
+		r.log.Warn("it is not known where a file system has its storage", "volume", r.v.ID, "err", err)
+		return found, nil // and ask again in the next round
+	}
+	r.located[connection] = inode
+	return found, nil
 }
 
 func (r *run) addServersOf(p host.Process) error {

@@ -31,9 +31,11 @@ type run struct {
 	held    map[string]held            // file systems to be synced, by device
 	loops   map[string]string          // devices that show a file of a target, and which
 	shut    map[string]bool            // file systems that were shut down, by device
-	located map[string]bool            // those of which the servers are known, likewise
+	located map[int]uint64             // FUSE connections of which the servers are known, and the inodes that tell them from later ones
+	aborted map[int]uint64             // those that were aborted, likewise
 	synced  bool                       // after a look that found nobody and no mount, nor has one since
 	filter  filter                     // by which the network is blocked
+	blocked int                        // how many of the servers are
 	trouble []error                    // what failed in this round, and need not have succeeded
 	problem error                      // what was in the way in the round before
 }
@@ -42,7 +44,7 @@ func newRun(c *Cutter, v Volume, l *ledger) *run {
 	return &run{
 		c: c, v: v, log: c.Log, ledger: l,
 		devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), unknown: make(map[host.Process]time.Time), serving: make(map[host.Process]bool),
-		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool), located: make(map[string]bool),
+		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool), located: make(map[int]uint64), aborted: make(map[int]uint64),
 	}
 }
 

@@ -20,13 +20,11 @@ import (
 // It does not wait long: a storage that hangs must not keep anybody from being
 // killed.
 func (r *run) shutDown(ctx context.Context, l *look) error {
-	quick, cancel := quickly(ctx)
-	defer cancel()
 	var failures []error
 	for _, t := range r.targets {
 		mounts := l.mountsOn(t)
 		if t.sole && !r.shut[t.device()] && len(mounts) > 0 {
-			done, err := r.shutDownOne(quick, l, t, mounts)
+			done, err := r.shutDownOne(ctx, l, t, mounts)
 			if err != nil {
 				failures = append(failures, fmt.Errorf("shut down %v: %w", t, err))
 			}
@@ -47,12 +45,11 @@ func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount
 	key := "shut down " + t.String()
 	switch kind := mounts[0].FSType; {
 	case isFUSE(kind) && t.major == 0:
-		serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, t.minor) }, nil)
-		for _, p := range serving {
-			r.serving[p] = true
-		}
+		err := r.abort(ctx, key, t.minor)
 		return err == nil, err
 	case kind == "ext4" || kind == "xfs":
+		ctx, cancel := quickly(ctx)
+		defer cancel()
 		for _, m := range mounts {
 			namespace := l.spaces[m.space].file
 			err = r.c.calls.run(ctx, key, func() error { return shutDownDisk(ctx, namespace, m) })
