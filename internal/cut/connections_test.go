@@ -88,11 +88,21 @@ func TestNumberOfAConnectionIsTheVolumesAgain(t *testing.T) {
 	}
 }
 
-// stays is a storage whose server is connected with an address, and outlives its file system.
-func stays(t *testing.T, address string) storage {
+// connected is a storage whose server is connected with an address, and outlives its file
+// system. The kernel must tell who serves it.
+func connected(t *testing.T, address string) storage {
 	t.Helper()
-	dir := hosttest.Subdir(t, hosttest.Dir(t), "storage")
-	return storage{dir, start(t, false, "fuse-and-stay", dir, address)}
+	s := storage{dir: hosttest.Subdir(t, hosttest.Dir(t), "storage")}
+	s.server = start(t, false, "fuse-and-send", s.dir, address)
+	files, err := filepath.Glob("/proc/" + pid(s.server) + "/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosttest.Need(t, "fuse_connection", slices.ContainsFunc(files, func(path string) bool {
+		text, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(text), "fuse_connection:")
+	}))
+	return s
 }
 
 // A client may have to flush once its file system is unmounted. It serves nothing any more,
@@ -105,13 +115,13 @@ func TestNumberOfAClientThatFlushes(t *testing.T) {
 	var flushes, next storage
 	var was, now cut.Volume
 	for n := 0; ; n++ {
-		flushes = stays(t, serverAddress4)
+		flushes = connected(t, serverAddress4)
 		was = identified(t, cut.Volume{ID: "old-0123456789ab", Mountpoint: flushes.dir, Sole: true})
 		remains(t, met, was)
 		if err := unix.Unmount(flushes.dir, 0); err != nil {
 			t.Fatal(err)
 		}
-		next = stays(t, serverAddress6)
+		next = connected(t, serverAddress6)
 		now = identified(t, cut.Volume{ID: "new-0123456789ab", Mountpoint: next.dir, Sole: true})
 		if now.Device == was.Device {
 			break
@@ -150,7 +160,7 @@ func TestConnectionWasAborted(t *testing.T) {
 	if _, ok := newNetwork(t); !ok {
 		return
 	}
-	s := stays(t, serverAddress4)
+	s := connected(t, serverAddress4)
 	v := identified(t, cut.Volume{ID: "db-0123456789ab", Mountpoint: s.dir, Sole: true})
 	control := hosttest.Dir(t)
 	if err := unix.Mount("none", control, "fusectl", 0, ""); err != nil {

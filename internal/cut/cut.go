@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,7 +86,13 @@ func (c *Cutter) resume(v Volume, l *ledger) *run {
 	if r == nil {
 		return newRun(c, v, l)
 	}
-	r.v, r.ledger, r.synced, r.filter, r.blocked, r.problem = v, l, false, filter{}, 0, nil
+	// Who was connected to the servers that it found may be dead by now.
+	for _, server := range r.v.Servers {
+		if !slices.Contains(v.Servers, server) {
+			v.Servers = append(slices.Clone(v.Servers), server)
+		}
+	}
+	r.v, r.ledger, r.synced, r.blocked, r.problem = v, l, false, 0, nil
 	// Another namespace may have got the name, another file system the number.
 	clear(r.stuck)
 	clear(r.since)

@@ -5,6 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +54,26 @@ func serveFUSE(dir string) error {
 			ready = true
 		}
 	}
+}
+
+// serveAndSend is serveFUSE for one that is connected with a server, to which it
+// has "second" to send when it gets SIGUSR1. It is there also once it has nothing
+// to serve any more, as if it had to flush.
+func serveAndSend(dir, address string) error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGUSR1)
+	c, err := net.Dial("tcp", net.JoinHostPort(address, serverPort))
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-told
+		_, _ = io.WriteString(c, "second") // the test sees whether it could
+	}()
+	if err := serveFUSE(dir); err != nil {
+		return err
+	}
+	select {}
 }
 
 // The operations of linux/fuse.h that the tests come by.

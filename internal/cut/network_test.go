@@ -63,10 +63,14 @@ func newNetwork(t *testing.T) (network, bool) {
 		t.Fatal(err)
 	}
 	hosttest.Start(t, n.server)
-	run(t, "ip", "link", "add", "client", "type", "veth", "peer", "name", "server", "netns", pid(n.server))
+	const mac = "02:00:00:00:00:02"
+	run(t, "ip", "link", "add", "client", "type", "veth", "peer", "name", "server", "address", mac, "netns", pid(n.server))
 	for _, command := range []string{
 		"link set lo up", "link set client up",
 		"addr add " + clientAddress4 + "/24 dev client", "addr add " + clientAddress6 + "/64 dev client nodad",
+		// So that no packet that has passed the filter waits for the server's address, and is sent once the link is up again.
+		"neigh add " + serverAddress4 + " lladdr " + mac + " nud permanent dev client",
+		"neigh add " + serverAddress6 + " lladdr " + mac + " nud permanent dev client",
 	} {
 		run(t, append([]string{"ip"}, strings.Fields(command)...)...)
 	}
@@ -120,6 +124,13 @@ func (n network) client(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	client := start(t, false, "send", dir, serverAddress4, "first", "second")
 	within(t, "first", func() bool { return n.has(t, "first") })
+	n.disconnect(t, client)
+	return client
+}
+
+// disconnect takes the link down, and has a client have something to send.
+func (n network) disconnect(t *testing.T, client *exec.Cmd) {
+	t.Helper()
 	n.atServer(t, "link set server down")
 	if err := client.Process.Signal(unix.SIGUSR1); err != nil {
 		t.Fatal(err)
@@ -131,7 +142,6 @@ func (n network) client(t *testing.T, dir string) *exec.Cmd {
 		}
 		return len(unsent) > 0
 	})
-	return client
 }
 
 func (n network) heal(t *testing.T) {
@@ -213,6 +223,33 @@ func TestNetworkStaysBlocked(t *testing.T) {
 	}
 	cutNow(t, c, v)
 	becomesReachable(t)
+}
+
+// Servers that are found by who is connected to them are known no more once that was killed:
+// the next attempt goes by what the one before has found.
+func TestFoundServersAreKept(t *testing.T) {
+	n, ok := newNetwork(t)
+	if !ok {
+		return
+	}
+	s := connected(t, serverAddress4)
+	n.disconnect(t, s.server)
+	v := identified(t, cut.Volume{ID: "db-0123456789ab", Mountpoint: s.dir, Sole: true})
+	holder := start(t, false, "open", filepath.Join(s.dir, "file"))
+	c := newCutter(t)
+	c.Protect = append(c.Protect, process(t, holder))
+	cutFails(t, c, v, "process "+pid(holder))
+	end(t, holder)
+	v.Servers = servers()[1:] // as if another was configured meanwhile
+	report := cutNow(t, c, v)
+	if !killed(t, s.server) || report.Blocked == "" || len(report.Destroyed) != 1 {
+		t.Errorf("server killed: %t, %+v, want the network blocked and one socket destroyed", killed(t, s.server), report)
+	}
+	n.heal(t)
+	becomesReachable(t)
+	if n.has(t, "second") {
+		t.Error("the server got what a dead process had to send")
+	}
 }
 
 // Of a file system that is the volume's alone who served it is dead, so that

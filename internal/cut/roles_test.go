@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -78,14 +77,8 @@ func child(role string, args []string) error {
 		return write([]string{filepath.Join(args[1], "file")})
 	case "fuse":
 		return serveFUSE(args[0])
-	case "fuse-and-stay": // directory address: connected with a server, and there also once it is unmounted, as one that has to flush
-		if _, err = net.Dial("tcp", net.JoinHostPort(args[1], serverPort)); err != nil {
-			return err
-		}
-		if err = serveFUSE(args[0]); err != nil {
-			return err
-		}
-		select {}
+	case "fuse-and-send": // directory address
+		return serveAndSend(args[0], args[1])
 	case "unmount": // each of these, in a namespace of its own
 		for _, target := range args {
 			err = errors.Join(err, unix.Unmount(target, 0))
