@@ -3,6 +3,7 @@ package cut
 import (
 	"context"
 	"net/netip"
+	"os"
 )
 
 // For tests in package cut_test.
@@ -10,6 +11,13 @@ var (
 	Filters  = filters
 	UnsentTo = unsentTo
 )
+
+// SetControl gives c another FUSE control file system; nil is the kernel's.
+func (c *Cutter) SetControl(dir *os.File) {
+	c.connections.mu.Lock()
+	defer c.connections.mu.Unlock()
+	c.connections.control = dir
+}
 
 func (f filter) Name() string { return f.name }
 

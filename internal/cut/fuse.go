@@ -2,6 +2,7 @@ package cut
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,26 @@ func (r *run) abort(ctx context.Context, key string, connection int) error {
 	}
 	r.aborted[connection] = inode
 	return nil
+}
+
+// serviced returns the FUSE file systems which are the volume's alone, or lie
+// behind one that is, and are not shut down yet. They are not unmounted before:
+// nothing would tell any more who served them, and has in memory what is not sent
+// yet. One that can't be shut down keeps the cut from being verified.
+func (r *run) serviced(l *look) (left []string, err error) {
+	for _, t := range r.targets {
+		if t.sole && t.major == 0 && isFUSE(t.kind) && !r.shut[t.device()] && len(l.mountsOn(t)) > 0 {
+			left = append(left, fmt.Sprintf("%v, which is not shut down", t))
+		}
+		_, ok, err := r.served(t)
+		if err != nil {
+			return nil, err
+		}
+		if ok && !r.shut[r.v.Behind.Device] {
+			left = append(left, fmt.Sprintf("file system %s behind %v, which is not shut down", r.v.Behind.Device, t))
+		}
+	}
+	return left, nil
 }
 
 // abort ends a FUSE connection and returns which of the servers, found before,

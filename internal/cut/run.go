@@ -94,10 +94,10 @@ func quickly(ctx context.Context) (context.Context, context.CancelFunc) {
 // way; else another round is due at once.
 //
 // The order is what makes a cut sound. Once all who could write have been killed
-// and have ended, the volume is unmounted. Only after another look, which found
-// no mount, so that nobody new can come, nor anybody who came in time, what was
-// written is synced. And another makes sure that nobody came in between, or all
-// of it begins anew.
+// and have ended, and who serves a file system that is the volume's alone, the
+// volume is unmounted. Only after another look, which found no mount, so that
+// nobody new can come, nor anybody who came in time, what was written is synced.
+// And another makes sure that nobody came in between, or all of it begins anew.
 func (r *run) round(ctx context.Context) (bool, error) {
 	r.trouble = nil
 	synced := r.synced
@@ -124,6 +124,9 @@ func (r *run) round(ctx context.Context) (bool, error) {
 
 	met, left, err := r.hunt(ctx, l)
 	if err != nil || len(left) > 0 {
+		return false, r.inTheWay(left, err)
+	}
+	if left, err := r.serviced(l); err != nil || len(left) > 0 {
 		return false, r.inTheWay(left, err)
 	}
 	if spaces := l.shown(); len(spaces) > 0 {

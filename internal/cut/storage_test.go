@@ -225,6 +225,39 @@ func TestSoleStorage(t *testing.T) {
 	}
 }
 
+// As long as it can't be shut down it stays mounted, for who serves it would be found no more.
+func TestSoleStorageIsNotShutDown(t *testing.T) {
+	for name, volume := range map[string]func(t *testing.T, s storage) cut.Volume{
+		"the volume": func(t *testing.T, s storage) cut.Volume {
+			return identified(t, cut.Volume{ID: "db-0123456789ab", Mountpoint: s.dir, Sole: true})
+		},
+		"behind it": func(t *testing.T, s storage) cut.Volume { v, _ := onServed(t, s); return v },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStorage(t)
+			v := volume(t, s)
+			writer := start(t, false, "write", filepath.Join(v.Mountpoint, "file"))
+			none, err := os.Open(hosttest.Dir(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer none.Close()
+			c := newCutter(t)
+			c.SetControl(none)
+			cutFails(t, c, v, "which is not shut down")
+			if !killed(t, writer) {
+				t.Error("the writer lives")
+			}
+			identified(t, v) // it is mounted
+			c.SetControl(nil)
+			cutNow(t, c, v)
+			if alive(t, s.server) {
+				t.Error("who serves it lives")
+			}
+		})
+	}
+}
+
 // Cut returns when its time is up, not before it could do anything.
 func TestCutIsInTime(t *testing.T) {
 	w := onTmpfs(t)
