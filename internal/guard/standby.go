@@ -15,10 +15,11 @@ func Standby(ctx context.Context, b *Book, c Config, cutter Cutter, log *slog.Lo
 	for standing := false; ; {
 		now := b.now() // before the orders are read: see Book.Renew
 		orders := b.Orders()
+		var guarded []Order
 		var missing error
 		if len(orders) > 0 {
 			if missing = b.Unguarded(); missing == nil {
-				orders = nil
+				guarded, orders = orders, nil
 			}
 		}
 		if stands := len(orders) > 0; stands != standing {
@@ -29,6 +30,13 @@ func Standby(ctx context.Context, b *Book, c Config, cutter Cutter, log *slog.Lo
 			}
 		}
 		w.step(ctx, now, orders)
+		for _, o := range guarded { // it may be gone by then, and nobody says so
+			at := now + tick
+			if !o.due(now) {
+				at = max(at, o.Deadline)
+			}
+			w.next = min(w.next, at)
+		}
 		b.mu.Lock()
 		b.own = w.outcomes()
 		b.mu.Unlock()

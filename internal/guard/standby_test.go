@@ -49,6 +49,27 @@ func TestStandby(t *testing.T) {
 	}
 }
 
+// A guard may end without another word from dvold: before an order is due, or with what it has begun.
+func TestGuardEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, guards := newCutter(), newCutter()
+	guards.set("b", inVain)
+	stop := w.start(guards)
+	eventually(t, "a guard", w.book.Guarded)
+	w.standBy(own)
+	o := w.order("b", 100*time.Millisecond)
+	o.CutTime = time.Minute
+	w.put(o)
+	w.put(w.order("a", 2*time.Second))
+	eventually(t, "a cut by the guard", func() bool { return len(guards.of("b")) > 0 })
+	stop()
+	eventually(t, "the cuts by dvold itself", func() bool { return w.verified("b") && w.verified("a") })
+	if len(own.of("a")) != 1 || len(own.of("b")) != 1 {
+		t.Error("the wrong one cut")
+	}
+}
+
 // A guard that appears takes over what dvold has begun.
 func TestGuardTakesOver(t *testing.T) {
 	t.Parallel()
