@@ -5,8 +5,9 @@
 // cut when, before it mounts a volume, and each time its lease is renewed. The
 // guard, a process of its own ([Run]), reads that ten times a second, cuts what
 // is due, and writes down what came of it. It needs neither dvold nor the
-// cluster nor the network nor, from when it runs, a disk. Where there is none,
-// dvold does the same in its own process ([Standby]).
+// cluster nor, from when it runs, a disk. What it cuts off is the mounts, the
+// processes and the network that it sees: they must be dvold's. Where there is no
+// such guard, dvold does the same in its own process ([Standby]).
 //
 // A cut that is not verified in time ends with the machine: it reboots.
 //

@@ -58,7 +58,7 @@ func (b *Book) Guarded() bool { return b.Unguarded() == nil }
 
 // Unguarded returns why there is no guard, or nil if there is: a process that
 // holds its lock, has read the orders less than two seconds ago, and sees the
-// mounts and processes that this one sees.
+// mounts, processes and network that this one sees.
 func (b *Book) Unguarded() error {
 	held, err := b.locked()
 	if err != nil {
@@ -79,7 +79,7 @@ func (b *Book) Unguarded() error {
 		return err
 	}
 	if !slices.Equal(f.Namespaces, ours) {
-		return fmt.Errorf("the guard, process %d, has other mounts or processes than dvold: %v, not %v", f.PID, f.Namespaces, ours)
+		return fmt.Errorf("the guard, process %d, has other mounts, processes or another network than dvold: %v, not %v", f.PID, f.Namespaces, ours)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func readOutcomes(dir, boot string) (outcomes, error) {
 // namespaces names what this process sees of the machine.
 func namespaces() ([]string, error) {
 	var names []string
-	for _, kind := range []string{"mnt", "pid"} {
+	for _, kind := range []string{"mnt", "pid", "net"} {
 		name, err := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil {
 			return nil, err

@@ -161,10 +161,6 @@ func TestGuarded(t *testing.T) {
 	stop := w.start(newCutter())
 	eventually(t, "a guard", w.book.Guarded)
 	never(t, 2500*time.Millisecond, "no guard", func() bool { return !w.book.Guarded() })
-	mnt, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		t.Fatal(err)
-	}
 	stop()
 	if w.book.Guarded() {
 		t.Error("after its end")
@@ -179,11 +175,18 @@ func TestGuarded(t *testing.T) {
 	if err := beat(same); err != nil {
 		t.Error(err)
 	}
-	if err := beat(func(text string) string { return strings.Replace(text, mnt, "mnt:[1]", 1) }); err == nil || !strings.Contains(err.Error(), "mnt:[1]") {
-		t.Errorf("with other mounts: %v", err)
-	}
-	if err := beat(func(text string) string { return strings.Replace(text, "mnt:[1]", mnt, 1) }); err != nil {
-		t.Error(err)
+	for _, kind := range []string{"mnt", "pid", "net"} {
+		ours, err := os.Readlink("/proc/self/ns/" + kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := kind + ":[1]"
+		if err := beat(func(text string) string { return strings.Replace(text, ours, other, 1) }); err == nil || !strings.Contains(err.Error(), other) {
+			t.Errorf("with another namespace of the kind %s: %v", kind, err)
+		}
+		if err := beat(func(text string) string { return strings.Replace(text, other, ours, 1) }); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, age := range []time.Duration{-1, 2*time.Second + 1} {
 		w.book.SetClock(func() time.Duration { return w.beat() + age })
