@@ -27,6 +27,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -74,6 +76,29 @@ func (c *Cutter) Cut(ctx context.Context, v Volume) (Report, error) {
 		err = fmt.Errorf("cut volume %s: %w: %w", v.ID, ErrNotVerified, err)
 	}
 	return l.copy(), err
+}
+
+// Forget undoes what cuts of v that were not verified have done, as far as that
+// need not stay: the network to the storage is not blocked any more, and what
+// they have come to know the next cut does not go by. Who was killed is dead, and
+// what was shut down or unmounted stays so. It may be repeated. If ctx ends before
+// a cut of v that runs it does nothing, and returns an error.
+func (c *Cutter) Forget(ctx context.Context, v Volume) error {
+	err := c.calls.run(ctx, "cut of volume "+v.ID, func() error {
+		r := c.resume(v, new(ledger))
+		c.mu.Lock()
+		delete(c.unfinished, v.ID)
+		c.mu.Unlock()
+		for _, d := range r.dying {
+			unix.Close(d.handle)
+		}
+		r.unblock(ctx)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("undo the cut of volume %s: %w", v.ID, err)
+	}
+	return nil
 }
 
 // resume returns a run for v that knows what an earlier one of the volume has

@@ -14,10 +14,12 @@ type cutter struct {
 	mu     sync.Mutex // guards the fields below
 	behave map[string]func(ctx context.Context) error
 	cuts   map[string][]cut.Volume
+	undone map[string][]int // how many cuts had been asked for by then, each time
+	forget func()           // what it takes to forget; may be nil
 }
 
 func newCutter() *cutter {
-	return &cutter{behave: make(map[string]func(context.Context) error), cuts: make(map[string][]cut.Volume)}
+	return &cutter{behave: make(map[string]func(context.Context) error), cuts: make(map[string][]cut.Volume), undone: make(map[string][]int)}
 }
 
 func (c *cutter) Cut(ctx context.Context, v cut.Volume) (cut.Report, error) {
@@ -29,6 +31,24 @@ func (c *cutter) Cut(ctx context.Context, v cut.Volume) (cut.Report, error) {
 		return cut.Report{}, nil
 	}
 	return cut.Report{}, behave(ctx)
+}
+
+func (c *cutter) Forget(_ context.Context, v cut.Volume) error {
+	c.mu.Lock()
+	forget := c.forget
+	c.undone[v.ID] = append(c.undone[v.ID], len(c.cuts[v.ID]))
+	c.mu.Unlock()
+	if forget != nil {
+		forget()
+	}
+	return nil
+}
+
+// forgot returns how many cuts of a volume were asked for before each time that it was forgotten.
+func (c *cutter) forgot(id string) []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.undone[id]
 }
 
 func (c *cutter) set(id string, behave func(context.Context) error) {

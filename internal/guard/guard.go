@@ -29,6 +29,10 @@ type Cutter interface {
 	// Cut returns nil exactly if it has verified that nothing on this host can
 	// write to the volume. It may be repeated, and goes on until ctx ends.
 	Cut(ctx context.Context, v cut.Volume) (cut.Report, error)
+
+	// Forget undoes what need not stay of cuts of a volume that were not
+	// verified. It waits for one that runs.
+	Forget(ctx context.Context, v cut.Volume) error
 }
 
 // Config is what a guard is told.

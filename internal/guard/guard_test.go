@@ -352,14 +352,15 @@ func TestCutIsTakenOver(t *testing.T) {
 	}
 }
 
-// An order that is taken back ends the cut; the next one of the volume has
-// nothing to do with it.
+// An order that is taken back ends the cut, which is undone; the next one of the
+// volume has nothing to do with it.
 func TestTakenBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newCutter()
-	ended := make(chan struct{})
+	ended, undo := make(chan struct{}), make(chan struct{})
 	c.set("a", func(ctx context.Context) error { <-ctx.Done(); close(ended); return ctx.Err() })
+	c.forget = func() { <-undo }
 	w.start(c)
 	o := w.order("a", 100*time.Millisecond)
 	o.CutTime = time.Minute
@@ -374,7 +375,10 @@ func TestTakenBack(t *testing.T) {
 		t.Fatal("the cut goes on")
 	}
 	c.set("a", nil)
+	eventually(t, "that it is undone", func() bool { return len(c.forgot("a")) == 1 })
 	w.put(w.order("a", 50*time.Millisecond))
+	never(t, 400*time.Millisecond, "a cut before that", func() bool { return len(c.of("a")) > 1 })
+	close(undo)
 	eventually(t, "the cut", func() bool { return w.verified("a") })
 	if err := w.book.Remove("a"); err != nil {
 		t.Fatal(err)
@@ -383,4 +387,5 @@ func TestTakenBack(t *testing.T) {
 	if _, ok := w.book.Outcome("a"); ok {
 		t.Error("the outcome of an earlier order is told of this one")
 	}
+	never(t, 250*time.Millisecond, "a verified cut is undone", func() bool { return len(c.forgot("a")) > 1 })
 }

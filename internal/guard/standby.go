@@ -29,6 +29,7 @@ func Standby(ctx context.Context, b *Book, c Config, cutter Cutter, log *slog.Lo
 				log.Info("dvold need not see to exclusive volumes by itself any more")
 			}
 		}
+		w.cede(guarded)
 		w.step(ctx, now, orders)
 		for _, o := range guarded { // it may be gone by then, and nobody says so
 			at := now + tick

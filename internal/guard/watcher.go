@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -24,20 +25,21 @@ type watcher struct {
 	now    func() time.Duration
 	log    *slog.Logger
 
-	jobs    map[string]*job    // by the volume's ID; of each order that stands
-	left    map[string]Outcome // what an earlier guard did, for the first step
-	changes int                // counts changes of outcomes
-	next    time.Duration      // when the next order is due
-	idle    time.Duration      // how long to wait for a first order at most
-	cuts    sync.WaitGroup     // that run
-	wake    chan struct{}      // a cut has ended
+	jobs    map[string]*job          // by the volume's ID; of each order that stands
+	undone  map[string]chan struct{} // volumes of which cuts that were called off are being undone; closed then
+	left    map[string]Outcome       // what an earlier guard did, for the first step
+	changes int                      // counts changes of outcomes
+	next    time.Duration            // when the next order is due
+	idle    time.Duration            // how long to wait for a first order at most
+	cuts    sync.WaitGroup           // that run, or are undone
+	wake    chan struct{}            // one has ended
 	timer   *time.Timer
 }
 
 func newWatcher(cutter Cutter, r *reboot, now func() time.Duration, log *slog.Logger) *watcher {
 	return &watcher{
 		cutter: cutter, reboot: r, now: now, log: log,
-		idle: tick, jobs: make(map[string]*job), wake: make(chan struct{}, 1), timer: time.NewTimer(0),
+		idle: tick, jobs: make(map[string]*job), undone: make(map[string]chan struct{}), wake: make(chan struct{}, 1), timer: time.NewTimer(0),
 	}
 }
 
@@ -47,19 +49,20 @@ func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
 	if len(orders) == 0 && len(w.jobs) == 0 {
 		w.next = now + w.idle
 	}
+	w.collectUndone()
 	standing := make(map[string]bool, len(orders))
 	var overdue []string
 	for _, o := range orders {
 		standing[o.ID] = true
-		j := w.job(o)
+		j := w.job(ctx, o)
 		w.collect(j)
 		if !o.due(now) {
 			w.next = min(w.next, o.Deadline)
-			w.callOff(j)
+			w.callOff(ctx, j)
 			continue
 		}
 		v := judge(o, j.progress, j.verified != 0 && w.mounted(j), now)
-		if v.cut && j.ended == nil && now >= j.retry {
+		if v.cut && j.ended == nil && now >= j.retry && w.undone[o.ID] == nil {
 			w.begin(ctx, j, now)
 		}
 		if v.reboot {
@@ -70,7 +73,7 @@ func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
 	}
 	for id, j := range w.jobs {
 		if !standing[id] {
-			w.callOff(j)
+			w.callOff(ctx, j)
 			delete(w.jobs, id)
 		}
 	}
@@ -85,11 +88,11 @@ func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
 // job returns the job of an order. If the order is another than before, what was
 // done about the volume counts no more; if another way to find the volume became
 // known, the cut begins again.
-func (w *watcher) job(o Order) *job {
+func (w *watcher) job(ctx context.Context, o Order) *job {
 	j := w.jobs[o.ID]
 	if j == nil || j.order.Since != o.Since {
 		if j != nil {
-			w.callOff(j)
+			w.callOff(ctx, j)
 		}
 		j = newJob(o)
 		if left, ok := w.left[o.ID]; ok && left.Since == o.Since {
@@ -134,13 +137,22 @@ func (w *watcher) begin(ctx context.Context, j *job, now time.Duration) {
 	volume := j.volume
 	w.cuts.Go(func() {
 		defer cancel()
-		report, err := safely(ctx, w.cutter, volume)
+		var report cut.Report
+		err := safely(func() (err error) {
+			report, err = w.cutter.Cut(ctx, volume)
+			return err
+		})
 		ended <- end{report, err, w.now()}
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
+		w.rouse()
 	})
+}
+
+// rouse ends the wait for the next step.
+func (w *watcher) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 // collect takes note of a cut that has ended.
@@ -171,15 +183,52 @@ func (w *watcher) collect(j *job) {
 	w.log.Warn("volume was cut off", "volume", j.order.ID, "took", e.at-j.began, "killed", j.killed)
 }
 
-// callOff ends a cut that must not go on.
-func (w *watcher) callOff(j *job) {
+// callOff ends a cut that must not go on, and has it undone before the next one
+// of the volume begins.
+func (w *watcher) callOff(ctx context.Context, j *job) {
 	if j.began == 0 {
 		return
 	}
 	w.log.Warn("cut of volume was called off", "volume", j.order.ID, "verified", j.verified != 0)
 	j.stop()
+	volume, verified := j.volume, j.verified != 0
 	*j = *newJob(j.order)
 	w.changes++
+	if verified { // nothing is left of it
+		return
+	}
+	undone := make(chan struct{})
+	w.undone[volume.ID] = undone
+	w.cuts.Go(func() {
+		if err := safely(func() error { return w.cutter.Forget(ctx, volume) }); err != nil {
+			w.log.Error("what a cut that was called off has done to the host may stay", "volume", volume.ID, "err", err)
+		}
+		close(undone)
+		w.rouse()
+	})
+}
+
+// collectUndone takes note of cuts that are undone.
+func (w *watcher) collectUndone() {
+	maps.DeleteFunc(w.undone, func(_ string, undone chan struct{}) bool {
+		select {
+		case <-undone:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// cede leaves the cuts that orders ask for to another guard, as they are.
+func (w *watcher) cede(orders []Order) {
+	for _, o := range orders {
+		if j := w.jobs[o.ID]; j != nil {
+			j.stop()
+			delete(w.jobs, o.ID)
+			w.changes++
+		}
+	}
 }
 
 // mounted tells whether a volume that was cut is mounted again. What can't be
@@ -254,12 +303,12 @@ func (w *watcher) stop() {
 	}
 }
 
-// safely is Cut; a bug met by one volume must not end the guard.
-func safely(ctx context.Context, cutter Cutter, v cut.Volume) (report cut.Report, err error) {
+// safely calls fn; a bug met by one volume must not end the guard.
+func safely(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	return cutter.Cut(ctx, v)
+	return fn()
 }
