@@ -26,6 +26,9 @@ func configCheck(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if _, err := guardConfig(cfg); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
 		o, err := poolOpener(name, cfg)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -36,16 +37,19 @@ take volumes over by lease alone. Where it doesn't, dvold serve does the same.`,
 			w := guard.NewWriter(stderr)
 			defer func() { err = errors.Join(err, w.Close()) }()
 			log := newLogger(w, cfg.Log)
+			settings, err := guardConfig(cfg)
+			if err != nil {
+				return err
+			}
 			guard.Harden(log)
-			return runGuard(c.Context(), cfg, log)
+			return runGuard(c.Context(), settings, log)
 		},
 	}
 	config.Flags(c.Flags())
 	return c
 }
 
-func runGuard(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	c := guardConfig(cfg)
+func runGuard(ctx context.Context, c guard.Config, log *slog.Logger) error {
 	c.Ready = func() {
 		log.Info("guard started", "version", version, "dir", c.Dir, "cut_time", c.CutTime, "pid", os.Getpid())
 		notify(log, daemon.SdNotifyReady)
@@ -54,9 +58,13 @@ func runGuard(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 }
 
 // guardConfig is what guards of this host are told, dvold's own included.
-func guardConfig(cfg config.Config) guard.Config {
-	return guard.Config{
+func guardConfig(cfg config.Config) (guard.Config, error) {
+	c := guard.Config{
 		Dir: filepath.Join(cfg.RunDir, "guard"), CutTime: cfg.Guard.CutTime.Duration,
 		RebootCommand: cfg.Guard.RebootCommand, Watchdog: cfg.Guard.Watchdog,
 	}
+	if err := c.Validate(); err != nil {
+		return guard.Config{}, fmt.Errorf("guard.%w", err)
+	}
+	return c, nil
 }

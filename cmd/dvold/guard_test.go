@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -80,6 +81,24 @@ func TestGuardsMistakes(t *testing.T) {
 		err := run(t.Context(), append([]string{"guard"}, wrong...), t.Output(), t.Output())
 		if err == nil || errors.As(err, new(usageError)) {
 			t.Errorf("guard %v: %v", wrong, err)
+		}
+	}
+	// A program that others could change is not run as root.
+	open := w.path("reboot")
+	if err := os.WriteFile(open, []byte("#!/bin/false\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"guard"}, {"serve"}, {"config", "check"}} {
+		for _, program := range []string{open, w.path("missing")} {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			args := append(command, "--guard-reboot-command", program, "--run-dir", w.path("run"), "--state-dir", w.path("state"))
+			if err := run(ctx, args, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), "guard.reboot_command: ") {
+				t.Errorf("%v: %v", args, err)
+			}
 		}
 	}
 }

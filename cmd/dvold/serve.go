@@ -60,6 +60,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer lock.Close()
+	guard, err := guardConfig(cfg)
+	if err != nil {
+		return err
+	}
 	pools, err := openPools(cfg, log)
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	background := context.WithoutCancel(ctx)
 	manager, err := volumes.Open(background, volumes.Config{
 		Host: cfg.Host, StateDir: cfg.StateDir, RunDir: cfg.RunDir, Pools: pools, DefaultPool: cfg.DefaultPool,
-		CutTime: cfg.Guard.CutTime.Duration, Guard: guardConfig(cfg),
+		CutTime: cfg.Guard.CutTime.Duration, Guard: guard,
 	}, coord, log)
 	if err != nil {
 		return err

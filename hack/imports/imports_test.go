@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"internal/migrate":        {"internal/volumes", "backends", "internal/host"},
 	"internal/volumes":        {"backends", "coordination", "internal/cut", "internal/guard", "internal/host", "internal/standing"},
 	"internal/cut":            {"internal/host"},
-	"internal/guard":          {"internal/cut", "internal/host"},
+	"internal/guard":          {"internal/cut", "internal/host", "internal/program"},
 	"internal/config":         {},
 	"internal/standing":       {},
 	"internal/host":           {},

@@ -16,12 +16,14 @@ package guard
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
 
 	"github.com/dvol/dvold/internal/cut"
 	"github.com/dvol/dvold/internal/host"
+	"github.com/dvol/dvold/internal/program"
 )
 
 // Cutter cuts this host off from a volume.
@@ -42,6 +44,19 @@ type Config struct {
 	RebootCommand string        // gets the reason as its only argument; empty: the kernel's own reboot
 	Watchdog      string        // device to feed; may be empty
 	Ready         func()        // called once the guard watches; may be nil
+}
+
+// Validate returns an error that names the setting at fault. It is for when the
+// guard starts: later, on a machine in distress, nobody looks at the command's
+// path again before it is run.
+func (c Config) Validate() error {
+	if c.RebootCommand == "" {
+		return nil
+	}
+	if err := program.CheckTrusted(c.RebootCommand); err != nil {
+		return fmt.Errorf("reboot_command: %w", err)
+	}
+	return nil
 }
 
 // Run is the guard: it carries out the orders in the book, those that are there

@@ -67,7 +67,8 @@ func (r *reboot) stop() {
 	}
 }
 
-// byCommand reboots by a program.
+// byCommand reboots by a program. What that leaves in the background goes on, for
+// it may be the reboot, also if it is killed for it took too long.
 func byCommand(path string) func(context.Context, string) error {
 	return func(ctx context.Context, reason string) error {
 		ctx, cancel := context.WithTimeout(ctx, rebootTime)
