@@ -27,8 +27,11 @@ var (
 	// ErrUnavailable means that the coordinator does not answer and nothing
 	// was changed; the same call may succeed later.
 	ErrUnavailable = errors.New("coordination unavailable")
-	// ErrUnknown means that a transaction may have happened or not, as when
-	// the answer to it was lost: read before repeating it.
+	// ErrUnknown means that a transaction has happened or not, as when the
+	// answer to it was lost, or happens later, while its Session lasts. So a
+	// read tells of what has happened by then and of no more. Who must be sure
+	// that it does not happen first changes a record whose version it names:
+	// after that it is done, or never will be.
 	ErrUnknown = errors.New("outcome of the transaction unknown")
 	// ErrTooLarge means a transaction of more than MaxOps operations, or of
 	// values of more than MaxBytes together; nothing was changed.

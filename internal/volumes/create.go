@@ -1,9 +1,12 @@
 package volumes
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dvol/dvold/backends"
@@ -208,7 +211,10 @@ func (m *Manager) intend(ctx context.Context, r record) (intent, error) {
 }
 
 // abandon undoes a create that did not get ready: first the storage, then the
-// intent that points to it. Nobody has ever seen the volume.
+// intent that points to it. Nobody has ever seen the volume. That the intent is
+// there proves little: the commit that has it come true may be under way, though
+// its maker gave up on the answer. So the intent is changed first, after which
+// that commit can't happen any more.
 func (m *Manager) abandon(ctx context.Context, in intent) error {
 	current, err := m.loadIntent(ctx, in.Name)
 	if errors.Is(err, ErrNotFound) || err == nil && current.version != in.version {
@@ -220,6 +226,16 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	r := *in.Record
 	if !m.ours(r) {
 		return unavailablef("its data is on host %q alone: start dvold there, or dvold host forget %s", r.Home.Host, r.Home.Host)
+	}
+	if !current.Undoing {
+		current, err = m.condemn(ctx, current)
+		if errors.Is(err, coordination.ErrConflict) {
+			return m.obsolete(ctx, in)
+		}
+		if err != nil {
+			return err
+		}
+		m.step("undo create: intent changed")
 	}
 	if e, ok := m.entry(r.Name); ok && e.ID == r.ID { // it was being filled
 		if err := m.detach(ctx, e); err != nil {
@@ -234,9 +250,9 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.commit(ctx, append(ops, in.done())...); err != nil {
-		current, loadErr := m.loadIntent(ctx, in.Name)
-		if errors.Is(loadErr, ErrNotFound) || loadErr == nil && current.version != in.version {
+	if _, err := m.commit(ctx, append(ops, current.done())...); err != nil {
+		now, loadErr := m.loadIntent(ctx, in.Name)
+		if errors.Is(loadErr, ErrNotFound) || loadErr == nil && now.version != current.version {
 			return nil // another host came first
 		}
 		return err
@@ -245,17 +261,34 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	return nil
 }
 
-// obsolete removes what an intent that is gone may have left in the storage,
-// unless it came true.
+// obsolete removes what an intent that is gone, or was changed, may have left in
+// the storage, unless it came true.
 func (m *Manager) obsolete(ctx context.Context, in intent) error {
-	_, err := m.withID(ctx, in.Name, in.Record.ID)
-	if !errors.Is(err, ErrNotFound) {
-		return err // nil if it came true
-	}
-	if !m.ours(*in.Record) {
-		return nil
+	came, err := m.cameTrue(ctx, *in.Record)
+	if err != nil || came || !m.ours(*in.Record) {
+		return err
 	}
 	return m.erase(ctx, *in.Record)
+}
+
+// cameTrue tells whether there is a volume of r's ID, by its first name or
+// another, or in the trash. As it may be moved meanwhile the trash is looked
+// through twice.
+func (m *Manager) cameTrue(ctx context.Context, r record) (bool, error) {
+	_, err := m.withID(ctx, r.Name, r.ID)
+	if !errors.Is(err, ErrNotFound) {
+		return err == nil, err
+	}
+	all, err := m.coord.List(ctx, "volumes/") // it may have been restored under another name
+	if err != nil {
+		return false, unavailable(err)
+	}
+	id := []byte(strconv.Quote(r.ID))
+	if slices.ContainsFunc(all, func(s coordination.Record) bool { return bytes.Contains(s.Value, id) }) {
+		return true, nil
+	}
+	stored, err := m.stored(ctx, trashKey(r.ID))
+	return stored.Version != 0, err
 }
 
 // erase deletes a volume's data for good, if it is dvold's to delete, and its

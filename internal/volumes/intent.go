@@ -16,8 +16,8 @@ import (
 // the new size of a volume.
 //
 // What a host that ended in the middle left is taken back by whoever meets it:
-// a create's storage is removed, all else has changed nothing, or a size that
-// nobody was told of yet.
+// a create's storage is removed, once the intent says so, all else has changed
+// nothing, or a size that nobody was told of yet.
 type intent struct {
 	Schema int        `json:"schema"`
 	Kind   intentKind `json:"kind"`
@@ -26,8 +26,11 @@ type intent struct {
 	Since  time.Time  `json:"since"`
 	Op     string     `json:"op"`
 	Record *record    `json:"record,omitempty"` // of the volume that is being created
+	// Undoing says that the create is being undone: nothing can have it come true.
+	Undoing bool `json:"undoing,omitempty"`
 
 	version uint64
+	stored  []byte               // what it was read from; may have fields of a newer dvold
 	session coordination.Session // that announced it, if this call did
 }
 
@@ -125,8 +128,24 @@ func decodeIntent(stored coordination.Record) (intent, error) {
 			return intent{}, unavailablef("%s was %w: upgrade this host", what, errNewer)
 		}
 	}
-	in.version = stored.Version
+	in.version, in.stored = stored.Version, stored.Value
 	return in, nil
+}
+
+// condemn has an intent to create say that it is being undone. Whatever names it
+// as it was before does not happen any more, however late it arrives. It returns
+// coordination.ErrConflict if it was not as it was read any more.
+func (m *Manager) condemn(ctx context.Context, in intent) (intent, error) {
+	in.Undoing, in.Op = true, newOp()
+	value, err := marshal(in, in.stored)
+	if err != nil {
+		return in, err
+	}
+	written, err := m.commit(ctx, coordination.Put(coordination.Record{Key: intentKey(in.Name), Value: value, Version: in.version}))
+	if err != nil {
+		return in, err
+	}
+	return decodeIntent(written[0])
 }
 
 // clear waits until no host is about to change a volume, and takes back what

@@ -21,6 +21,9 @@ type line struct {
 	changed  chan struct{}                    // closed when fault or store change
 	joined   coordination.Session             // the last, of the store
 	doubtful func(ops []coordination.Op) bool // whether the answer to that commit is lost
+	slow     func(ops []coordination.Op) bool // whether that commit is held up; nil: none is
+	late     func() error                     // does the commit that is held up; nil: there is none
+	landSoon bool                             // it happens before the next one
 	lease    *lease                           // of the sessions to come; nil: that of the store
 	calls    map[string]int
 }
@@ -76,6 +79,53 @@ func (l *line) loseAnswer(n int, picks func(ops []coordination.Op) bool) (lost f
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return happened
+	}
+}
+
+// holdUp has the first commit from now that picks picks report ErrUnknown, as
+// when an agent is frozen, and happen when land is called, or just before the
+// next commit if soon says so. land tells what became of it.
+func (l *line) holdUp(soon bool, picks func(ops []coordination.Op) bool) (land func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow, l.landSoon = picks, soon
+	return l.land
+}
+
+// land has the commit that is held up happen, if there is one.
+func (l *line) land() error {
+	l.mu.Lock()
+	late := l.late
+	l.late = nil
+	l.mu.Unlock()
+	if late == nil {
+		return nil
+	}
+	return late()
+}
+
+// heldUp holds a commit up, if it is the one to be held up.
+func (l *line) heldUp(s coordination.Session, ops []coordination.Op) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slow == nil || !l.slow(ops) {
+		return false
+	}
+	l.slow = nil
+	l.late = func() error {
+		_, err := s.Commit(context.Background(), ops...)
+		return err
+	}
+	return true
+}
+
+// overtaken has what is held up happen now if it is to come before the next commit.
+func (l *line) overtaken() {
+	l.mu.Lock()
+	soon := l.landSoon
+	l.mu.Unlock()
+	if soon {
+		_ = l.land()
 	}
 }
 
@@ -302,6 +352,10 @@ func (s lineSession) Commit(ctx context.Context, ops ...coordination.Op) ([]coor
 	if _, err := s.line.pass(ctx, "Commit"); err != nil {
 		return nil, err
 	}
+	if s.line.heldUp(s.Session, ops) {
+		return nil, fmt.Errorf("no answer yet: %w", coordination.ErrUnknown)
+	}
+	s.line.overtaken()
 	written, err := s.Session.Commit(ctx, ops...)
 	if err != nil {
 		return nil, err

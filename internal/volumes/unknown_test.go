@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/dvol/dvold/coordination"
@@ -127,4 +128,65 @@ func TestIntentWhoseAnswerWasLostStopsOthersForSecondsAtMost(t *testing.T) {
 	h1.settled()
 	h2.mount("data", "c1", me(t))
 	h2.must(h2.Unmount(t.Context(), "data", "c1"))
+}
+
+// The commit that makes a volume is only slow, and its host has given up on the answer. Whenever it
+// happens after all, there is either a volume with its data, or neither.
+func TestCommitThatComesLateMakesNoVolumeWithoutData(t *testing.T) {
+	for name, c := range map[string]struct {
+		step  string // after which it comes; or before the next commit
+		there bool
+	}{
+		"before the undoing":      {"", true},
+		"once the undoing begins": {"undo create: intent changed", false},
+		"once the data is gone":   {"undo create: storage removed", false},
+		"after all":               {"undo create: record removed", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "h1", "h2")
+			h1, h2 := f.node("h1"), f.node("h2")
+			land := h1.line.holdUp(c.step == "", func(ops []coordination.Op) bool {
+				return slices.ContainsFunc(ops, func(op coordination.Op) bool {
+					return op.Kind == coordination.OpPut && op.Record.Key == volumeKey("data")
+				})
+			})
+			var late error
+			h1.at(c.step, func() { late = land() })
+			wantError(t, "create", h1.Create(t.Context(), "data", nil), ErrUnavailable)
+			h1.settled()
+			if c.step != "" && !errors.Is(late, coordination.ErrConflict) {
+				t.Errorf("the late commit ended with %v, want ErrConflict", late)
+			}
+			_, err := h2.Get(t.Context(), "data")
+			if there := err == nil; there != c.there || !there && !errors.Is(err, ErrNotFound) {
+				t.Errorf("get: %v", err)
+			}
+			if got := f.data(); (len(got) == 1) != c.there {
+				t.Errorf("the pool holds %v", got)
+			}
+			h2.must(h2.Create(t.Context(), "data", nil))
+			h2.write(h2.mount("data", "c1", me(t)), "f", "precious")
+			h2.must(h2.Unmount(t.Context(), "data", "c1"))
+		})
+	}
+}
+
+// An intent that was undone by others tells nothing of a volume that came of it, was removed and
+// has another name by now.
+func TestVolumeThatWasRenamedSinceIsNoLeftOver(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	var in intent
+	h1.at("create: described", func() {
+		var err error
+		in, err = h1.loadIntent(context.Background(), "data")
+		h1.must(err)
+	})
+	h1.must(h1.Create(t.Context(), "data", nil))
+	h2.must(h2.Remove(t.Context(), "data", nil))
+	_, err := h2.Restore(t.Context(), "data", "other")
+	h2.must(err)
+	h1.must(h1.abandon(t.Context(), in)) // as one does whose answer was lost
+	h2.mount("other", "c1", me(t))
+	h2.must(h2.Unmount(t.Context(), "other", "c1"))
 }
