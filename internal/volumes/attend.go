@@ -104,7 +104,7 @@ func (m *Manager) heed() {
 		}
 		if slices.ContainsFunc(found, func(s coordination.Record) bool { return m.isAgainst(s, session.Incarnation()) }) {
 			m.log.Error("this host was cut off by another, though its session goes on: it joins the cluster anew", "incarnation", session.Incarnation())
-			m.endStay(session)
+			session.Abandon() // not Close: others would take the host for silent until it has joined
 		}
 	}
 }
@@ -117,15 +117,6 @@ func (m *Manager) isAgainst(stored coordination.Record, incarnation uint64) bool
 	}
 	about, err := incarnationOf(stored.Key, m.cfg.Host)
 	return err == nil && about == incarnation
-}
-
-// endStay ends a session, after which this host joins again.
-func (m *Manager) endStay(session coordination.Session) {
-	ctx, cancel := context.WithTimeout(m.background, 4*patience)
-	defer cancel()
-	if err := session.Close(ctx); err != nil {
-		m.log.Warn("the session was left to expire", "err", err)
-	}
 }
 
 // recheck reads whose a volume is that this host has mounted.

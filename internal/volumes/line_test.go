@@ -199,10 +199,11 @@ func (l *line) Join(ctx context.Context, h coordination.Host) (coordination.Sess
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.joined = s
+	stay, end := context.WithCancelCause(s.Context())
 	if l.lease != nil {
-		return lineSession{leased{s, l.lease}, l}, nil
+		s = leased{s, l.lease}
 	}
-	return lineSession{s, l}, nil
+	return &lineSession{s, l, stay, end}, nil
 }
 
 // expire has the sessions to come be believed in for ttl after each renewal,
@@ -342,15 +343,27 @@ func (l *line) watch(until context.Context, prefix string, yield func([]coordina
 
 func (l *line) Close() error { return nil } // the store is not this host's alone
 
-// lineSession is a session on a line.
+// lineSession is a session on a line. One that is abandoned is live for all others
+// until the host has joined again.
 type lineSession struct {
 	coordination.Session
 	line *line
+	stay context.Context
+	end  context.CancelCauseFunc
 }
 
-func (s lineSession) Commit(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
+func (s *lineSession) Context() context.Context { return s.stay }
+
+func (s *lineSession) Abandon() {
+	s.end(fmt.Errorf("%w: it was abandoned", coordination.ErrSessionLost))
+}
+
+func (s *lineSession) Commit(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
 	if _, err := s.line.pass(ctx, "Commit"); err != nil {
 		return nil, err
+	}
+	if s.stay.Err() != nil {
+		return nil, context.Cause(s.stay)
 	}
 	if s.line.heldUp(s.Session, ops) {
 		return nil, fmt.Errorf("no answer yet: %w", coordination.ErrUnknown)
@@ -368,14 +381,14 @@ func (s lineSession) Commit(ctx context.Context, ops ...coordination.Op) ([]coor
 	return written, nil
 }
 
-func (s lineSession) Forget(ctx context.Context, h coordination.Host) error {
+func (s *lineSession) Forget(ctx context.Context, h coordination.Host) error {
 	if _, err := s.line.pass(ctx, "Forget"); err != nil {
 		return err
 	}
 	return s.Session.Forget(ctx, h)
 }
 
-func (s lineSession) Close(ctx context.Context) error {
+func (s *lineSession) Close(ctx context.Context) error {
 	if _, err := s.line.pass(ctx, "Close"); err != nil {
 		return err
 	}

@@ -130,3 +130,47 @@ func TestLongOutageIsLookedAtSeldom(t *testing.T) {
 		}
 	})
 }
+
+// watched is a coordinator that tells, at each Join, whether the host is live until then.
+type watched struct {
+	coordination.Coordinator
+	live chan bool
+}
+
+func (w watched) Join(ctx context.Context, h coordination.Host) (coordination.Session, error) {
+	before, err := w.Host(ctx, h.Name)
+	if err != nil {
+		return nil, err
+	}
+	w.live <- before.Live
+	return w.Coordinator.Join(ctx, h)
+}
+
+// A host that was cut off from a volume joins anew, and no other takes it for silent meanwhile: its
+// other volumes would be taken, too.
+func TestHostThatWasCutOffJoinsAnewWithoutFallingSilent(t *testing.T) {
+	f, all := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "db", exclusive))
+	target := h1.mount("db", "c1", me(t))
+	live := make(chan bool, 10)
+	h1.line.connect(watched{f.store, live})
+	before := h1.owner("db")
+	p, err := h2.loadProof(t.Context(), before, volumeDomain("lost.0123456789ab"))
+	h2.must(err)
+	put, err := p.prove("test", caller{"h2", h2.stayNow()}).put(before.Incarnation)
+	h2.must(err)
+	_, err = h2.commit(t.Context(), put)
+	h2.must(err)
+	if !<-live {
+		t.Error("others took it for silent")
+	}
+	h1.eventually("the volume is its own in the new stay", func() bool {
+		return h1.owner("db").Incarnation > before.Incarnation && len(h1.keys("fences/")) == 0
+	})
+	h1.wantOwner("db", "h1", 1)
+	if !h1.mounted(target) || len(all.log()) > 0 {
+		t.Errorf("mounted: %t; %v", h1.mounted(target), all.log())
+	}
+	h1.must(h1.Unmount(t.Context(), "db", "c1"))
+}
