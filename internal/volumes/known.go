@@ -136,20 +136,31 @@ func (k *known) recall(name string) (r record, seen time.Time, ok bool) {
 	return r, a.Seen, err == nil && r.Name == name
 }
 
-// all calls yield with each volume that is known, by name.
+// all calls yield with each volume that is known, by name. It does so outside of
+// the transaction, for yield may recall: while a writer waits for one reader, to
+// make the file larger, it lets no other begin.
 func (k *known) all(yield func(name string, seen time.Time)) error {
 	if err := k.flush(); err != nil {
 		return err
 	}
-	return k.db.View(func(tx *bbolt.Tx) error {
+	type one struct {
+		name string
+		seen time.Time
+	}
+	var all []one
+	err := k.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(knownBucket).ForEach(func(name, value []byte) error {
 			var a acquaintance
 			if unmarshal("what is known", value, recordSchema, &a) == nil {
-				yield(string(name), a.Seen)
+				all = append(all, one{string(name), a.Seen})
 			}
 			return nil
 		})
 	})
+	for _, o := range all {
+		yield(o.name, o.seen)
+	}
+	return err
 }
 
 // flush writes to the disk what was noted since the last.

@@ -78,6 +78,42 @@ func TestKnownTellsTheLastOfWhatWasSeenWhileItIsWritten(t *testing.T) {
 	}
 }
 
+// A flush that makes the file larger waits for all who read it, and has others wait who begin to.
+func TestKnownIsRecalledWhileTheFileGrows(t *testing.T) {
+	k := newKnown(t)
+	k.saw(sample("data", 1))
+	done := make(chan error, 1)
+	go func() {
+		var flushed sync.WaitGroup
+		err := k.all(func(name string, _ time.Time) {
+			for i := range 2000 {
+				r := sample(fmt.Sprint("more", i), 1)
+				r.stored = append(r.stored, strings.Repeat(" ", 1000)...)
+				k.saw(r)
+			}
+			flushed.Go(func() {
+				if err := k.flush(); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(200 * time.Millisecond) // it writes by now, or waits
+			if _, _, ok := k.recall(name); !ok {
+				t.Errorf("%s is not known any more", name)
+			}
+		})
+		flushed.Wait()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+}
+
 func TestDamagedKnownFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "known.db")
 	if err := os.WriteFile(path, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
