@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
@@ -11,10 +12,16 @@ import (
 // undoTimeout bounds the undoing of a call whose caller has left.
 const undoTimeout = time.Minute
 
+// grace is how long a call whose time is up may take to say what it waited for,
+// and to undo what it began. Engines wait longer than the limits of their calls.
+const grace = time.Second
+
 // call runs fn under the lock of one volume. Storage may block a system call
 // for as long as it likes, so when ctx ends call returns and leaves fn behind:
 // the volume stays locked until fn ends, and if fn succeeded after all, the
-// undo that it returned (nil for none) is run, because nobody was told.
+// undo that it returned (nil for none) is run, because nobody was told. At the
+// deadline of ctx fn gets some grace, for it alone knows what it waited for; who
+// has hung up is let go at once.
 func call[T any](ctx context.Context, m *Manager, name string, fn func(context.Context) (T, func(context.Context), error)) (T, error) {
 	var none T
 	release, err := m.locks.acquire(ctx, name)
@@ -52,13 +59,25 @@ func callLocked[T any](ctx context.Context, m *Manager, name string, release fun
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
-		if !settled.CompareAndSwap(false, true) {
-			r := <-done
-			return r.value, r.err
-		}
-		var none T
-		return none, fmt.Errorf("volume %q: its storage did not answer in time: %w: %w", name, ctx.Err(), ErrUnavailable)
 	}
+	late := func(r result) (T, error) {
+		if errors.Is(r.err, ctx.Err()) && !errors.Is(r.err, ErrUnavailable) {
+			r.err = notNow{r.err}
+		}
+		return r.value, r.err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		select {
+		case r := <-done:
+			return late(r)
+		case <-time.After(grace):
+		}
+	}
+	if !settled.CompareAndSwap(false, true) {
+		return late(<-done)
+	}
+	var none T
+	return none, unavailablef("volume %q: not done in time, its storage may hang: %w", name, ctx.Err())
 }
 
 // shield turns a panic into an error: a bug met by one volume must not end the

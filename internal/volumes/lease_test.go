@@ -79,6 +79,18 @@ func TestSilentOwnerIsOutwaited(t *testing.T) {
 	h2.wantOwner("db", "h2", 2)
 }
 
+// Whoever waits in vain is told for what: a call whose time is up may still say so.
+func TestMountWhoseTimeIsUpSaysWhatItWaitedFor(t *testing.T) {
+	h1, h2, _ := leaseFleet(t, 20*time.Second)
+	h1.guarded()
+	h1.mount("db", "c1", me(t))
+	h1.silence()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := h2.Mount(ctx, "db", "c1", me(t))
+	wantError(t, "mount", err, ErrUnavailable, `owned by host "h1"`, "will have cut itself off only in")
+}
+
 // TestOwnerThatIsBackWhileItIsOutwaited: the taker notices, and waits for a live
 // owner instead, which nobody has stopped.
 func TestOwnerThatIsBackWhileItIsOutwaitedGoesOn(t *testing.T) {
