@@ -12,6 +12,10 @@ import (
 // its machine is down is believed, which a live dvold answers in milliseconds.
 const unansweredFor = 2 * time.Second
 
+// askedAgain is how often an owner is asked that answers in spite of such a hint,
+// while a mount waits for it.
+const askedAgain = 5 * time.Second
+
 // dispossess makes this host the owner of a volume that another owns, if that
 // lets go of it or is silent. errTryAgain means that the owner, or what it is
 // doing, has changed; ErrInUse that it is live and does not let go.
@@ -36,7 +40,8 @@ func (m *Manager) dispossess(ctx context.Context, session coordination.Session, 
 		}
 		return m.takeOver(ctx, session, r, p, o)
 	}
-	if !live(h, o) || h.Suspect && p.Fencer != nil && o.Terms.Fence != nil && wait.unanswered(ctx, o) {
+	wait.doubted = h.Suspect && p.Fencer != nil && o.Terms.Fence != nil
+	if !live(h, o) || wait.doubted && wait.unanswered(ctx, o) {
 		return m.takeOver(ctx, session, r, p, o)
 	}
 	return m.ask(ctx, o, wait)

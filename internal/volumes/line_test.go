@@ -25,6 +25,7 @@ type line struct {
 	late     func() error                     // does the commit that is held up; nil: there is none
 	landSoon bool                             // it happens before the next one
 	lease    *lease                           // of the sessions to come; nil: that of the store
+	suspect  string                           // a host that is said to be down; "": none is
 	calls    map[string]int
 }
 
@@ -79,53 +80,6 @@ func (l *line) loseAnswer(n int, picks func(ops []coordination.Op) bool) (lost f
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return happened
-	}
-}
-
-// holdUp has the first commit from now that picks picks report ErrUnknown, as
-// when an agent is frozen, and happen when land is called, or just before the
-// next commit if soon says so. land tells what became of it.
-func (l *line) holdUp(soon bool, picks func(ops []coordination.Op) bool) (land func() error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.slow, l.landSoon = picks, soon
-	return l.land
-}
-
-// land has the commit that is held up happen, if there is one.
-func (l *line) land() error {
-	l.mu.Lock()
-	late := l.late
-	l.late = nil
-	l.mu.Unlock()
-	if late == nil {
-		return nil
-	}
-	return late()
-}
-
-// heldUp holds a commit up, if it is the one to be held up.
-func (l *line) heldUp(s coordination.Session, ops []coordination.Op) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.slow == nil || !l.slow(ops) {
-		return false
-	}
-	l.slow = nil
-	l.late = func() error {
-		_, err := s.Commit(context.Background(), ops...)
-		return err
-	}
-	return true
-}
-
-// overtaken has what is held up happen now if it is to come before the next commit.
-func (l *line) overtaken() {
-	l.mu.Lock()
-	soon := l.landSoon
-	l.mu.Unlock()
-	if soon {
-		_ = l.land()
 	}
 }
 
@@ -262,7 +216,18 @@ func (l *line) Host(ctx context.Context, name string) (coordination.Host, error)
 	if err != nil {
 		return coordination.Host{}, err
 	}
-	return store.Host(ctx, name)
+	h, err := store.Host(ctx, name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.Suspect = err == nil && name == l.suspect
+	return h, err
+}
+
+// suspects has Host say of another that something says it is down.
+func (l *line) suspects(host string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.suspect = host
 }
 
 func (l *line) Get(ctx context.Context, key string) (coordination.Record, error) {

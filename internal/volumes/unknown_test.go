@@ -190,3 +190,50 @@ func TestVolumeThatWasRenamedSinceIsNoLeftOver(t *testing.T) {
 	h2.mount("other", "c1", me(t))
 	h2.must(h2.Unmount(t.Context(), "other", "c1"))
 }
+
+// holdUp has the first commit from now that picks picks report ErrUnknown, as
+// when an agent is frozen, and happen when land is called, or just before the
+// next commit if soon says so. land tells what became of it.
+func (l *line) holdUp(soon bool, picks func(ops []coordination.Op) bool) (land func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow, l.landSoon = picks, soon
+	return l.land
+}
+
+// land has the commit that is held up happen, if there is one.
+func (l *line) land() error {
+	l.mu.Lock()
+	late := l.late
+	l.late = nil
+	l.mu.Unlock()
+	if late == nil {
+		return nil
+	}
+	return late()
+}
+
+// heldUp holds a commit up, if it is the one to be held up.
+func (l *line) heldUp(s coordination.Session, ops []coordination.Op) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slow == nil || !l.slow(ops) {
+		return false
+	}
+	l.slow = nil
+	l.late = func() error {
+		_, err := s.Commit(context.Background(), ops...)
+		return err
+	}
+	return true
+}
+
+// overtaken has what is held up happen now if it is to come before the next commit.
+func (l *line) overtaken() {
+	l.mu.Lock()
+	soon := l.landSoon
+	l.mu.Unlock()
+	if soon {
+		_ = l.land()
+	}
+}

@@ -35,6 +35,7 @@ type wait struct {
 	until   time.Time     // for whom it is to, to let go
 	asked   time.Duration // when it was written, by m.now
 	version uint64        // that it was written at
+	doubted bool          // whether it answers matters: there is a hint that its machine is down
 }
 
 // begin begins to wait for a volume.
@@ -65,11 +66,21 @@ func (w *wait) request(ctx context.Context, o owner) error {
 		return nil
 	}
 	w.end(ctx)
+	if err := w.write(ctx, key, o); err != nil {
+		return err
+	}
+	w.until = time.Now().Add(w.limit)
+	return nil
+}
+
+// write writes a request, over one that is there, such as one that was answered,
+// or that a crash left.
+func (w *wait) write(ctx context.Context, key string, o owner) error {
 	session, err := w.m.session()
 	if err != nil {
 		return err
 	}
-	stored, err := w.m.stored(ctx, key) // one that a crash left is written over
+	stored, err := w.m.stored(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -85,7 +96,6 @@ func (w *wait) request(ctx context.Context, o owner) error {
 		return fmt.Errorf("ask host %q for it: %w", o.Host, err)
 	}
 	w.key, w.asked, w.version = key, w.m.now(), written[0].Version
-	w.until = time.Now().Add(w.limit)
 	return nil
 }
 
@@ -102,9 +112,17 @@ func (w *wait) answer(ctx context.Context) string {
 }
 
 // unanswered tells whether the owner has left a request without an answer for
-// unansweredFor. It asks, and waits, if need be.
+// unansweredFor. It asks, again if there is an answer, which was true then, and
+// waits, if need be.
 func (w *wait) unanswered(ctx context.Context, o owner) bool {
 	if err := w.request(ctx, o); err != nil {
+		return false
+	}
+	stored, err := w.m.stored(ctx, w.key)
+	if err == nil && stored.Version != w.version {
+		err = w.write(ctx, w.key, o)
+	}
+	if err != nil {
 		return false
 	}
 	left := unansweredFor - (w.m.now() - w.asked)
@@ -115,13 +133,14 @@ func (w *wait) unanswered(ctx context.Context, o owner) bool {
 		case <-time.After(left):
 		}
 	}
-	stored, err := w.m.stored(ctx, w.key)
+	stored, err = w.m.stored(ctx, w.key)
 	return err == nil && stored.Version == w.version
 }
 
 // change waits until the owner's record is another than it was read as, or who
 // matters to it is not what it was: the owner live, silent or suspect, the taker
-// gone. It returns nil then, and otherwise why it waited no longer.
+// gone; or that it is time to ask an owner again that is in doubt. It returns nil
+// then, and otherwise why it waited no longer.
 func (w *wait) change(ctx context.Context, o owner) error {
 	before, err := w.look(ctx, o)
 	if err != nil {
@@ -152,7 +171,9 @@ func (w *wait) change(ctx context.Context, o owner) error {
 			return errors.New("dvold is about to end")
 		case <-look.C:
 		}
-		if now, err := w.look(ctx, o); err == nil && now != before {
+		now, err := w.look(ctx, o)
+		again := w.doubted && w.m.now()-w.asked > askedAgain
+		if err == nil && (now != before || again) {
 			return nil
 		}
 	}
