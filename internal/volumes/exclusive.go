@@ -55,14 +55,19 @@ func LeaseWait(ttl, cutTime time.Duration) time.Duration {
 }
 
 // takeover is who may take a volume over here: the stricter of what the volume
-// and its pool say.
+// and its pool say; where this host lacks the pool, and p is nil, what the volume
+// says, or "".
 func (m *Manager) takeover(r record, p *pool) Takeover {
+	var pools Takeover
+	if p != nil {
+		pools = p.Exclusive.Takeover
+	}
 	strictness := map[Takeover]int{TakeoverAuto: 1, TakeoverManual: 2, TakeoverNever: 3}
 	own, err := parseOptions(r.Options)
-	if err == nil && strictness[own.takeover] > strictness[p.Exclusive.Takeover] {
+	if err == nil && strictness[own.takeover] > strictness[pools] {
 		return own.takeover
 	}
-	return p.Exclusive.Takeover
+	return pools
 }
 
 // mountWait is how long a mount waits for a live owner.

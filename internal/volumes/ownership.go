@@ -135,7 +135,7 @@ func (m *Manager) releaseFrom(ctx context.Context, r record, from string) error 
 	}
 	p := m.pools[r.Pool]
 	switch {
-	case p != nil && m.takeover(r, p) == TakeoverNever:
+	case m.takeover(r, p) == TakeoverNever:
 		return fmt.Errorf("its takeover is %s: only host %q itself can give it up: %w", TakeoverNever, from, ErrInvalid)
 	case o.State == ownerFree:
 		return m.catchUp(ctx, r, p, o, from)

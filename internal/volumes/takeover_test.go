@@ -173,6 +173,10 @@ func TestTakeoverOptions(t *testing.T) {
 		t.Errorf("fenced: %v", all.log())
 	}
 	wantError(t, "release of never", h2.Release(t.Context(), "never", "h1"), ErrInvalid, "never")
+	h3 := f.add("h3")
+	delete(h3.gates, "a") // nor by a host that lacks the pool
+	wantError(t, "release of never without the pool", h3.start().Release(t.Context(), "never", "h1"), ErrInvalid, "never")
+	h3.must(h3.Release(t.Context(), "manual", "h1"))
 	for _, bad := range []string{"takeover=perhaps", "mount_wait=2h", "mount_wait=soon"} {
 		name, value, _ := strings.Cut(bad, "=")
 		wantError(t, bad, h2.Create(t.Context(), "bad", map[string]string{"access": "exclusive", name: value}), ErrInvalid, name)
