@@ -148,20 +148,22 @@ func (p FencingPool) fence(ctx context.Context, t target) error {
 		}
 		p.takesOrders.Store(t.id, nil)
 	}
+	return p.prove(ctx, t, info)
+}
+
+// prove returns nil once the bricks are without the address, have carried out all that they
+// had read of it, and glusterd still rejects it.
+func (p FencingPool) prove(ctx context.Context, t target, info volumeInfo) error {
 	if err := p.awaitGone(ctx, t, info); err != nil {
-		return err
-	}
-	before, err := p.manage.pending(ctx, t.volume)
-	if err != nil {
 		return err
 	}
 	// Again: a brick that had not heard yet may have let it in anew, or somebody has
 	// changed the list, which glusterd reads beside all that.
 	listed := make(chan error, 1)
 	go func() { listed <- p.checkRejected(ctx, t) }()
-	err = p.awaitGone(ctx, t, info)
-	if err == nil {
-		err = p.manage.drain(ctx, t.volume, before)
+	err := p.awaitGone(ctx, t, info)
+	if err == nil { // and not before it: what was read of it in a second stay counts, too
+		err = p.manage.drain(ctx, t.volume)
 	}
 	return errors.Join(err, <-listed)
 }

@@ -16,9 +16,13 @@ import (
 // pendingPause is how often bricks are asked what they are at.
 const pendingPause = 100 * time.Millisecond
 
-// drain waits until the bricks have done all that they were at before: what they
+// drain waits until the bricks have done all that they are at: what they
 // had read of a client before that was cut off, they carry out.
-func (m management) drain(ctx context.Context, volume string, before map[string]bool) error {
+func (m management) drain(ctx context.Context, volume string) error {
+	before, err := m.pending(ctx, volume)
+	if err != nil {
+		return err
+	}
 	for len(before) > 0 {
 		now, err := m.pending(ctx, volume)
 		if err != nil {

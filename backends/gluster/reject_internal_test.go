@@ -192,10 +192,6 @@ Call Stack1
 	if _, err := parsePending([]byte("Volume gv0 is not started\n")); err == nil {
 		t.Error("no brick: got no error")
 	}
-	// Of what was nothing, nobody is asked whether it is done.
-	if err := (management{}).drain(t.Context(), "gv0", nil); err != nil {
-		t.Errorf("nothing to wait for: %v", err)
-	}
 }
 
 func TestParseClient(t *testing.T) {
