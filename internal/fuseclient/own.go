@@ -52,7 +52,7 @@ func (s *Clients) MountOwn(ctx context.Context, o Own, target string, readOnly b
 		return err
 	}
 	if mounted != nil {
-		return s.checkOwn(mounted, o, readOnly)
+		return s.reuseOwn(ctx, mounted, o, readOnly)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.config.Wait, s.late())
 	defer cancel()
@@ -85,7 +85,7 @@ func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly b
 		return err
 	}
 	if mounted != nil {
-		return s.checkOwn(mounted, o, readOnly)
+		return s.reuseOwn(ctx, mounted, o, readOnly)
 	}
 	c, err := s.findOwn(o)
 	if err != nil {
@@ -101,6 +101,20 @@ func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly b
 		return errors.Join(err, host.Unmount(target)) // or the volume would not be alone
 	}
 	return nil
+}
+
+// reuseOwn returns nil if a mount is the volume's already, in the way that is asked for, and
+// then has its client serve nothing else.
+func (s *Clients) reuseOwn(ctx context.Context, m *mountinfo.Info, o Own, readOnly bool) error {
+	if err := s.checkOwn(m, o, readOnly); err != nil {
+		return err
+	}
+	point := s.OwnPoint(o.Key)
+	left, err := host.IsMountpoint(point) // by a crash
+	if err != nil || !left {
+		return err
+	}
+	return (&Client{Mountpoint: point}).leavePoint(ctx)
 }
 
 // StartOwn starts the client of a volume, in place of one that serves nothing but its
@@ -162,11 +176,19 @@ func (s *Clients) abandon(ctx context.Context, spec Spec, c *Client, target stri
 
 // EndOwn ends the client of a volume that was started and then mounted nowhere, as by
 // a mount that was cut short, and waits for that. It is ErrInUse if the client may serve
-// more than its own mountpoint.
+// more than its own mountpoint. What is no client of this kind it leaves alone.
 func (s *Clients) EndOwn(ctx context.Context, key string) error {
-	point := s.OwnPoint(key)
-	mounted, err := host.MountedAt(point)
+	running, err := s.OwnProcesses(key)
 	if err != nil {
+		return err
+	}
+	return s.endOwn(ctx, s.OwnPoint(key), running)
+}
+
+// endOwn is EndOwn for what runs: one that is about to end is not found any more.
+func (s *Clients) endOwn(ctx context.Context, point string, running []host.Process) error {
+	mounted, err := host.MountedAt(point)
+	if err != nil || mounted != nil && mounted.FSType != s.config.FSType {
 		return err
 	}
 	if mounted != nil {
@@ -177,18 +199,19 @@ func (s *Clients) EndOwn(ctx context.Context, key string) error {
 		if len(bound) > 0 {
 			return fmt.Errorf("%s shows it, though its client was not ready: %w", bound[0].Mountpoint, backends.ErrInUse)
 		}
-		running, err := s.OwnProcesses(key)
-		if err == nil && len(running) == 0 {
+		if len(running) == 0 {
 			err = unmountDead(point)
-		} else if err == nil {
+		} else {
 			err = unmountIdle(ctx, point)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := s.awaitOwn(ctx, point); err != nil {
-		return err
+	for _, c := range running {
+		if err := awaitEnd(ctx, c, s.config.EndTime); err != nil {
+			return err
+		}
 	}
 	return host.RemoveMountpoint(point)
 }
@@ -211,40 +234,28 @@ func unmountIdle(ctx context.Context, point string) error {
 	}
 }
 
-// awaitOwn waits until the clients that were started for a mountpoint have ended.
-func (s *Clients) awaitOwn(ctx context.Context, point string) error {
-	processes, err := s.config.At(point)
+// UnmountOwn unmounts what may be a volume with a client of its own, which is to have
+// ended by then, unless a container still has the volume. So is one that was started and not
+// handed out. It asks nothing of the storage.
+func (s *Clients) UnmountOwn(ctx context.Context, key, target string) error {
+	m, err := host.MountedAt(target)
 	if err != nil {
 		return err
 	}
-	for _, c := range processes {
-		if err := awaitEnd(ctx, c, s.config.EndTime); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// UnmountOwn unmounts what may be a volume with a client of its own, which is to have
-// ended by then, unless a container still has the volume. It asks nothing of the
-// storage.
-func (s *Clients) UnmountOwn(ctx context.Context, key, target string) error {
-	m, err := host.MountedAt(target)
+	running, err := s.OwnProcesses(key)
 	if err != nil {
 		return err
 	}
 	if err := host.Unmount(target); err != nil {
 		return err
 	}
-	processes, err := s.config.At(s.OwnPoint(key))
-	if err != nil || len(processes) == 0 || m == nil {
-		return err
+	if len(running) > 0 && m != nil {
+		users, err := host.OtherUsers(ctx, m)
+		if err != nil || len(users) > 0 { // whoever proves that nothing is left finds them, too
+			return err
+		}
 	}
-	users, err := host.OtherUsers(ctx, m)
-	if err != nil || len(users) > 0 { // whoever proves that nothing is left finds them, too
-		return err
-	}
-	return s.awaitOwn(ctx, s.OwnPoint(key))
+	return s.endOwn(ctx, s.OwnPoint(key), running)
 }
 
 // Servers are those that the client of a volume is connected to.

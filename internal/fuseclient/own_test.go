@@ -3,7 +3,9 @@ package fuseclient_test
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -102,4 +104,71 @@ func TestOwnLeftOver(t *testing.T) {
 		}
 	}
 	w.wantClients(0)
+}
+
+// A client of a dvold that was killed while it mounted a volume ends with the next unmount, and
+// serves nothing else once the volume is mounted again.
+func TestOwnCutShort(t *testing.T) {
+	w := newWorld(t)
+	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: w.db}
+	target := hosttest.Dir(t)
+	bind := func(root string) error { return w.bindTo(root, w.db, target) }
+	mount := func() error { return w.MountOwn(t.Context(), own, target, false, nil, bind) }
+	place := func() error { return w.PlaceOwn(t.Context(), own, target, false, bind) }
+	for _, test := range []struct {
+		name  string
+		bound bool
+		again func() error
+	}{{"started", false, nil}, {"bound", true, nil}, {"bound, and mounted again", true, mount}, {"bound, and placed again", true, place}} {
+		c, err := w.StartOwn(t.Context(), own)
+		if err == nil && test.bound {
+			err = bind(c.Mountpoint)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.again != nil {
+			if err := test.again(); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			if _, err := os.Lstat(c.Mountpoint); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: its mountpoint is there still: %v", test.name, err)
+			}
+		}
+		if err := w.UnmountOwn(t.Context(), own.Key, target); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if c.Alive() {
+			t.Errorf("%s: its client runs on", test.name)
+		}
+		w.wantClients(0)
+	}
+}
+
+// As long as the client has not ended, no unmount succeeds.
+func TestOwnDoesNotEnd(t *testing.T) {
+	w := newWorld(t)
+	w.config.EndTime = 100 * time.Millisecond
+	w.open()
+	own := fuseclient.Own{Spec: w.spec, Key: "db", Path: w.db}
+	target := hosttest.Dir(t)
+	if err := w.MountOwn(t.Context(), own, target, false, nil, func(root string) error { return w.bindTo(root, w.db, target) }); err != nil {
+		t.Fatal(err)
+	}
+	c := w.processes()[0]
+	if err := unix.Kill(c.PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := w.UnmountOwn(t.Context(), own.Key, target); !errors.Is(err, backends.ErrInUse) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := unix.Kill(c.PID, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("it has ended", func() bool { return !c.Alive() })
+	if err := w.UnmountOwn(t.Context(), own.Key, target); err != nil {
+		t.Error(err)
+	}
 }
