@@ -28,9 +28,9 @@ var inScope = [...]string{
 
 // process is a client that this process has started.
 type process struct {
-	host.Process
-	said  *os.File      // what it, or systemd-run, wrote outside of its log
-	ended chan struct{} // closed once it has
+	host.Process               // zero if it ended at once
+	said         *os.File      // what it, or systemd-run, wrote outside of its log
+	ended        chan struct{} // closed once it has
 }
 
 // spawn starts a client. It is no child of a control group that ends with dvold:
@@ -69,10 +69,17 @@ func (k Kind) spawn(args []string) (*process, error) {
 	return p, nil
 }
 
+// maxOutput is how much of what a process wrote is told.
+const maxOutput = 4096
+
 // output is the end of what the process wrote outside of its log.
 func (p *process) output() string {
-	text := make([]byte, 4096)
-	n, _ := p.said.ReadAt(text, 0)
+	info, err := p.said.Stat()
+	if err != nil {
+		return ""
+	}
+	text := make([]byte, maxOutput)
+	n, _ := p.said.ReadAt(text, max(0, info.Size()-maxOutput))
 	return string(bytes.TrimSpace(text[:n]))
 }
 
@@ -137,8 +144,11 @@ func arguments(pid int) ([]string, error) {
 }
 
 // kill ends a process, which is told by its start from a later one of that
-// number. One that has ended is no error.
+// number. One that has ended is no error, nor one that never was.
 func kill(p host.Process) error {
+	if p.PID == 0 {
+		return nil
+	}
 	handle, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
