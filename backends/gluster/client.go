@@ -45,6 +45,23 @@ func (s spec) client() fuseclient.Spec {
 	return fuseclient.Spec{Kind: kind(), FileSystem: s, Name: "Gluster volume " + s.volume, Silence: silence, Log: s.log}
 }
 
+// Options by which a client shows what it does.
+const (
+	volumeOption = "--volfile-id="
+	subdirOption = "--subdir-mount="
+)
+
+// shows says by which arguments a client is one of the pool's.
+func (s spec) shows() []string { return []string{volumeOption + s.volume, subdirOption + s.root()} }
+
+// root is the path of what is shown of the Gluster volume, or "" for all of it.
+func (s spec) root() string {
+	if s.subdir == "" {
+		return ""
+	}
+	return "/" + s.subdir
+}
+
 // Args returns the arguments of a client, to which a server that answers is the
 // first.
 func (s spec) Args(ctx context.Context) ([]string, error) {
@@ -52,12 +69,12 @@ func (s spec) Args(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--no-daemon", "--process-name=fuse", "--volfile-id=" + s.volume, "--log-file=" + s.log}
+	args := []string{"--no-daemon", "--process-name=fuse", volumeOption + s.volume, "--log-file=" + s.log}
 	for _, server := range servers {
 		args = append(args, "--volfile-server="+server)
 	}
 	if s.subdir != "" {
-		args = append(args, "--subdir-mount=/"+s.subdir)
+		args = append(args, subdirOption+s.root())
 	}
 	return append(args, s.options...), nil
 }

@@ -109,7 +109,11 @@ func (p *Pool) sharedOf(volume string) *fuseclient.Shared {
 		if !p.config.Caching {
 			s.options = append(s.options, coherentOptions[:]...)
 		}
-		return s.client()
+		c := s.client()
+		if key == sharedKey { // any other key says it itself
+			c.Shows = s.shows()
+		}
+		return c
 	})
 }
 

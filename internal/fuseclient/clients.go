@@ -65,6 +65,7 @@ func (s *Clients) Tend() {
 			c.log.Warn("shared client was not seen to", "err", err)
 		}
 	})
+	s.upkeep.Go(s.tendEarlier)
 	if s.config.HandlesCrashes {
 		s.upkeep.Go(s.tendCrashed)
 	}
@@ -95,12 +96,22 @@ func (s *Clients) Keys() ([]string, error) {
 	}
 	var keys []string
 	for _, e := range entries {
-		at := strings.LastIndexByte(e.Name(), '.')
-		if at > 0 && !strings.HasPrefix(e.Name(), ownPrefix) {
-			keys = append(keys, e.Name()[:at])
+		if key := keyOf(e); key != "" {
+			keys = append(keys, key)
 		}
 	}
 	return keys, nil
+}
+
+// keyOf is the key of the shared client whose mountpoint that is, or "".
+func keyOf(e os.DirEntry) string {
+	name := e.Name()
+	const digits = len(".00000000")
+	at := len(name) - digits
+	if !e.IsDir() || at <= 0 || name[at] != '.' || strings.HasPrefix(name, ownPrefix) {
+		return ""
+	}
+	return name[:at]
 }
 
 // Silent is for how long the storage behind one of the shared clients does not

@@ -8,7 +8,7 @@
 // Clients outlive dvold, and are found again by the mountpoint that each was started
 // for: nothing is written down. A shared one that has ended is replaced, and what it
 // served is served by the next, in running containers too. One that serves nothing
-// is ended.
+// is ended. One of another configuration serves what is bound out of it, and nothing new.
 package fuseclient
 
 import (
@@ -50,6 +50,10 @@ type FileSystem interface {
 type Spec struct {
 	Kind
 	FileSystem
+	// Shows are the arguments, each NAME=VALUE, by which a shared client shows another file
+	// system, or another directory of it, than one of that key did whose pool had another
+	// configuration; NAME= is one that it is started without.
+	Shows []string
 	// Name is the file system's, for people, as in "Gluster volume gv0".
 	Name string
 	// Ask is a program, with its arguments, that fails unless the servers of the file

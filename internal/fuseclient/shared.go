@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +22,8 @@ import (
 // wanted.
 //
 // Each client that is started has a mountpoint of its own, dir/key.number, by
-// which it is found again. Nothing is written down: what runs and is mounted
-// says it all.
+// which it is found again; the first half of the number stands for what it shows.
+// Nothing is written down: what runs and is mounted says it all.
 type Shared struct {
 	spec Spec
 	dir  string
@@ -37,8 +36,9 @@ type Shared struct {
 	turn upkeep.Turn // of who looks for, starts, heals or stops the client
 	uses *upkeep.Uses
 
-	mu  sync.Mutex // guards the field below
-	now *Client    // nil if none is known
+	mu     sync.Mutex      // guards the fields below
+	now    *Client         // nil if none is known
+	serves map[string]bool // whether the client of a mountpoint shows what it should
 }
 
 func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger) *Shared {
@@ -46,6 +46,7 @@ func newShared(spec Spec, dir, key string, wait time.Duration, log *slog.Logger)
 	return &Shared{
 		spec: spec, dir: dir, key: key, wait: wait, log: log,
 		health: NewHealth(spec, log), turn: upkeep.NewTurn(), uses: upkeep.NewUses(),
+		serves: make(map[string]bool),
 	}
 }
 
@@ -106,13 +107,16 @@ func (s *Shared) bringUp(ctx context.Context) (*Client, error) {
 
 func (s *Shared) startNew(ctx context.Context) (*Client, error) {
 	begin := time.Now()
-	c, err := s.spec.start(ctx, filepath.Join(s.dir, fmt.Sprintf("%s.%08x", s.key, rand.Uint32())))
+	c, err := s.spec.start(ctx, filepath.Join(s.dir, fmt.Sprintf("%s.%s%04x", s.key, s.spec.fingerprint(), rand.N(1<<16))))
 	if err != nil {
 		return nil, err
 	}
 	if err := c.hold(); err != nil {
 		return nil, errors.Join(err, c.end(ctx, s.spec.EndTime))
 	}
+	s.mu.Lock()
+	s.serves[c.Mountpoint] = true
+	s.mu.Unlock()
 	s.log.Info("client started", "process", c.PID, "mountpoint", c.Mountpoint, "took", time.Since(begin).Round(time.Millisecond))
 	return c, nil
 }
@@ -134,6 +138,9 @@ func (s *Shared) look() (now *Client, dead []string, err error) {
 			return nil, nil, err
 		}
 		processes := running[filepath.Base(point)]
+		if mounted && !s.isOurs(point, processes) {
+			continue
+		}
 		switch {
 		case mounted && len(processes) > 0:
 			c, err := s.spec.found(processes[0], point)
@@ -161,16 +168,20 @@ func (s *Shared) abandoned(point string) bool {
 	return err == nil && time.Since(info.ModTime()) > s.wait+killTime
 }
 
-// points are the mountpoints there are.
+// points are the mountpoints there are, but for those that are known to be of another
+// configuration.
 func (s *Shared) points() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var points []string
 	for _, e := range entries {
-		if number, ok := strings.CutPrefix(e.Name(), s.key+"."); ok && len(number) == 8 && e.IsDir() {
-			points = append(points, filepath.Join(s.dir, e.Name()))
+		point := filepath.Join(s.dir, e.Name())
+		if serves, known := s.serves[point]; keyOf(e) == s.key && (serves || !known) {
+			points = append(points, point)
 		}
 	}
 	return points, nil

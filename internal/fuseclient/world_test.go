@@ -71,20 +71,27 @@ func newWorld(t *testing.T) *world {
 	_, err := exec.LookPath("glusterfs")
 	hosttest.Need(t, "gluster", err == nil)
 	dir := hosttest.Dir(t)
-	w := &world{T: t, data: hosttest.Subdir(t, dir, "data"), fs: &directory{volfile: filepath.Join(dir, "vol"), log: filepath.Join(dir, "log")}}
-	text := fmt.Sprintf("volume all\n  type storage/posix\n  option directory %s\nend-volume\n", w.data)
-	if err := os.WriteFile(w.fs.volfile, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.db = "db-" + filepath.Base(dir)
-	hosttest.Subdir(t, w.data, w.db)
+	w := &world{T: t, db: "db-" + filepath.Base(dir)}
 	w.config = fuseclient.Config{
 		Kind: fuseclient.Kind{Program: "glusterfs", FSType: "fuse.glusterfs", EndTime: 5 * time.Second},
 		Dir:  filepath.Join(dir, "run"), Wait: 5 * time.Second,
 	}
-	w.spec = fuseclient.Spec{Kind: w.config.Kind, FileSystem: w.fs, Name: "a directory", Log: w.fs.log}
+	w.show(dir)
 	w.open()
 	return w
+}
+
+// show has the file system be what lies in dir.
+func (w *world) show(dir string) {
+	w.Helper()
+	w.data = hosttest.Subdir(w.T, dir, "data")
+	hosttest.Subdir(w.T, w.data, w.db)
+	w.fs = &directory{volfile: filepath.Join(dir, "vol"), log: filepath.Join(dir, "log")}
+	text := fmt.Sprintf("volume all\n  type storage/posix\n  option directory %s\nend-volume\n", w.data)
+	if err := os.WriteFile(w.fs.volfile, []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	w.spec = fuseclient.Spec{Kind: w.config.Kind, FileSystem: w.fs, Name: "a directory", Log: w.fs.log}
 }
 
 // open opens the clients, as dvold does when it is started.

@@ -96,7 +96,7 @@ func (p *Pool) shared() *fuseclient.Shared {
 		s := p.spec(sharedKey)
 		s.socket = p.sharedSocket("$pid") // as Ceph's programs say it
 		c := s.client()
-		c.Bury, c.CutOff = p.bury, p.cutOff
+		c.Shows, c.Bury, c.CutOff = s.shows(), p.bury, p.cutOff
 		return c
 	})
 }

@@ -31,6 +31,21 @@ func (p *Pool) spec(key string) spec {
 	return spec{config: p.config, log: filepath.Join(p.config.LogDir, fmt.Sprintf("dvol-%s-%s.log", p.name, key))}
 }
 
+// Options by which a client shows what it does.
+const (
+	fsOption   = "--client_fs="
+	rootOption = "--client_mountpoint="
+)
+
+// shows says by which arguments a client is one of the pool's.
+func (s spec) shows() []string {
+	root := ""
+	if s.config.Subdir != "" {
+		root = "/" + s.config.Subdir
+	}
+	return []string{fsOption + s.config.FileSystem, rootOption + root}
+}
+
 // client is the same for who starts clients.
 func (s spec) client() fuseclient.Spec {
 	return fuseclient.Spec{Kind: kind(), FileSystem: s, Name: s.name(), Ask: question(), Silence: silence, Log: s.log}
@@ -71,10 +86,10 @@ func (s spec) Args(context.Context) ([]string, error) {
 		args = append(args, throughOption)
 	}
 	if s.config.FileSystem != "" {
-		args = append(args, "--client_fs="+s.config.FileSystem)
+		args = append(args, fsOption+s.config.FileSystem)
 	}
 	if s.config.Subdir != "" {
-		args = append(args, "--client_mountpoint=/"+s.config.Subdir)
+		args = append(args, rootOption+"/"+s.config.Subdir)
 	}
 	return args, nil
 }
