@@ -90,7 +90,8 @@ func underSystemd() bool {
 }
 
 // At returns the clients that were started for mountpoint, which they
-// have as their last argument, and no other: it is ours alone. They may serve
+// have as their last argument, and no other: it is ours alone. They are in our mount
+// namespace, as whoever dvold starts; what a container calls so is none. They may serve
 // what was mounted there and has been bound elsewhere since.
 func (k Kind) At(mountpoint string) ([]host.Process, error) {
 	all, err := k.Below(filepath.Dir(mountpoint))
@@ -108,6 +109,10 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespace, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
 	found := make(map[string][]host.Process)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
@@ -119,7 +124,7 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 			continue
 		}
 		last := args[len(args)-1]
-		if filepath.Base(args[0]) != k.Program || filepath.Dir(last) != dir {
+		if filepath.Base(args[0]) != k.Program || filepath.Dir(last) != dir || !isIn(pid, namespace) {
 			continue
 		}
 		p, err := host.FindProcess(pid)
@@ -135,12 +140,47 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 }
 
 // arguments are those of a process, its name first; none if it has ended.
-func arguments(pid int) ([]string, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err != nil || len(text) == 0 {
-		return nil, err
+func arguments(pid int) (args []string, err error) {
+	err = eachThread(pid, func(dir string) (bool, error) {
+		text, err := os.ReadFile(dir + "/cmdline")
+		if len(text) == 0 {
+			return false, err
+		}
+		args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		return true, nil
+	})
+	return args, err
+}
+
+// isIn tells whether a process is in a mount namespace. One of which that can't be known
+// counts as if it were.
+func isIn(pid int, namespace string) (is bool) {
+	err := eachThread(pid, func(dir string) (bool, error) {
+		got, err := os.Readlink(dir + "/ns/mnt")
+		is = got == namespace
+		return err == nil, err
+	})
+	return is || errors.Is(err, fs.ErrPermission)
+}
+
+// eachThread calls f with the directory of a process in /proc, and unless f has found what it
+// looks for, with those of its other threads: they may outlive the first, which tells nothing then.
+func eachThread(pid int, f func(dir string) (found bool, err error)) error {
+	dir := "/proc/" + strconv.Itoa(pid)
+	found, err := f(dir)
+	if found || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
+	threads, failed := os.ReadDir(dir + "/task")
+	if failed != nil || len(threads) < 2 {
+		return err
+	}
+	for _, t := range threads {
+		if found, _ := f(dir + "/task/" + t.Name()); found {
+			return nil
+		}
+	}
+	return err
 }
 
 // kill ends a process, which is told by its start from a later one of that

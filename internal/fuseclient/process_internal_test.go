@@ -1,8 +1,11 @@
 package fuseclient
 
 import (
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,5 +57,40 @@ func TestOutput(t *testing.T) {
 	<-p.ended
 	if got := p.output(); !strings.HasSuffix(got, "\nwhy") || len(got) > maxOutput {
 		t.Errorf("got %d bytes, %q", len(got), got[max(0, len(got)-10):])
+	}
+}
+
+// What is started in a container is no client, whatever it is called.
+func TestNoClientInAnotherMountNamespace(t *testing.T) {
+	hosttest.Root(t)
+	point := filepath.Join(t.TempDir(), "at")
+	for _, test := range []struct {
+		flags uintptr
+		want  int
+	}{{0, 1}, {unix.CLONE_NEWNS, 0}} {
+		cmd := exec.Command("sh", "-c", "echo ready; read never", point)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: test.flags}
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		hosttest.Start(t, cmd)
+		if got, err := shell.At(point); err != nil || len(got) != test.want {
+			t.Errorf("flags %#x: got %v, %v, want %d", test.flags, got, err, test.want)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+}
+
+// A client whose first thread has ended is one still.
+func TestClientWithoutItsFirstThread(t *testing.T) {
+	hosttest.Root(t)
+	point := filepath.Join(t.TempDir(), "at")
+	cmd := exec.Command(os.Args[0], point)
+	cmd.Env = append(os.Environ(), "FIRST_THREAD=ends")
+	hosttest.Start(t, cmd)
+	got, err := Kind{Program: filepath.Base(os.Args[0])}.At(point)
+	if err != nil || len(got) != 1 || got[0].PID != cmd.Process.Pid || !got[0].Alive() {
+		t.Errorf("got %v, %v, want process %d", got, err, cmd.Process.Pid)
 	}
 }
