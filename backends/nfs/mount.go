@@ -20,8 +20,8 @@ import (
 // mountFlags keep what a volume holds from being more than data.
 const mountFlags = unix.MS_NOSUID | unix.MS_NODEV
 
-// maxHanging is how many calls of mount(2) of a pool may hang at once: each
-// keeps a thread, which nothing can end.
+// maxHanging is how many calls of mount(2) of a pool may have been left behind, for
+// another to be made: each keeps a thread, which nothing can end.
 const maxHanging = 4
 
 // mounter calls mount(2), which waits for the server for as long as that is
@@ -30,8 +30,14 @@ const maxHanging = 4
 type mounter struct {
 	call func(source, point string, readOnly bool, data string) error // mount(2)
 
-	mu      sync.Mutex               // guards the field below
-	running map[string]chan struct{} // by mountpoint, closed at the end
+	mu      sync.Mutex           // guards the fields below
+	running map[string]*mounting // by mountpoint
+}
+
+// mounting is a call of mount(2) that runs.
+type mounting struct {
+	ended chan struct{} // closed at the end
+	left  bool          // behind: nobody waits for it any more; guarded by mounter.mu
 }
 
 // mountNFS is mount(2) for NFS.
@@ -46,13 +52,13 @@ func mountNFS(source, point string, readOnly bool, data string) error {
 // mount mounts source at point, a directory at which nothing is mounted but what
 // an earlier call may yet do, for which it waits.
 func (m *mounter) mount(ctx context.Context, source, point string, readOnly bool, data string) error {
-	ended, err := m.begin(ctx, point)
+	now, err := m.begin(ctx, point)
 	if err != nil {
 		return err
 	}
 	result := make(chan error)
 	go func() {
-		defer m.end(point, ended)
+		defer m.end(point, now)
 		err := m.call(source, point, readOnly, data)
 		select {
 		case result <- err:
@@ -66,41 +72,58 @@ func (m *mounter) mount(ctx context.Context, source, point string, readOnly bool
 	case err := <-result:
 		return err
 	case <-ctx.Done():
+		m.leave(now)
 		return fmt.Errorf("mount %s: %w: %w", source, backends.ErrUnavailable, context.Cause(ctx))
 	}
 }
 
 // begin notes a call, when none is under way at point.
-func (m *mounter) begin(ctx context.Context, point string) (ended chan struct{}, err error) {
+func (m *mounter) begin(ctx context.Context, point string) (*mounting, error) {
 	for {
 		m.mu.Lock()
-		before, hanging := m.running[point], len(m.running)
+		before, hanging := m.running[point], m.hanging()
 		if before == nil && hanging < maxHanging {
 			if m.running == nil {
-				m.running = make(map[string]chan struct{})
+				m.running = make(map[string]*mounting)
 			}
-			ended = make(chan struct{})
-			m.running[point] = ended
+			now := &mounting{ended: make(chan struct{})}
+			m.running[point] = now
 			m.mu.Unlock()
-			return ended, nil
+			return now, nil
 		}
 		m.mu.Unlock()
 		if before == nil {
 			return nil, fmt.Errorf("%d earlier mounts of the pool still wait for its server: %w", hanging, backends.ErrUnavailable)
 		}
 		select {
-		case <-before:
+		case <-before.ended:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("an earlier mount still waits for the server: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
 		}
 	}
 }
 
-func (m *mounter) end(point string, ended chan struct{}) {
+// hanging is how many calls were left behind. m.mu is held.
+func (m *mounter) hanging() (n int) {
+	for _, r := range m.running {
+		if r.left {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *mounter) leave(r *mounting) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.left = true
+}
+
+func (m *mounter) end(point string, r *mounting) {
 	m.mu.Lock()
 	delete(m.running, point)
 	m.mu.Unlock()
-	close(ended)
+	close(r.ended)
 }
 
 // limit bounds what needs a mount.

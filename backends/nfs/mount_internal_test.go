@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,5 +44,24 @@ func TestMountsThatHang(t *testing.T) {
 		if err := mount("/nowhere/0"); err != nil {
 			t.Errorf("when they have ended: got %v", err)
 		}
+	})
+}
+
+// However many are mounted at once, those that don't hang succeed.
+func TestMountsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mounter{call: func(string, string, bool, string) error {
+			time.Sleep(30 * time.Millisecond)
+			return nil
+		}}
+		var all sync.WaitGroup
+		for i := range 4 * maxHanging {
+			all.Go(func() {
+				if err := m.mount(t.Context(), "nas:/", fmt.Sprintf("/nowhere/%d", i), false, ""); err != nil {
+					t.Errorf("mount %d: %v", i, err)
+				}
+			})
+		}
+		all.Wait()
 	})
 }
