@@ -20,7 +20,8 @@ type Config struct {
 	Subdir string `yaml:"subdir"`
 
 	// Shares are other exports, of any server, that may be volumes as they are:
-	// SERVER:/PATH, or patterns of such as of path.Match.
+	// SERVER:/PATH, or patterns of such as of path.Match, to which the brackets of an
+	// address are \[ and \].
 	Shares []string `yaml:"shares"`
 
 	// Version is that of the protocol: 3, 4.0, 4.1 or 4.2. Empty means the

@@ -38,7 +38,8 @@ func (p *Pool) shareOf(handle string) (Config, error) {
 		return c, fmt.Errorf(`%s: %q is not SERVER:/PATH, with a path free of ".", ".." and needless slashes: %w`, OptionShare, share, backends.ErrInvalid)
 	}
 	for _, pattern := range p.config.Shares {
-		if ok, err := path.Match(pattern, share); err == nil && ok {
+		// To a pattern the brackets of an address of IP version 6 are a class.
+		if ok, err := path.Match(pattern, share); pattern == share || err == nil && ok {
 			return c, nil
 		}
 	}
