@@ -46,6 +46,7 @@ func TestSize(t *testing.T) {
 				"Inherited":    testSizeInherited,
 				"Foreign":      testSizeForeignHandles,
 				"Owner":        testSizeOwner,
+				"Deep":         testSizeDeep,
 			} {
 				t.Run(name, func(t *testing.T) { test(t, poolDir(t, dir)) })
 			}
@@ -122,6 +123,21 @@ func testSizeBoundary(t *testing.T, path string) {
 	}
 	remove(t, p, v.Handle)
 	remove(t, p, other.Handle)
+}
+
+// A tree is removed however deep it is, and whatever a container has taken out of its project.
+func testSizeDeep(t *testing.T, path string) {
+	p, v := sized(t, path)
+	deep := filepath.Join(path, v.Handle)
+	for i := range 150 {
+		deep = hosttest.Subdir(t, deep, "d")
+		if i%2 == 0 {
+			if err := host.SetProject(openDir(t, deep), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove(t, p, v.Handle)
 }
 
 // Who owns a file can take it out of its project, without any privilege; in a

@@ -101,15 +101,38 @@ func enter(dir *os.File, name string) (*os.File, error) {
 	return child, err
 }
 
-// moveUp moves the directory name of dir to the top of the tree.
+// moveUp moves the directory name of dir to the top of the tree. Where that passes its project
+// on, nothing of another can be moved there, as what a container has taken out of it: that gets
+// the project of the top, too.
 func (t *tree) moveUp(dir *os.File, name string) error {
+	adopted := false
 	for {
 		t.moved++
 		err := move(dir, name, t.top, "moved."+strconv.Itoa(t.moved))
-		if !isAny(err, unix.ENOTEMPTY, unix.EEXIST, unix.ENOTDIR) { // the name is taken
+		switch {
+		case errors.Is(err, unix.EXDEV) && !adopted:
+			if err := t.adopt(dir, name); err != nil {
+				return err
+			}
+			adopted = true
+		case !isAny(err, unix.ENOTEMPTY, unix.EEXIST, unix.ENOTDIR): // else the name is taken
 			return err
 		}
 	}
+}
+
+// adopt has the directory name of dir carry the project of the top.
+func (t *tree) adopt(dir *os.File, name string) error {
+	project, err := host.ProjectOf(t.top)
+	if err != nil {
+		return err
+	}
+	child, err := enter(dir, name)
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	return host.SetProject(child, project.ID)
 }
 
 // unlink removes the entry name of dir; one that is missing is no error.
