@@ -87,7 +87,7 @@ func checkHandle(handle string) error {
 // have a volume, but for what is in the volume: "" is the pool itself.
 func Touched(id, handle string) []string {
 	touched := []string{"", volumesDir, workDir, stampsDir, path.Join(stampsDir, id+stamps().suffix)}
-	for dir := handle; dir != "." && dir != volumesDir; dir = path.Dir(dir) {
+	for dir := handle; dir != "." && dir != "/" && dir != volumesDir; dir = path.Dir(dir) {
 		touched = append(touched, dir)
 	}
 	return touched
