@@ -13,27 +13,26 @@ import (
 var causes = []struct {
 	text   string
 	reason string // %[1]s is the Gluster volume, %[2]s the directory, %[3]s the servers, %[4]s the message
-	kind   error
 }{
-	{"failed to fetch volume file", "the servers know no Gluster volume %[1]s: see gluster volume list", backends.ErrUnavailable},
-	{"is not found", "Gluster volume %[1]s has no directory %[2]s: make it, or change the pool's subdir", backends.ErrUnavailable},
-	{"Authentication failed", "Gluster volume %[1]s refuses this host: see its auth.allow, auth.reject and, with TLS, auth.ssl-allow; a host that was fenced is let in again by itself", backends.ErrUnavailable},
-	{"could not load our cert", "TLS with the servers of Gluster volume %[1]s: %[4]s", backends.ErrUnavailable},
-	{"could not load private key", "TLS with the servers of Gluster volume %[1]s: %[4]s", backends.ErrUnavailable},
-	{"could not load CA list", "TLS with the servers of Gluster volume %[1]s: glusterfs.ca, beside glusterfs.pem, can't be read", backends.ErrUnavailable},
-	{"alert unknown ca", "TLS: the servers of Gluster volume %[1]s don't trust this host's certificate, glusterfs.pem: have it signed by an authority that is in their glusterfs.ca", backends.ErrUnavailable},
-	{"certificate verify failed", "TLS: the certificate of a server of Gluster volume %[1]s is not valid, or of no authority in this host's glusterfs.ca", backends.ErrUnavailable},
-	{"SSL routines", "TLS with the servers of Gluster volume %[1]s failed: %[4]s", backends.ErrUnavailable},
-	{"SSL connect error", "TLS with the servers of Gluster volume %[1]s failed: see its client.ssl, and the pool's tls", backends.ErrUnavailable},
-	{"failed to get the port number for remote subvolume", "no brick of Gluster volume %[1]s runs: see gluster volume status %[1]s, and gluster volume start", backends.ErrUnavailable},
-	{"DNS resolution failed", "no server of the pool can be found by its name (%[3]s)", backends.ErrUnavailable},
-	{"failed to connect with remote-host", "no server of the pool answers (%[3]s)", backends.ErrUnavailable},
-	{"Exhausted all volfile servers", "no server of the pool answers (%[3]s)", backends.ErrUnavailable},
+	{"failed to fetch volume file", "the servers know no Gluster volume %[1]s: see gluster volume list"},
+	{"is not found", "Gluster volume %[1]s has no directory %[2]s: make it, or change the pool's subdir"},
+	{"Authentication failed", "Gluster volume %[1]s refuses this host: see its auth.allow, auth.reject and, with TLS, auth.ssl-allow; a host that was fenced is let in again by itself"},
+	{"could not load our cert", "TLS with the servers of Gluster volume %[1]s: %[4]s"},
+	{"could not load private key", "TLS with the servers of Gluster volume %[1]s: %[4]s"},
+	{"could not load CA list", "TLS with the servers of Gluster volume %[1]s: glusterfs.ca, beside glusterfs.pem, can't be read"},
+	{"alert unknown ca", "TLS: the servers of Gluster volume %[1]s don't trust this host's certificate, glusterfs.pem: have it signed by an authority that is in their glusterfs.ca"},
+	{"certificate verify failed", "TLS: the certificate of a server of Gluster volume %[1]s is not valid, or of no authority in this host's glusterfs.ca"},
+	{"SSL routines", "TLS with the servers of Gluster volume %[1]s failed: %[4]s"},
+	{"SSL connect error", "TLS with the servers of Gluster volume %[1]s failed: see its client.ssl, and the pool's tls"},
+	{"failed to get the port number for remote subvolume", "no brick of Gluster volume %[1]s runs: see gluster volume status %[1]s, and gluster volume start"},
+	{"DNS resolution failed", "no server of the pool can be found by its name (%[3]s)"},
+	{"failed to connect with remote-host", "no server of the pool answers (%[3]s)"},
+	{"Exhausted all volfile servers", "no server of the pool answers (%[3]s)"},
 	// With TLS 1.3 a client takes itself for connected before the server has looked at its certificate.
-	{"failed (Connection reset by peer)", hungUp, backends.ErrUnavailable},
-	{"failed (Broken pipe)", hungUp, backends.ErrUnavailable},
-	{"client_dump_version_cbk", hungUp, backends.ErrUnavailable},
-	{"first lookup on root failed", "no brick of Gluster volume %[1]s answers: see gluster volume status %[1]s and, with TLS, that the servers trust this host's certificate, glusterfs.pem", backends.ErrUnavailable},
+	{"failed (Connection reset by peer)", hungUp},
+	{"failed (Broken pipe)", hungUp},
+	{"client_dump_version_cbk", hungUp},
+	{"first lookup on root failed", "no brick of Gluster volume %[1]s answers: see gluster volume status %[1]s and, with TLS, that the servers trust this host's certificate, glusterfs.pem"},
 }
 
 const hungUp = "the servers of Gluster volume %[1]s hang up: with TLS, see that they trust this host's certificate, glusterfs.pem"
@@ -42,7 +41,7 @@ const hungUp = "the servers of Gluster volume %[1]s hang up: with TLS, see that 
 func (s spec) Cause(text string) error {
 	for _, c := range causes {
 		if strings.Contains(text, c.text) {
-			return fmt.Errorf(c.reason+": %[5]w", s.volume, s.subdir, strings.Join(s.servers, ", "), messageWith(text, c.text), c.kind)
+			return fmt.Errorf(c.reason+": %[5]w", s.volume, s.subdir, strings.Join(s.servers, ", "), messageWith(text, c.text), backends.ErrUnavailable)
 		}
 	}
 	if line := lastError(text); line != "" {

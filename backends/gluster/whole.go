@@ -74,8 +74,8 @@ func (p *Pool) allows(volume string) error {
 	return fmt.Errorf("%s: the pool's configuration does not allow %s: add it to gluster_volumes there: %w", OptionVolume, volume, backends.ErrInvalid)
 }
 
-// inWhole calls f with the open directory that a handle stands for, and the path
-// of the root of its Gluster volume.
+// inWhole calls f with the path of the root of the Gluster volume that a handle stands for,
+// and the path below that of its directory, "." for all of it.
 func (p *Pool) inWhole(ctx context.Context, handle string, f func(root, dir string) error) error {
 	volume, dir, err := wholeOf(handle)
 	if err != nil {

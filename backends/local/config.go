@@ -11,7 +11,7 @@ type Config struct {
 	Path string `yaml:"path"`
 	// RequireMount says that Path is where a file system gets mounted. While
 	// it is not, the pool is unavailable; without this volumes would then be
-	// made in whatever lies beneath.
+	// made in whatever lies beneath, and be missing there, removed ones too.
 	RequireMount bool `yaml:"require_mount"`
 	// Shared says that Path is one file system that every host of the cluster
 	// has mounted. Nothing here depends on it.

@@ -21,9 +21,9 @@ const DefaultMode = fs.FileMode(0o755)
 const validMode = fs.ModePerm | fs.ModeSetgid | fs.ModeSticky
 
 // Plan checks a request. The only options are those which all backends have.
-// A size needs a limiter that can limit volumes here. The first plan of
-// a pool makes its directory, if that is missing and no mount is required
-// there: from then on, that it is missing means that the storage is.
+// A size needs a limiter that can limit volumes here. It makes the directory of
+// the pool, if that is missing and no mount is required there: to all other methods, that
+// it is missing means that the storage is.
 func (p *Pool) Plan(ctx context.Context, r backends.Request) (backends.Volume, error) {
 	v, err := p.plan(ctx, r)
 	if err != nil {

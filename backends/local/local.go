@@ -51,8 +51,8 @@ var (
 
 // Open returns the pool that c describes, which limits volumes by project quotas.
 // It leaves the storage alone, which may hang: later calls tell whether it is
-// available. The first Plan makes the directory if it is missing, unless a mount
-// is required there.
+// available. Plan makes the directory if it is missing, unless a mount is required
+// there.
 func Open(c Config, log *slog.Logger) (*Pool, error) { return OpenLimited(c, projects{}, log) }
 
 // OpenLimited is Open for a pool that limits volumes in another way.
@@ -128,7 +128,7 @@ func OpenMounted(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// openOrMake is open for the first plan of a pool.
+// openOrMake is open for a plan.
 func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
 	root, err := p.open(ctx)
 	if !errors.Is(err, fs.ErrNotExist) || p.config.RequireMount {

@@ -93,9 +93,9 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// Open leaves the storage alone, which may hang; the first plan makes the
-// directory. That it is missing later means that the storage is: nothing is
-// made or forgotten then.
+// Open leaves the storage alone, which may hang; a plan makes the directory. To
+// whatever else is done, that it is missing means that the storage is: nothing is made or
+// forgotten then.
 func TestPlanMakesDirectory(t *testing.T) {
 	hosttest.Root(t)
 	path := filepath.Join(t.TempDir(), "a", "pool")
