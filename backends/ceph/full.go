@@ -5,6 +5,7 @@ package ceph
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ceph/go-ceph/rados"
@@ -29,18 +30,11 @@ func FullPools(conn *rados.Conn) ([]string, error) {
 	}
 	var full []string
 	for _, pool := range dump.Pools {
-		if hasFlag(pool.Flags, "full") || hasFlag(dump.Flags, "full") {
+		if isFull(pool.Flags) || isFull(dump.Flags) {
 			full = append(full, pool.Name)
 		}
 	}
 	return full, nil
 }
 
-func hasFlag(flags, want string) bool {
-	for flag := range strings.SplitSeq(flags, ",") {
-		if flag == want {
-			return true
-		}
-	}
-	return false
-}
+func isFull(flags string) bool { return slices.Contains(strings.Split(flags, ","), "full") }

@@ -34,9 +34,9 @@ func (p *Pool) source(ctx context.Context, servers []string) (netip.Addr, error)
 		for _, a := range found {
 			theirs = append(theirs, a.Unmap())
 		}
-		here, err := sourceFor(ctx, server)
+		here, err := host.SourceTo(ctx, net.JoinHostPort(server, glusterdPort))
 		if err != nil {
-			return none, err
+			return none, fmt.Errorf("way to server %s: %w: %w", server, backends.ErrUnavailable, err)
 		}
 		if !slices.Contains(sources, here) {
 			sources = append(sources, here)
@@ -52,17 +52,6 @@ func (p *Pool) source(ctx context.Context, servers []string) (netip.Addr, error)
 		return none, fmt.Errorf("%s, from which it reaches the bricks, is a server's, which a fence would cut off, too: give this host another address, and set client_address to that: %w", sources[0], backends.ErrCannotFence)
 	}
 	return sources[0], nil
-}
-
-// sourceFor is the address that the kernel takes for the way to a server. Nothing
-// is sent.
-func sourceFor(ctx context.Context, server string) (netip.Addr, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(server, glusterdPort))
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("way to server %s: %w: %w", server, backends.ErrUnavailable, err)
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
 // recordedSource is the address that was recorded for a volume in a Gluster volume,

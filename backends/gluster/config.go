@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/program"
 )
 
@@ -98,8 +99,8 @@ func (c Config) Validate() error {
 	if !volumePattern.MatchString(c.Volume) {
 		return fmt.Errorf("volume: %q is no name of a Gluster volume", c.Volume)
 	}
-	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
-		return fmt.Errorf(`subdir: %q is not a path free of ".", ".." and needless slashes`, c.Subdir)
+	if c.Subdir != "" && !backends.IsPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
+		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
 	}
 	for _, pattern := range c.GlusterVolumes {
 		if _, err := path.Match(pattern, ""); err != nil {

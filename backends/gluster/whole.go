@@ -30,7 +30,7 @@ func isWhole(handle string) bool { return strings.HasPrefix(handle, wholePrefix)
 func wholeOf(handle string) (volume, dir string, err error) {
 	name, ok := strings.CutPrefix(handle, wholePrefix)
 	volume, dir, below := strings.Cut(name, "/")
-	if !ok || !volumePattern.MatchString(volume) || below && !isPlainPath(dir) {
+	if !ok || !volumePattern.MatchString(volume) || below && !backends.IsPlainPath(dir) {
 		return "", "", fmt.Errorf("%q is not the handle of a volume: %w", handle, backends.ErrInvalid)
 	}
 	if !below {
@@ -51,7 +51,7 @@ func (p *Pool) planWhole(ctx context.Context, r backends.Request) (backends.Volu
 	handle := wholePrefix + r.Options[OptionVolume]
 	volume, _, err := wholeOf(handle)
 	if err != nil {
-		return none, fmt.Errorf(`%s: %q is not NAME or NAME/DIRECTORY, free of ".", ".." and needless slashes: %w`, OptionVolume, r.Options[OptionVolume], backends.ErrInvalid)
+		return none, fmt.Errorf(`%s: %q is not NAME or NAME/DIRECTORY, free of ".", "..", needless slashes and control characters: %w`, OptionVolume, r.Options[OptionVolume], backends.ErrInvalid)
 	}
 	if err := p.allows(volume); err != nil {
 		return none, err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +75,7 @@ func refuseLimits(dir *os.File, state host.QuotaState) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(strings.Split(m.VFSOptions, ","), "ro") { // which ends quotas too
+	if host.HasOption(m.VFSOptions, "ro") { // which ends quotas too
 		return &os.PathError{Op: "limit volumes", Path: dir.Name(), Err: unix.EROFS}
 	}
 	remedy := ""

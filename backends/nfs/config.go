@@ -2,12 +2,13 @@ package nfs
 
 import (
 	"fmt"
-	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dvol/dvold/backends"
 )
 
 // Config describes a pool.
@@ -83,10 +84,10 @@ func (c Config) Validate() error {
 	if !serverPattern.MatchString(c.Server) {
 		return fmt.Errorf("server: %q is no name or address of a server", c.Server)
 	}
-	if !path.IsAbs(c.Export) || path.Clean(c.Export) != c.Export || hasControl(c.Export) {
+	if !path.IsAbs(c.Export) || path.Clean(c.Export) != c.Export || backends.HasControl(c.Export) {
 		return fmt.Errorf(`export: %q is not an absolute path free of ".", "..", needless slashes and control characters`, c.Export)
 	}
-	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
+	if c.Subdir != "" && !backends.IsPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
 		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
 	}
 	for _, pattern := range c.Shares {
@@ -113,11 +114,4 @@ func (c Config) Validate() error {
 		return fmt.Errorf("mount_grace: %v is below 0", c.MountGrace)
 	}
 	return nil
-}
-
-// isPlainPath tells whether p is a relative path that leads straight down.
-func isPlainPath(p string) bool { return fs.ValidPath(p) && p != "." && !hasControl(p) }
-
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

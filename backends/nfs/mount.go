@@ -182,11 +182,7 @@ func serverOf(m *mountinfo.Info) (netip.Addr, error) {
 
 // isReadOnly tells whether nothing can be written through a mount.
 func isReadOnly(m *mountinfo.Info) bool {
-	return hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")
-}
-
-func hasOption(options, option string) bool {
-	return strings.Contains(","+options+",", ","+option+",")
+	return host.IsReadOnly(m) || host.HasOption(m.VFSOptions, "ro")
 }
 
 // remove takes away what is mounted at point, and point. It may wait for the

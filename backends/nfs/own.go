@@ -68,7 +68,7 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 // its own, in the way that is asked for.
 func (p *Pool) checkOwn(m *mountinfo.Info, handle string, readOnly bool) error {
 	switch {
-	case !host.IsNFS(m) || !p.showsVolume(m, handle) || !hasOption(m.VFSOptions, ownOption):
+	case !host.IsNFS(m) || !p.showsVolume(m, handle) || !host.HasOption(m.VFSOptions, ownOption):
 		return fmt.Errorf("something else is mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 	case isReadOnly(m) != readOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", m.Mountpoint, !readOnly, backends.ErrInUse)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // Programs of ONC RPC, and the port of the one that tells those of others.
@@ -133,25 +134,15 @@ func (c Config) find(ctx context.Context) (way, error) {
 	}
 	for _, a := range found {
 		w := way{server: a.Unmap()}
-		if err = c.ask(ctx, w.server); err == nil {
-			w.client, err = sourceFor(ctx, w.server)
+		if err = c.ask(ctx, w.server); err != nil {
+			continue
 		}
-		if err == nil {
+		if w.client, err = host.SourceTo(ctx, netip.AddrPortFrom(w.server, portmapPort).String()); err == nil {
 			return w, nil
 		}
+		err = fmt.Errorf("way to server %s: %w: %w", w.server, err, backends.ErrUnavailable)
 	}
 	return way{}, err
-}
-
-// sourceFor is the address that the kernel takes for the way to a server. Nothing
-// is sent.
-func sourceFor(ctx context.Context, server netip.Addr) (netip.Addr, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", netip.AddrPortFrom(server, portmapPort).String())
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("way to server %s: %w: %w", server, err, backends.ErrUnavailable)
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
 // checkLocks returns an error, with what would help, if locks of version 3 can't

@@ -118,7 +118,7 @@ func (p *Pool) mountShare(ctx context.Context, handle, target string, o backends
 // asked for.
 func checkShare(m *mountinfo.Info, c Config, o backends.MountOptions) error {
 	switch {
-	case !host.IsNFS(m) || m.Source != c.source() || o.Alone != hasOption(m.VFSOptions, ownOption):
+	case !host.IsNFS(m) || m.Source != c.source() || o.Alone != host.HasOption(m.VFSOptions, ownOption):
 		return fmt.Errorf("something else is mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 	case isReadOnly(m) != o.ReadOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", m.Mountpoint, !o.ReadOnly, backends.ErrInUse)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +15,16 @@ func IsLocal(a netip.Addr) (bool, error) {
 	}
 	own, err := localAddrs()
 	return slices.Contains(own, a.Unmap()), err
+}
+
+// SourceTo is the address that the kernel takes for the way to a HOST:PORT. Nothing is sent.
+func SourceTo(ctx context.Context, address string) (netip.Addr, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
 func localAddrs() ([]netip.Addr, error) {

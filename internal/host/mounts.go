@@ -152,6 +152,10 @@ func within(path, dir string) bool {
 }
 
 // IsReadOnly tells whether a mount, not its file system, is read-only.
-func IsReadOnly(m *mountinfo.Info) bool {
-	return slices.Contains(strings.Split(m.Options, ","), "ro")
+func IsReadOnly(m *mountinfo.Info) bool { return HasOption(m.Options, "ro") }
+
+// HasOption tells whether an option is one of a list that commas separate, as mount tables
+// have it.
+func HasOption(options, option string) bool {
+	return slices.Contains(strings.Split(options, ","), option)
 }

@@ -2,13 +2,13 @@ package cephfs
 
 import (
 	"fmt"
-	"io/fs"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
 )
 
@@ -88,7 +88,7 @@ func (c Config) Validate() error {
 	if c.FileSystem != "" && !namePattern.MatchString(c.FileSystem) {
 		return fmt.Errorf("filesystem: %q is no name of a CephFS", c.FileSystem)
 	}
-	if c.Subdir != "" && !isPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
+	if c.Subdir != "" && !backends.IsPlainPath(strings.TrimPrefix(c.Subdir, "/")) {
 		return fmt.Errorf(`subdir: %q is not a path free of ".", "..", needless slashes and control characters`, c.Subdir)
 	}
 	if c.SubvolumeGroup != "" {
@@ -148,10 +148,4 @@ func (c Config) fencer() ceph.Config {
 	f := c.Cluster
 	f.User, f.Keyring = c.Fencer, c.FencerKeyring
 	return f
-}
-
-// isPlainPath tells whether p is a relative path that leads straight down.
-func isPlainPath(p string) bool {
-	control := func(r rune) bool { return r < ' ' || r == 0x7f }
-	return fs.ValidPath(p) && p != "." && !strings.ContainsFunc(p, control)
 }

@@ -186,12 +186,8 @@ func (p *Pool) explainMount(below string, err error) error {
 // the pool's file system, and nothing less; of a sub-volume, the data in it will do.
 func (p *Pool) showsKernel(m *mountinfo.Info, below string) bool {
 	_, at, ok := strings.Cut(m.Source, ":/")
-	return ok && m.FSType == kernelType && (m.Root == "/" || p.config.SubvolumeGroup != "" && path.Dir(m.Root) == "/") && "/"+at == p.pathOf(below) && hasOption(m.VFSOptions, "name="+p.config.Cluster.User) &&
-		(p.config.FileSystem == "" || hasOption(m.VFSOptions, "mds_namespace="+p.config.FileSystem))
-}
-
-func hasOption(options, option string) bool {
-	return slices.Contains(strings.Split(options, ","), option)
+	return ok && m.FSType == kernelType && (m.Root == "/" || p.config.SubvolumeGroup != "" && path.Dir(m.Root) == "/") && "/"+at == p.pathOf(below) && host.HasOption(m.VFSOptions, "name="+p.config.Cluster.User) &&
+		(p.config.FileSystem == "" || host.HasOption(m.VFSOptions, "mds_namespace="+p.config.FileSystem))
 }
 
 // clientID is the number of the client that has mounted what dir lies in.

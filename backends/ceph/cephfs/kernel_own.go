@@ -21,7 +21,7 @@ import (
 func (p *Pool) ownMounts(handle string) (own []*mountinfo.Info, err error) {
 	mounts, err := host.Mounts()
 	for _, m := range mounts {
-		if p.showsKernel(m, handle) && hasOption(m.VFSOptions, ownOption) {
+		if p.showsKernel(m, handle) && host.HasOption(m.VFSOptions, ownOption) {
 			own = append(own, m)
 		}
 	}
@@ -91,7 +91,7 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 		}
 	}
 	switch {
-	case mounted != nil && (!p.showsKernel(mounted, handle) || !hasOption(mounted.VFSOptions, ownOption)):
+	case mounted != nil && (!p.showsKernel(mounted, handle) || !host.HasOption(mounted.VFSOptions, ownOption)):
 		return fmt.Errorf("something else is mounted at %s: %w", target, backends.ErrInUse)
 	case mounted != nil && host.IsReadOnly(mounted) != o.ReadOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", target, !o.ReadOnly, backends.ErrInUse)

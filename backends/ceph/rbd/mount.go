@@ -140,7 +140,7 @@ func (p *Pool) checkMounted(ctx context.Context, i image, mounted *mountinfo.Inf
 	if m == nil || mounted.Major != m.major || mounted.Minor != m.minor || mounted.Root != filepath.Join("/", i.root()) {
 		return fmt.Errorf("something else is mounted at %s: %w", mounted.Mountpoint, backends.ErrInUse)
 	}
-	if got := hasOption(mounted.Options, "ro"); got != o.ReadOnly {
+	if got := host.IsReadOnly(mounted); got != o.ReadOnly {
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", mounted.Mountpoint, got, backends.ErrInUse)
 	}
 	if o.Identity != nil && !o.ReadOnly {
@@ -311,12 +311,3 @@ func (p *Pool) release(ctx context.Context, i image) error {
 	return err
 }
 
-// hasOption tells whether one of a mount's options is set.
-func hasOption(options, want string) bool {
-	for option := range strings.SplitSeq(options, ",") {
-		if option == want {
-			return true
-		}
-	}
-	return false
-}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // Resize makes an image larger, and the file system on it, if it is mounted here; on
@@ -72,7 +73,7 @@ func (p *Pool) resize(ctx context.Context, handle string, size int64) error {
 		return err
 	}
 	for _, m := range mounts {
-		if !hasOption(m.Options, "ro") {
+		if !host.IsReadOnly(m) {
 			return p.growMounted(ctx, i, m.Mountpoint)
 		}
 	}
