@@ -272,8 +272,10 @@ func (p *Pool) prepare(ctx context.Context, m *mapping, s superblock, readOnly b
 
 var errDirty = fmt.Errorf("it was not unmounted by its last writer, so that it can't be read without a write: have it mounted writable once (dvold volume set --access exclusive): %w", backends.ErrUnavailable)
 
-// Unmount undoes Mount, and takes the mapping away, unless the volume is in use by another
-// mount: then that is done as soon as it is not.
+// Unmount undoes Mount, and takes the mapping away, unless what was mounted is in use by another
+// mount, as a copy of it in another mount namespace: then that is done as soon as it is not. Where
+// nothing was mounted, a device that something has all the same is ErrInUse: it may be a mount or
+// a check that was left behind, and can write yet.
 func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 	return wrap("unmount", handle, p.unmount(ctx, handle, target))
 }
@@ -288,14 +290,33 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 		return err
 	}
 	defer done()
+	mounted, err := host.IsMountpoint(target)
+	if err != nil {
+		return err
+	}
 	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, host.Unmount(target) }); err != nil {
 		return err
 	}
-	if err := p.release(ctx, i); err != nil {
-		return err // it may have a client yet, which may be fenced
-	}
 	p.seen.unmounted(i, target)
+	if err := p.clearPoint(ctx, i); err != nil {
+		return err
+	}
+	err = p.mapper.detach(ctx, i)
+	if errors.Is(err, backends.ErrInUse) && (mounted || p.seen.isOver(i) || p.isReadOnly(i)) {
+		p.seen.over(i)
+		return nil
+	}
+	if err != nil {
+		return err // it has a client yet, which may be fenced
+	}
+	p.seen.disconnected(i)
 	return nil
+}
+
+// isReadOnly tells whether an image is mapped for nobody to write to it.
+func (p *Pool) isReadOnly(i image) bool {
+	m, err := p.mapper.find(i)
+	return err == nil && m != nil && m.readOnly
 }
 
 // release takes away the mapping of an image, unless a file system of it is mounted.

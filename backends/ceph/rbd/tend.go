@@ -57,14 +57,13 @@ func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 	s.writable[i] = append(s.writable[i], target)
 }
 
-// unmounted says that it was unmounted.
+// unmounted says that it was unmounted. It is mapped still, and may be fenced.
 func (s *seen) unmounted(i image, target string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest := slices.DeleteFunc(s.writable[i], func(t string) bool { return t == target })
 	if len(rest) == 0 {
 		delete(s.writable, i)
-		delete(s.clients, i)
 		return
 	}
 	s.writable[i] = rest
@@ -170,6 +169,7 @@ func (p *Pool) takeAway(ctx context.Context, i image) error {
 		err = p.mapper.detach(ctx, i)
 	}
 	if err == nil {
+		p.seen.disconnected(i)
 		p.wanted(i)
 	}
 	return err
