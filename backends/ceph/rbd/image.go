@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -139,7 +140,7 @@ func (p *Pool) watchers(ctx context.Context, i image) ([]ceph.Address, error) {
 			return p.reading(pool, i, func(img *rbd.Image) error {
 				found, err := img.ListWatchers()
 				for _, w := range found {
-					if a := ceph.Address(w.Addr); !strings.Contains(own, w.Addr) && !slices.Contains(all, a) {
+					if a := ceph.Address(w.Addr); !hasAddress(own, w.Addr) && !slices.Contains(all, a) {
 						all = append(all, a)
 					}
 				}
@@ -148,6 +149,20 @@ func (p *Pool) watchers(ctx context.Context, i image) ([]ceph.Address, error) {
 		})
 		return all, err
 	})
+}
+
+// addressKind is what an address begins with in a list of them, as in
+// "[v2:10.0.0.7:0/2816492101,v1:10.0.0.7:0/2816492101]".
+var addressKind = regexp.MustCompile(`^\[?(v1|v2|any):`)
+
+// hasAddress tells whether a is one of a client's own addresses, as librados lists them.
+func hasAddress(own, a string) bool {
+	for one := range strings.SplitSeq(own, ",") {
+		if addressKind.ReplaceAllString(strings.TrimSuffix(one, "]"), "") == a {
+			return true
+		}
+	}
+	return false
 }
 
 // isBlank tells whether nothing was ever written to an image.

@@ -201,7 +201,10 @@ func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f
 		return err
 	}
 	if err := p.mountFS(ctx, i, m, s, readOnly); err != nil {
-		return cmp.Or(p.clearPoint(context.WithoutCancel(ctx), i), err)
+		if undoing := p.clearPoint(context.WithoutCancel(ctx), i); undoing != nil {
+			err = fmt.Errorf("%w; %w", err, undoing)
+		}
+		return err
 	}
 	root, err := os.OpenFile(p.point(i), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err == nil {
