@@ -45,8 +45,7 @@ var (
 	// As in auth entities; a slash or a space would be more than a name to those
 	// who read it.
 	userPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	// A name or an address, also of IP version 6, with a port and the list of both
-	// protocols that Ceph writes, or without.
+	// A name or an address, also of IP version 6, with a port or without.
 	monitorPattern = regexp.MustCompile(`^[A-Za-z0-9_.:/\[\]-]{1,253}$`)
 )
 

@@ -52,33 +52,47 @@ func keyOf(keyring, user string) string {
 	return ""
 }
 
-// monitorPort2 is where monitors speak the second version of the protocol.
-const monitorPort2 = 3300
+// Where monitors speak the first version of the protocol, and the second.
+const (
+	monitorPort1 = 6789
+	monitorPort2 = 3300
+)
 
 // KernelMonitors returns Monitors as the kernel wants to be told, which knows no names,
 // and the option by which it speaks their version of the protocol, or "".
 func (c Config) KernelMonitors(ctx context.Context) (list, option string, err error) {
+	addresses, err := c.MonitorAddresses(ctx)
+	if err != nil {
+		return "", "", fmt.Errorf("the kernel's client needs the addresses of the monitors: %w: %w", err, backends.ErrUnavailable)
+	}
 	var all []string
-	for _, m := range c.Monitors {
-		addresses, err := resolve(ctx, m)
-		if err != nil {
-			return "", "", fmt.Errorf("the kernel's client needs the addresses of the monitors: %w: %w", err, backends.ErrUnavailable)
+	for _, a := range addresses {
+		if a.Port() == monitorPort2 {
+			option = "ms_mode=prefer-crc"
 		}
-		for _, a := range addresses {
-			if a.Port() == monitorPort2 {
-				option = "ms_mode=prefer-crc"
-			}
-			if a.Port() == 0 {
-				all = append(all, bracketed(a.Addr()))
-			} else {
-				all = append(all, a.String())
-			}
+		if a.Port() == 0 {
+			all = append(all, bracketed(a.Addr()))
+		} else {
+			all = append(all, a.String())
 		}
 	}
 	if len(all) == 0 {
 		return "", "", fmt.Errorf("the kernel's client needs the addresses of the monitors: set monitors, not conf: %w", backends.ErrUnavailable)
 	}
 	return strings.Join(all, ","), option, nil
+}
+
+// MonitorAddresses are those of Monitors, whose names it resolves, beside an error if it can't resolve
+// all. The port is 0 where none is said.
+func (c Config) MonitorAddresses(ctx context.Context) (all []netip.AddrPort, err error) {
+	for _, m := range c.Monitors {
+		some, failed := resolve(ctx, m)
+		if err == nil {
+			err = failed
+		}
+		all = append(all, some...)
+	}
+	return all, err
 }
 
 func bracketed(a netip.Addr) string {
@@ -88,12 +102,31 @@ func bracketed(a netip.Addr) string {
 	return a.String()
 }
 
-// resolve returns the addresses of a monitor, whose port is 0 if it is the usual one.
-func resolve(ctx context.Context, monitor string) ([]netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(strings.Trim(monitor, "[]")); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(a, 0)}, nil
+// ParseMonitor parses the address of a monitor. The port is 0 if there is none, and ok false if it
+// is no address, such as a name.
+func ParseMonitor(text string) (a netip.AddrPort, ok bool) {
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return netip.AddrPortFrom(a, 0), true
 	}
-	if a, err := netip.ParseAddrPort(monitor); err == nil {
+	a, err := netip.ParseAddrPort(text)
+	return a, err == nil
+}
+
+// SameMonitor tells whether two addresses are those of one monitor, which may be called by either of
+// its usual ports, or by none.
+func SameMonitor(a, b netip.AddrPort) bool {
+	port := func(a netip.AddrPort) uint16 {
+		if p := a.Port(); p != 0 && p != monitorPort2 {
+			return p
+		}
+		return monitorPort1
+	}
+	return a.Addr().Unmap() == b.Addr().Unmap() && port(a) == port(b)
+}
+
+// resolve returns the addresses of a monitor.
+func resolve(ctx context.Context, monitor string) ([]netip.AddrPort, error) {
+	if a, ok := ParseMonitor(monitor); ok {
 		return []netip.AddrPort{a}, nil
 	}
 	name, port := monitor, 0

@@ -9,6 +9,7 @@ func TestKernelMonitors(t *testing.T) {
 	}{
 		{[]string{"10.0.0.1", "10.0.0.2:6789"}, "10.0.0.1,10.0.0.2:6789", ""},
 		{[]string{"10.0.0.1:3300"}, "10.0.0.1:3300", "ms_mode=prefer-crc"},
+		{[]string{"localhost:6789"}, "127.0.0.1:6789", ""},
 		{[]string{"fd00::1", "[fd00::2]:6789", "[fd00::3]"}, "[fd00::1],[fd00::2]:6789,[fd00::3]", ""},
 	} {
 		list, option, err := Config{Monitors: test.monitors}.KernelMonitors(t.Context())
@@ -18,6 +19,27 @@ func TestKernelMonitors(t *testing.T) {
 	}
 	if list, _, err := (Config{Conf: "/etc/ceph/ceph.conf"}).KernelMonitors(t.Context()); err == nil {
 		t.Errorf("without monitors: %q", list)
+	}
+}
+
+// One monitor is called by its address alone, or with one of its usual ports.
+func TestSameMonitor(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"10.0.0.1", "10.0.0.1:6789", true}, {"10.0.0.1:3300", "10.0.0.1:6789", true}, {"10.0.0.1:3300", "10.0.0.1", true},
+		{"fd00::1", "[fd00::1]:6789", true}, {"[fd00::1]", "[fd00::1]:3300", true}, {"10.0.0.1", "[::ffff:10.0.0.1]:6789", true},
+		{"10.0.0.1:40001", "10.0.0.1:40001", true}, {"10.0.0.1:40001", "10.0.0.1", false}, {"10.0.0.1", "10.0.0.11", false}, {"fd00::1", "[fd00::2]:6789", false},
+	} {
+		a, okA := ParseMonitor(test.a)
+		b, okB := ParseMonitor(test.b)
+		if got := SameMonitor(a, b); got != test.want || !okA || !okB {
+			t.Errorf("%s and %s: got %t (%t, %t)", test.a, test.b, got, okA, okB)
+		}
+	}
+	if a, ok := ParseMonitor("mon1:6789"); ok {
+		t.Errorf("a name is %v", a)
 	}
 }
 

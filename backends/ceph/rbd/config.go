@@ -41,7 +41,7 @@ type Config struct {
 	// FileSystem is ext4 or xfs, for volumes that ask for none.
 	FileSystem string `yaml:"filesystem"`
 
-	// Mapper is krbd, fuse, or empty: krbd where this kernel has it.
+	// Mapper is krbd, fuse, or empty: krbd where this kernel has it, and Cluster names monitors.
 	Mapper string `yaml:"mapper"`
 	// MountTimeout is how long it may take until an image is mapped. A client that was
 	// killed counts as one for half a minute.
@@ -114,6 +114,9 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains(mappers, c.Mapper) {
 		return fmt.Errorf("mapper: %q is not one of: fuse, krbd", c.Mapper)
+	}
+	if c.Mapper == "krbd" && len(c.Cluster.Monitors) == 0 {
+		return fmt.Errorf("mapper: krbd wants cluster.monitors, not cluster.conf")
 	}
 	if c.MountTimeout < minMount || c.MountTimeout > maxMount {
 		return fmt.Errorf("mount_timeout: %v is not between %v and %v", c.MountTimeout, minMount, maxMount)

@@ -19,3 +19,12 @@ func (p *Pool) Unlock(ctx context.Context, handle string) ([]ceph.Address, error
 	}
 	return p.unlock(ctx, i)
 }
+
+// Attach maps the image of a volume, whatever the cluster says, and nothing else.
+func (p *Pool) Attach(ctx context.Context, handle string) error {
+	i, err := imageOf(handle)
+	if err == nil {
+		_, err = p.mapper.attach(ctx, i, false)
+	}
+	return err
+}

@@ -3,7 +3,9 @@
 package rbd_test
 
 import (
+	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 func TestKernel(t *testing.T) {
 	if inGuest(t) {
 		t.Run("Fence", testKernelFence)
+		t.Run("LateMap", testKernelLateMap)
 	}
 }
 
@@ -70,6 +73,42 @@ func testKernelFence(t *testing.T) {
 	p.unmount(handle, target)
 	p.want(kept, "kept")
 	p.unmount(other, kept)
+}
+
+// What a kernel maps when nobody waits for it any more, since the cluster is back, does not stay.
+func testKernelLateMap(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	devices := func() int {
+		t.Helper()
+		entries, err := os.ReadDir("/sys/bus/rbd/devices")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	ip(t, "route", "add", "unreachable", p.config.Cluster.Monitors[0])
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err := p.Attach(ctx, handle)
+	ip(t, "route", "delete", "unreachable", p.config.Cluster.Monitors[0])
+	if !errors.Is(err, backends.ErrUnavailable) {
+		t.Fatalf("mapped without the cluster: %v", err)
+	}
+	for end := time.Now().Add(20 * time.Second); devices() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Log("the kernel was not seen to map it since")
+			break
+		}
+	}
+	for end := time.Now().Add(30 * time.Second); devices() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it stays mapped")
+		}
+	}
+	target, _ := p.own(handle)
+	p.write(target, "data")
+	p.unmount(handle, target)
 }
 
 func ip(t *testing.T, args ...string) {

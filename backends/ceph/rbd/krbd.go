@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +29,10 @@ import (
 type krbd struct {
 	config Config
 	log    *slog.Logger
-	adding sync.Mutex // one at a time
+	adds   adds
+
+	mu    sync.Mutex       // guards the field below
+	known []netip.AddrPort // where the pool's monitors are, or were
 }
 
 // devices are where the kernel lists what it has mapped.
@@ -97,7 +99,11 @@ func (k *krbd) number(i image) (string, error) {
 			return "", err
 		}
 		monitors, options, _ := strings.Cut(how, " ")
-		if !k.knows(monitors) {
+		ours, err := k.knows(monitors)
+		if err != nil {
+			return "", err
+		}
+		if !ours {
 			continue
 		}
 		// What dvold maps is a client by itself, see add.
@@ -109,18 +115,53 @@ func (k *krbd) number(i image) (string, error) {
 	return "", nil
 }
 
-// knows tells whether one of some monitors is the pool's: others are of another cluster,
-// which may have an image of that name, too.
-func (k *krbd) knows(monitors string) bool {
-	bare := func(m string) string { // without the port, if that is the usual one
-		return strings.TrimSuffix(plainAddress(m), ":6789")
-	}
+// resolveTime is how long names of monitors may take to be looked up for an image that is mapped
+// already.
+const resolveTime = 2 * time.Second
+
+// knows tells whether one of some monitors, as add wrote them, is the pool's: others are of
+// another cluster, which may have an image of that name, too.
+func (k *krbd) knows(monitors string) (bool, error) {
+	var theirs []netip.AddrPort
 	for m := range strings.SplitSeq(monitors, ",") {
-		if slices.ContainsFunc(k.config.Cluster.Monitors, func(own string) bool { return bare(own) == bare(m) }) {
-			return true
+		if a, ok := ceph.ParseMonitor(plainAddress(m)); ok {
+			theirs = append(theirs, a)
 		}
 	}
-	return false
+	if k.hasOneOf(theirs) { // nobody is asked then
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	failed := k.lookUp(ctx)
+	if k.hasOneOf(theirs) {
+		return true, nil
+	}
+	if failed != nil {
+		return false, fmt.Errorf("whether it is this cluster's that is mapped is told by its monitors: %w: %w", failed, backends.ErrUnavailable)
+	}
+	return false, nil
+}
+
+// lookUp adds to what is known of the pool's monitors.
+func (k *krbd) lookUp(ctx context.Context) error {
+	all, err := k.config.Cluster.MonitorAddresses(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range all {
+		if !slices.Contains(k.known, a) {
+			k.known = append(k.known, a)
+		}
+	}
+	return err
+}
+
+func (k *krbd) hasOneOf(monitors []netip.AddrPort) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.ContainsFunc(monitors, func(a netip.AddrPort) bool {
+		return slices.ContainsFunc(k.known, func(own netip.AddrPort) bool { return ceph.SameMonitor(own, a) })
+	})
 }
 
 func attribute(number, name string) (string, error) {
@@ -130,86 +171,6 @@ func attribute(number, name string) (string, error) {
 
 // gone tells whether a device ended while it was looked at: others come and go.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) }
-
-func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
-	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, k.add(i, readOnly) }); err != nil {
-		return nil, err
-	}
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		m, err := k.find(i)
-		if err != nil || m != nil {
-			return m, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the kernel has mapped it, and there is no device: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-		case <-time.After(pause):
-		}
-	}
-}
-
-// add has the kernel map an image.
-func (k *krbd) add(i image, readOnly bool) error {
-	k.adding.Lock()
-	defer k.adding.Unlock()
-	runtime.LockOSThread() // whose keyring it is
-	defer runtime.UnlockOSThread()
-	_, forget, err := k.config.Cluster.AddKernelKey()
-	if err != nil {
-		return err
-	}
-	defer forget()
-	monitors, err := k.monitors()
-	if err != nil {
-		return err
-	}
-	user := k.config.Cluster.User
-	options := []string{"name=" + user, "key=client." + user, "noshare"}
-	if readOnly {
-		options = append(options, "ro")
-	} else {
-		options = append(options, "exclusive", "lock_on_read", "lock_timeout=30")
-	}
-	if k.config.Namespace != "" {
-		options = append(options, "_pool_ns="+k.config.Namespace)
-	}
-	line := strings.Join([]string{monitors, strings.Join(options, ","), k.config.Pool, i.name, "-"}, " ")
-	file := kernelMapper + "/add_single_major"
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		file = kernelMapper + "/add"
-	}
-	err = os.WriteFile(file, []byte(line), 0o200)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("another client has its lock: %w", backends.ErrInUse)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("krbd: the cluster refuses the key that %s has for client.%s: %w: %w", k.config.Cluster.KeyringPath(), user, err, backends.ErrUnavailable)
-	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("another client has its lock, or it is read-only for user client.%s: %w", user, backends.ErrInUse)
-	case errors.Is(err, unix.ENXIO):
-		return fmt.Errorf("the kernel does not know a feature of the image: see dmesg, and rbd feature disable: %w", err)
-	case err != nil:
-		return fmt.Errorf("krbd: %w", err)
-	}
-	return nil
-}
-
-// monitors are the addresses that the kernel is told, which knows no names.
-func (k *krbd) monitors() (string, error) {
-	var all []string
-	for _, m := range k.config.Cluster.Monitors {
-		if _, err := netip.ParseAddr(m); err != nil {
-			if _, err := netip.ParseAddrPort(m); err != nil {
-				return "", fmt.Errorf("krbd needs the addresses of the monitors, and %q is none: %w", m, backends.ErrUnavailable)
-			}
-		}
-		all = append(all, m)
-	}
-	if len(all) == 0 {
-		return "", fmt.Errorf("krbd needs the addresses of the monitors (cluster.monitors): %w", backends.ErrUnavailable)
-	}
-	return strings.Join(all, ","), nil
-}
 
 func (k *krbd) detach(ctx context.Context, i image) error {
 	number, err := k.number(i)

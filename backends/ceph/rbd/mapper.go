@@ -65,7 +65,7 @@ func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	switch {
 	case c.Mapper == "krbd" && !kernel:
 		return nil, fmt.Errorf("mapper: this kernel has no krbd: load its module, modprobe rbd, or use mapper: fuse")
-	case c.Mapper == "krbd", c.Mapper == "" && kernel:
+	case c.Mapper == "krbd", c.Mapper == "" && kernel && len(c.Cluster.Monitors) > 0:
 		return &krbd{config: c, log: log}, nil
 	}
 	return &fuseMapper{config: c, dir: dir, log: log}, nil
