@@ -70,11 +70,6 @@ func (p FencingPool) Identity(ctx context.Context, handle string) (backends.Iden
 	return backends.Identity{Domain: p.domain(handle)}, nil
 }
 
-// domain is the volume.
-func (p FencingPool) domain(handle string) string {
-	return fmt.Sprintf("volume/%s/cephfs.%s", p.name, ownKey(handle))
-}
-
 // Connect starts the client of the volume, and adds its address to the facts, in place of
 // an earlier one: of this host, or of an owner that died. The cluster refuses that from then
 // on, so that nobody waits for what it had in use.
@@ -84,11 +79,18 @@ func (p FencingPool) Connect(ctx context.Context, handle string, id backends.Ide
 }
 
 func (p FencingPool) connectAs(ctx context.Context, handle string, id backends.Identity) (backends.Identity, error) {
+	if err := p.checkHandle(handle); err != nil {
+		return id, err
+	}
+	if id.Domain != p.domain(handle) {
+		return id, fmt.Errorf("it is recorded as %q, which is another volume: %w", id.Domain, backends.ErrUnavailable)
+	}
 	fsid, err := p.fsid(ctx)
 	if err != nil {
 		return id, err
 	}
-	earlier, known := recorded(&id)
+	earlier := id.Facts[factAddress]
+	known := earlier != ""
 	if was := id.Facts[factCluster]; known && was != fsid {
 		p.log.Warn("an earlier client of a volume was another cluster's, where it is left alone", "handle", handle, "cluster", was, "client", earlier)
 		known = false
@@ -149,12 +151,14 @@ func (p FencingPool) Unfence(ctx context.Context, f backends.Fence) error {
 // addressOf returns what a fence is about, after it has made sure that it is about
 // this cluster: there is none if the host was not connected yet.
 func (p FencingPool) addressOf(ctx context.Context, f backends.Fence) (a ceph.Address, fenced bool, err error) {
-	fact, fenced := recorded(&f.Identity)
-	if !fenced {
-		return "", false, nil
+	if err := p.checkHandle(f.Handle); err != nil {
+		return "", false, err
 	}
 	if f.Identity.Domain != p.domain(f.Handle) {
 		return "", false, fmt.Errorf("it left the identity of something else, %q", f.Identity.Domain)
+	}
+	if len(f.Identity.Facts) == 0 {
+		return "", false, nil
 	}
 	fsid, err := p.fsid(ctx)
 	if err != nil {
@@ -163,6 +167,6 @@ func (p FencingPool) addressOf(ctx context.Context, f backends.Fence) (a ceph.Ad
 	if was := f.Identity.Facts[factCluster]; was != fsid {
 		return "", false, fmt.Errorf("it wrote to cluster %s, and this is %s", was, fsid)
 	}
-	a, err = ceph.ParseAddress(fact)
+	a, err = ceph.ParseAddress(f.Identity.Facts[factAddress])
 	return a, true, err
 }

@@ -4,6 +4,7 @@ package cephfs_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/ceph/cephfs"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // A fence of a writer ends all that it writes to the volume, and nothing else.
@@ -167,6 +170,13 @@ func TestFenceOfNobody(t *testing.T) {
 			t.Errorf("fenced %v", facts)
 		}
 	}
+	for _, facts := range []map[string]string{nil, {"address": f.Identity.Facts["address"]}} {
+		foreign := f
+		foreign.Identity = backends.Identity{Domain: "host", Facts: facts}
+		if p.fencer.Fence(t.Context(), foreign) == nil || p.fencer.Unfence(t.Context(), foreign) == nil {
+			t.Errorf("fenced, or let in again, by what a command knows: %v", facts)
+		}
+	}
 	other := f
 	other.Identity.Domain = "volume/pool/other"
 	if err := p.fencer.Fence(t.Context(), other); err == nil {
@@ -174,5 +184,54 @@ func TestFenceOfNobody(t *testing.T) {
 	}
 	if after := cephtest.Admin(t, "ceph", "osd", "blocklist", "ls"); after != before {
 		t.Errorf("the blocklist was %q, and is %q", before, after)
+	}
+}
+
+// What another fencer knows this host by, such as a command, says nothing of a client: the volume is mounted as
+// if there were none. One that names another volume, or no client, is refused.
+func TestForeignIdentity(t *testing.T) {
+	p := newFencingPool(t, nil)
+	handle, other := p.create("mine"), p.create("other")
+	for _, domain := range []string{"host", "volume/pool/0123456789abcdef0123456789abcdef"} {
+		id := &backends.Identity{Domain: domain, Facts: map[string]string{"address": "10.97.0.1"}}
+		target := p.mount(handle, backends.MountOptions{Alone: true, Identity: id})
+		p.write(target, "data")
+		if err := p.Unmount(t.Context(), handle, target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := p.connect(handle)
+	for what, id := range map[string]backends.Identity{
+		"no client": {Domain: f.Identity.Domain}, "another volume": p.connect(other).Identity,
+	} {
+		target := hosttest.Subdir(t, p.run, "refused")
+		if err := p.Mount(t.Context(), handle, target, backends.MountOptions{Alone: true, Identity: &id}); !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	for _, h := range []string{handle, other} {
+		if err := p.Unmount(t.Context(), h, p.run+"/nowhere"); err != nil {
+			t.Error(err)
+		}
+	}
+	p.wantNone()
+}
+
+// What a record calls a volume may be damaged: nothing outside of the pool is looked at.
+func TestDamagedHandle(t *testing.T) {
+	p := newFencingPool(t, nil)
+	for _, handle := range []string{"", ".", "..", "../other", "/volumes/db.0123456789ab", "volumes//db", "volumes/../../db", "a\x00b"} {
+		domain := fmt.Sprintf("volume/pool/cephfs.%s", cephfs.OwnKey(handle))
+		facts := map[string]string{"address": "10.97.0.1:0/1", "cluster": strings.TrimSpace(cephtest.Admin(t, "ceph", "fsid"))}
+		f := backends.Fence{Host: "h1", Incarnation: 1, Pool: "pool", Volume: "v", ID: "v.0123456789ab", Handle: handle, Epoch: 1, Identity: backends.Identity{Domain: domain, Facts: facts}}
+		_, connecting := p.fencer.Connect(t.Context(), handle, backends.Identity{Domain: domain})
+		for what, err := range map[string]error{
+			"fence": p.fencer.Fence(t.Context(), f), "unfence": p.fencer.Unfence(t.Context(), f), "connect": connecting,
+			"mount": p.Mount(t.Context(), handle, p.run, backends.MountOptions{Alone: true}),
+		} {
+			if !errors.Is(err, backends.ErrInvalid) {
+				t.Errorf("%s of %q: got %v", what, handle, err)
+			}
+		}
 	}
 }

@@ -80,7 +80,10 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 		return err
 	}
 	point := p.clients.OwnPoint(ownKey(handle))
-	known, fenced := recorded(o.Identity)
+	known, fenced, err := p.recorded(handle, o.Identity)
+	if err != nil {
+		return err
+	}
 	if fenced {
 		at := point
 		if mounted != nil {

@@ -58,11 +58,13 @@ func (p FencingPool) watchLate(f backends.Fence, of ceph.Address) *lateWatch {
 		ctx, cancel := context.WithTimeout(p.late.ctx, lateTime)
 		defer cancel()
 		since := make(map[wanted]time.Time)
-		for shared := true; shared; {
+		for shared, said := true, false; shared; {
 			var err error
 			if shared, err = p.endLate(ctx, f, of, watch, since); err != nil && ctx.Err() == nil {
-				p.log.Warn("it is not known whether clients of a host that was fenced keep others waiting", "host", f.Host, "err", err)
-				shared = true
+				if !said {
+					p.log.Warn("it is not known yet whether clients of a host that was fenced keep others waiting", "host", f.Host, "err", err)
+				}
+				shared, said = true, true
 			}
 			select {
 			case <-ctx.Done():

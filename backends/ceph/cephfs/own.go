@@ -29,6 +29,18 @@ func (p *Pool) socket(handle string) string {
 	return filepath.Join(p.dir, "own."+ownKey(handle)+".sock")
 }
 
+// checkHandle returns ErrInvalid for what is no handle, and could lead out of the pool. What else one is like
+// sees to who keeps volumes.
+func (p *Pool) checkHandle(handle string) error {
+	if p.config.SubvolumeGroup != "" {
+		return checkName(handle)
+	}
+	if !isPlainPath(handle) {
+		return fmt.Errorf("%q is not the handle of a volume: %w", handle, backends.ErrInvalid)
+	}
+	return nil
+}
+
 // own is a volume with a client of its own.
 func (p *Pool) own(handle string) fuseclient.Own {
 	s := p.spec("own")
@@ -43,6 +55,9 @@ func (p *Pool) own(handle string) fuseclient.Own {
 // mountOwn mounts a volume through a client of its own: the one that connect has
 // started, if the volume is fenced by its address, or one that it starts.
 func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.MountOptions) error {
+	if err := p.checkHandle(handle); err != nil {
+		return err
+	}
 	kernel, err := p.ownByKernel(handle)
 	if err != nil {
 		return err
@@ -58,7 +73,10 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 		}
 		return d.Mount(ctx, handle, target, o)
 	}
-	known, fenced := recorded(o.Identity)
+	known, fenced, err := p.recorded(handle, o.Identity)
+	if err != nil {
+		return err
+	}
 	if !fenced {
 		return p.clients.MountOwn(ctx, own, target, o.ReadOnly, nil, bind)
 	}

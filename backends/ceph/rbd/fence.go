@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,9 @@ const (
 
 // domainPrefix begins the domains of these fences: each is one image.
 const domainPrefix = "volume/rbd/"
+
+// domainPattern is what such a domain is like: the cluster, the number of the pool, and the image.
+var domainPattern = regexp.MustCompile("^" + domainPrefix + "[^/]+/[0-9]+/[^/]+$")
 
 // place is where images are, as no other place is called.
 type place struct {
@@ -160,6 +164,9 @@ func (p *Pool) Unfence(ctx context.Context, f backends.Fence) error {
 // target is the client that a fence is about; none if the host had not connected.
 func (p *Pool) target(ctx context.Context, f backends.Fence) (ceph.Address, error) {
 	facts := f.Identity.Facts
+	if !domainPattern.MatchString(f.Identity.Domain) {
+		return "", fmt.Errorf("host %q left an identity that is not one of an image: %q", f.Host, f.Identity.Domain)
+	}
 	if len(facts) == 0 {
 		return "", nil
 	}

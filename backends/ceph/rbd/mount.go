@@ -34,6 +34,9 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 	if !o.ReadOnly && !o.Alone {
 		return fmt.Errorf("an image has one writer at a time: make it exclusive, or readonly (dvold volume set --access): %w", backends.ErrInvalid)
 	}
+	if o.Identity != nil && !domainPattern.MatchString(o.Identity.Domain) { // another fencer's, such as a command's
+		o.Identity = nil
+	}
 	done, err := p.turns.of(i).Take(ctx)
 	if err != nil {
 		return err
