@@ -337,4 +337,3 @@ func (p *Pool) release(ctx context.Context, i image) error {
 	}
 	return err
 }
-
