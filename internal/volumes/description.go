@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dvol/dvold/backends"
@@ -41,13 +42,16 @@ func (m *Manager) redescribe(ctx context.Context, r record) {
 	}
 }
 
-// undescribe takes the description of a volume away that is let go of.
+// undescribe takes away what is kept in the pool about a volume that is let go of:
+// its description, and the epoch of its last owner.
 func (m *Manager) undescribe(ctx context.Context, r record) {
 	p := m.pools[r.Pool]
 	if p == nil || !m.ours(r) {
 		return
 	}
-	err := p.do(ctx, func(b backends.Backend) error { return b.Describe(ctx, r.ID, nil) })
+	err := p.do(ctx, func(b backends.Backend) error {
+		return errors.Join(b.Describe(ctx, r.ID, nil), unstamp(ctx, b, r.ID))
+	})
 	if err != nil {
 		m.log.Warn("the description of a volume that is gone was left", "volume", r.Name, "pool", r.Pool, "err", err)
 	}

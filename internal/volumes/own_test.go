@@ -2,6 +2,8 @@ package volumes
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -188,4 +190,34 @@ func TestGuardComesAndGoes(t *testing.T) {
 	}
 	h2.wantOwner("db", "h1", 1)
 	h1.must(h1.Unmount(t.Context(), "db", "c1"))
+}
+
+// What is kept about the owners of a volume goes with the last of the volume, for its ID never
+// comes back: also of one that was adopted, or whose data went with a host.
+func TestOwnersAreForgottenWithTheVolume(t *testing.T) {
+	f, _ := newFencedFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(os.MkdirAll(filepath.Join(f.dir, "pools", "a", "old"), 0o755))
+	stamps := filepath.Join(f.dir, "pools", "a", "stamps")
+	for name, option := range map[string][2]string{"adopted": {"adopt", "old"}, "own": {"pool", "b"}} {
+		h1.must(h1.Create(t.Context(), name, map[string]string{"access": "exclusive", option[0]: option[1]}))
+		h1.mount(name, "c1", me(t))
+		h1.must(h1.Unmount(t.Context(), name, "c1"))
+	}
+	if kept := dirNames(t, stamps); len(kept) != 1 || len(h1.keys("owners/")) != 2 {
+		t.Fatalf("stamps are %v, owners %v", kept, h1.keys("owners/"))
+	}
+	h1.settled()
+	h1.must(h1.Remove(t.Context(), "adopted", nil))
+	h1.must(h1.Remove(t.Context(), "own", nil))
+	if kept := dirNames(t, stamps); len(kept) != 0 || len(h1.keys("owners/")) != 1 {
+		t.Errorf("of what was adopted there are left %v, %v", kept, h1.keys("owners/"))
+	}
+	h1.die()
+	h2.must(h2.Forget(t.Context(), "h1"))
+	_, err := h2.Purge(t.Context(), "own")
+	h2.must(err)
+	if keys := h2.keys("owners/"); len(keys) != 0 {
+		t.Errorf("owners are left: %v", keys)
+	}
 }

@@ -131,8 +131,12 @@ func (m *Manager) giveUp(ctx context.Context, in intent) {
 func (m *Manager) discard(ctx context.Context, r record) (record, []coordination.Op, error) {
 	gone := r.deleted(volumeKey(r.Name))
 	if r.Adopted {
-		ops, err := m.unclaim(ctx, r)
-		return r, append(ops, gone), err
+		claim, err := m.unclaim(ctx, r)
+		if err != nil {
+			return r, nil, err
+		}
+		ops, err := m.ownerless(ctx, r) // IDs never come back
+		return r, append(append(ops, claim...), gone), err
 	}
 	now := time.Now().UTC()
 	r.State, r.RemovedAt, r.RemovedBy = stateTrashed, &now, m.cfg.Host

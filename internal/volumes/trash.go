@@ -211,7 +211,10 @@ func (m *Manager) disown(ctx context.Context, r record) error {
 		_, err = m.here(ctx, r)
 		return err
 	}
-	_, err := m.commit(ctx, r.deleted(trashKey(r.ID)))
+	ops, err := m.ownerless(ctx, r)
+	if err == nil {
+		_, err = m.commit(ctx, append(ops, r.deleted(trashKey(r.ID)))...)
+	}
 	return ignoreConflict(err)
 }
 
