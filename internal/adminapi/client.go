@@ -10,10 +10,15 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/dvol/dvold/internal/migrate"
 	"github.com/dvol/dvold/internal/volumes"
 )
+
+// clientTimeout is longer than the server's, which begins later and has more to
+// say about what it was that took so long.
+const clientTimeout = timeout + 10*time.Second
 
 // Client asks a daemon on its admin socket. Its methods return what the daemon
 // says, an error with the daemon's own text, or one that says how it can't be
@@ -133,7 +138,7 @@ func (c *Client) Migrate(ctx context.Context, name string, m Migrate) (r migrate
 
 // Metrics are the daemon's, in Prometheus' text format.
 func (c *Client) Metrics(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	resp, err := c.send(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {
@@ -149,7 +154,7 @@ func (c *Client) Metrics(ctx context.Context) (string, error) {
 
 // do is ask with a deadline.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	return c.ask(ctx, method, path, body, answer)
 }

@@ -2,12 +2,14 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A migration takes as long as it takes, unless the daemon ends.
@@ -88,5 +90,27 @@ func TestLongCallEndsWithItsCaller(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A call that meets the server's limit is told so by the server, and not by the client's own.
+func TestClientWaitsLongerThanTheServer(t *testing.T) {
+	client := NewClient("")
+	client.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		end, limited := r.Context().Deadline()
+		if left := time.Until(end); !limited || left < timeout+5*time.Second {
+			t.Errorf("%s: the client waits for %v, and the server for %v", r.URL.Path, left, timeout)
+		}
+		return nil, errors.New("no answer")
+	})
+	if _, err := client.Volumes(t.Context()); err == nil {
+		t.Error("volumes without an answer")
+	}
+	if _, err := client.Metrics(t.Context()); err == nil {
+		t.Error("metrics without an answer")
 	}
 }
