@@ -22,9 +22,13 @@ import (
 	"github.com/dvol/dvold/internal/volumes"
 )
 
-// drainTime is longer than any call may take, and shorter than the
-// TimeoutStopSec of dvold.service.
-const drainTime = 110 * time.Second
+// How long an end takes at most, one after the other. TimeoutStopSec of
+// dvold.service is longer than all of it, or systemd would kill dvold.
+const (
+	drainTime = 110 * time.Second // for calls under way, longer than any may take
+	closeTime = 10 * time.Second  // for calls that their callers have left
+	leaveTime = 10 * time.Second  // the cluster's session has 5 s to end, in volumes, and what it left 5 s, in its coordinator
+)
 
 func serveCommand(stderr io.Writer) *cobra.Command {
 	c := &cobra.Command{
@@ -83,7 +87,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(background, 10*time.Second) // calls were waited for before
+		ctx, cancel := context.WithTimeout(background, closeTime)
 		defer cancel()
 		err = errors.Join(err, manager.Close(ctx))
 	}()
