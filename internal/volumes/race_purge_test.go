@@ -100,3 +100,42 @@ func TestNamesShowsOnesOwnChangesAtOnceAndOthersSoonAndAsksSeldom(t *testing.T) 
 		t.Errorf("100 lists at once asked the coordinator %d times", asked)
 	}
 }
+
+// Whoever restores a volume while another purges it is told so, and not that its name is taken.
+func TestRestoreThatComesTooLateSaysWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		purge bool // to the end, or it has only begun
+		want  error
+		says  string
+	}{
+		"purged":  {true, ErrNotFound, "purged it just now"},
+		"purging": {false, ErrUnavailable, "purging it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "h1", "h2")
+			h1, h2 := f.node("h1"), f.node("h2")
+			h1.must(h1.Create(t.Context(), "data", nil))
+			h1.must(h1.Remove(t.Context(), "data", nil))
+			purged, begun, end := make(chan error, 1), make(chan struct{}), make(chan struct{})
+			h2.at("purge: intent written", func() {
+				close(begun)
+				if !c.purge {
+					<-end
+				}
+			})
+			h1.at("restore: data found", func() {
+				go func() { _, err := h2.Purge(context.Background(), "data"); purged <- err }()
+				<-begun
+				if c.purge {
+					h2.must(<-purged)
+				}
+			})
+			_, err := h1.Restore(t.Context(), "data", "")
+			wantError(t, "restore", err, c.want, c.says)
+			close(end)
+			if !c.purge {
+				h2.must(<-purged)
+			}
+		})
+	}
+}

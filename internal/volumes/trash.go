@@ -72,7 +72,8 @@ func (m *Manager) trash(ctx context.Context) ([]record, error) {
 
 // Restore brings a removed volume back, under its own name or another. which
 // is its ID, or its name, for the last removed of that name. It returns
-// ErrNotFound, ErrMismatch if the new name is taken, or ErrUnavailable.
+// ErrNotFound, ErrExists if the new name is taken, or ErrUnavailable, also if
+// another host was quicker to restore or purge it.
 func (m *Manager) Restore(ctx context.Context, which, as string) (Volume, error) {
 	found, err := m.find(ctx, which)
 	if err != nil {
@@ -115,7 +116,7 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	}
 	_, err = m.commit(ctx, gone, coordination.Put(back), noIntent(as))
 	if errors.Is(err, coordination.ErrConflict) {
-		return Volume{}, fmt.Errorf("a volume of that name exists or is being made, give it another: %w", ErrMismatch)
+		err = m.whyNotRestored(ctx, r, as)
 	}
 	if err != nil {
 		return Volume{}, err
@@ -125,6 +126,21 @@ func (m *Manager) restore(ctx context.Context, id, as string) (Volume, error) {
 	m.redescribe(ctx, r)
 	m.log.Info("volume restored", "volume", as, "pool", r.Pool, "id", id)
 	return m.view(r), nil
+}
+
+// whyNotRestored tells the reasons apart for which r, as it was read from the
+// trash, could not be moved from there.
+func (m *Manager) whyNotRestored(ctx context.Context, r record, as string) error {
+	stored, err := m.stored(ctx, trashKey(r.ID))
+	switch {
+	case err != nil:
+		return err
+	case stored.Version == 0:
+		return fmt.Errorf("another host has restored or purged it just now: %w", ErrNotFound)
+	case stored.Version != r.version:
+		return unavailablef("another host is purging it, or has changed it just now: look, and try again")
+	}
+	return fmt.Errorf("give it another name, one %q exists or is being made: %w", as, ErrExists)
 }
 
 // Purge deletes a removed volume's data for good. which is its ID, or a name

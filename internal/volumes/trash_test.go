@@ -38,9 +38,8 @@ func TestRemoveAndRestore(t *testing.T) {
 	if got, err := os.ReadDir(w.location("data")); err != nil || len(got) != 0 {
 		t.Errorf("the namesake holds %v, %v", got, err)
 	}
-	if _, err := w.Restore(t.Context(), "data", ""); !errors.Is(err, ErrMismatch) {
-		t.Errorf("restore over the namesake: %v, want ErrMismatch", err)
-	}
+	_, err := w.Restore(t.Context(), "data", "")
+	wantError(t, "restore over the namesake", err, ErrExists, `give it another name`, `"data"`)
 	v, err := w.Restore(t.Context(), "data", "saved")
 	if err != nil || v.Name != "saved" || v.Options["uid"] != "7" {
 		t.Fatalf("restored %+v, %v", v, err)
