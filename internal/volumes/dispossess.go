@@ -36,7 +36,7 @@ func (m *Manager) dispossess(ctx context.Context, session coordination.Session, 
 			return errTryAgain
 		}
 		if m.ofThisHost(o) {
-			return m.outlive(ctx, session, r, p, o)
+			return m.reacquire(ctx, session, r, p, o)
 		}
 		return m.takeOver(ctx, session, r, p, o)
 	}
@@ -70,15 +70,4 @@ func (m *Manager) ask(ctx context.Context, o owner, wait *wait) error {
 		answer = "it does not answer"
 	}
 	return fmt.Errorf("%s: %s; stop its containers there, or wait: %w", o.names(), answer, ErrInUse)
-}
-
-// outlive makes this host the next owner of a volume of which it has nothing any
-// more, that an earlier stay of it owned and a taker which is gone was about to
-// take. It needs no proof: one that it wrote for itself would be taken back at
-// once, as of a host that is clean, and without one it would have itself fenced.
-func (m *Manager) outlive(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
-	if e, known := m.entry(r.Name); !m.provablyGone(o, e, known) {
-		return m.lostState(r, o)
-	}
-	return m.becomeOwner(ctx, session, r, p, o, nil)
 }

@@ -57,7 +57,7 @@ func (m *Manager) own(ctx context.Context, r record, p *pool) (record, error) {
 		}
 		switch {
 		case o.State == ownerFree:
-			err = m.acquire(ctx, session, r, p, o)
+			err = m.becomeOwner(ctx, session, r, p, o, nil)
 		case m.ofThisHost(o) && o.State != ownerFencing:
 			err = m.reacquire(ctx, session, r, p, o)
 		default:
@@ -129,16 +129,13 @@ func (m *Manager) reread(ctx context.Context, r record) (record, error) {
 	return now, err
 }
 
-// acquire makes this host the owner of a volume that nobody owns.
-func (m *Manager) acquire(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
-	return m.becomeOwner(ctx, session, r, p, o, nil)
-}
-
 // reacquire makes this host the next owner of what an earlier stay of it, or
-// this one, left: of which nothing may be mounted any more.
+// this one, left, of which it has nothing any more; also where a taker that is gone
+// was about to take it. It needs no proof: one that it wrote for itself would be
+// taken back at once, as of a host that is clean, and without one it would have
+// itself fenced.
 func (m *Manager) reacquire(ctx context.Context, session coordination.Session, r record, p *pool, o owner) error {
-	e, known := m.entry(r.Name)
-	if o.Incarnation != session.Incarnation() && !m.provablyGone(o, e, known) {
+	if e, known := m.entry(r.Name); !m.provablyGone(o, e, known) {
 		return m.lostState(r, o)
 	}
 	return m.becomeOwner(ctx, session, r, p, o, nil)

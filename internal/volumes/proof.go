@@ -41,8 +41,9 @@ const (
 	byLease  = "lease"  // the host was silent so long that it has cut itself off
 	byWord   = "manual" // an operator vouched for it
 	byItself = "own"    // the host itself, which is back, has nothing of it left
-	hostWide = "host"   // the domain that covers everything
 )
+
+const hostWide = "host" // the domain that covers everything
 
 func volumeDomain(id string) string { return "volume/" + id }
 

@@ -217,7 +217,7 @@ func TestFasterTakerIsNoRecordThatWentBack(t *testing.T) {
 	h2.must(err)
 	before := h2.owner("db")
 	h1.mount("db", "c1", me(t))
-	if err := h2.acquire(t.Context(), session, r, h2.pools[r.Pool], before); !errors.Is(err, coordination.ErrConflict) {
+	if err := h2.becomeOwner(t.Context(), session, r, h2.pools[r.Pool], before, nil); !errors.Is(err, coordination.ErrConflict) {
 		t.Errorf("got %v, want ErrConflict", err)
 	}
 }
