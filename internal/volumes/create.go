@@ -217,7 +217,7 @@ func (m *Manager) intend(ctx context.Context, r record) (intent, error) {
 // that commit can't happen any more.
 func (m *Manager) abandon(ctx context.Context, in intent) error {
 	current, err := m.loadIntent(ctx, in.Name)
-	if errors.Is(err, ErrNotFound) || err == nil && current.version != in.version {
+	if errors.Is(err, ErrNotFound) || err == nil && (current.Kind != creating || current.Record.ID != in.Record.ID) {
 		return m.obsolete(ctx, in) // ready after all: the answer to the last write was lost
 	}
 	if err != nil {
@@ -230,7 +230,7 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	if !current.Undoing {
 		current, err = m.condemn(ctx, current)
 		if errors.Is(err, coordination.ErrConflict) {
-			return m.obsolete(ctx, in)
+			return m.abandon(ctx, in) // ready now, or another undoes it: no third can come
 		}
 		if err != nil {
 			return err
@@ -261,8 +261,8 @@ func (m *Manager) abandon(ctx context.Context, in intent) error {
 	return nil
 }
 
-// obsolete removes what an intent that is gone, or was changed, may have left in
-// the storage, unless it came true.
+// obsolete removes what an intent that is gone may have left in the storage,
+// unless it came true.
 func (m *Manager) obsolete(ctx context.Context, in intent) error {
 	came, err := m.cameTrue(ctx, *in.Record)
 	if err != nil || came || !m.ours(*in.Record) {

@@ -171,6 +171,23 @@ func TestCommitThatComesLateMakesNoVolumeWithoutData(t *testing.T) {
 	}
 }
 
+// That a create is to be undone may itself be said late: it is undone all the same, and at once.
+func TestUndoingThatIsAnnouncedLateIsGoneOnWith(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	ctx, leave := context.WithCancel(t.Context())
+	h1.at("create: described", leave)
+	h1.line.holdUp(true, func(ops []coordination.Op) bool {
+		return ops[0].Kind == coordination.OpPut && ops[0].Record.Key == intentKey("data") && ops[0].Record.Version != 0
+	})
+	wantError(t, "create", h1.Create(ctx, "data", nil), ErrUnavailable)
+	h1.settled()
+	if got := f.data(); len(got) > 0 {
+		t.Errorf("the pool holds %v", got)
+	}
+	h2.must(h2.Create(t.Context(), "data", nil))
+}
+
 // An intent that was undone by others tells nothing of a volume that came of it, was removed and
 // has another name by now.
 func TestVolumeThatWasRenamedSinceIsNoLeftOver(t *testing.T) {
