@@ -99,7 +99,7 @@ func (c *Fencer) run(ctx context.Context, action string, f backends.Fence) (said
 	if err != nil {
 		return "", err
 	}
-	if err := program.CheckTrusted(c.config.Argv[0]); err != nil { // it may have changed since the start
+	if err := program.StillTrusted(ctx, c.config.Argv[0], c.config.Timeout); err != nil { // it may have changed since the start
 		return "", err
 	}
 	return program.Run(ctx, c.config.Argv, env, c.config.Timeout, nil)

@@ -100,7 +100,7 @@ func (m management) output(ctx context.Context, args []string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %q is not fit for a command on a server: %w", commandLine(args), a, backends.ErrInvalid)
 		}
 	}
-	if err := program.CheckTrusted(m.argv[0]); err != nil { // it may have changed since the start
+	if err := program.StillTrusted(ctx, m.argv[0], m.timeout); err != nil { // it may have changed since the start
 		return nil, fmt.Errorf("management: %w", err)
 	}
 	argv := append(append(m.argv[:len(m.argv):len(m.argv)], "--mode=script"), args...)

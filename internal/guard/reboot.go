@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/program"
 )
 
 const (
@@ -73,6 +75,9 @@ func byCommand(path string) func(context.Context, string) error {
 	return func(ctx context.Context, reason string) error {
 		ctx, cancel := context.WithTimeout(ctx, rebootTime)
 		defer cancel()
+		if err := program.Answers(ctx, path, rebootTime); err != nil { // or it might be the end of the guard's other work
+			return err
+		}
 		cmd := exec.CommandContext(ctx, path, reason)
 		cmd.WaitDelay = time.Second
 		out, err := cmd.CombinedOutput()

@@ -36,7 +36,8 @@ const (
 // Run runs argv with the environment env, no input, and nothing inherited, and
 // returns the last line that it wrote. Its exit status 0 before ctx ends and the
 // timeout is over is success, and nothing else is. In any case its process group
-// is gone then, as far as the kernel lets go of it.
+// is gone then, as far as the kernel lets go of it. A program that lies on a
+// storage which hangs is not begun.
 //
 // To stdout goes also what it writes to its standard output, unless that is nil;
 // an error from there ends nothing but that.
@@ -44,6 +45,8 @@ func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout 
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	var output tail
 	// exec.CommandContext kills one process, and the group of one that it may
 	// have reaped by then.
@@ -55,11 +58,12 @@ func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout 
 	}
 	command.WaitDelay = pipeTime
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := Answers(ctx, command.Path, timeout); err != nil {
+		return "", err
+	}
 	if err := command.Start(); err != nil {
 		return "", err
 	}
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	inTime := awaitExit(limited, command.Process.Pid)
 	// Not reaped yet, so that the number is still its group's.
 	_ = unix.Kill(-command.Process.Pid, unix.SIGKILL) // there may be nothing left of it

@@ -1,18 +1,26 @@
 package program
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // maxLinks is where the kernel gives up, too.
 const maxLinks = 40
+
+// StillTrusted is CheckTrusted for a program that was trusted before, and may lie
+// on a storage that hangs: that is an error once ctx has ended, or the time is over.
+func StillTrusted(ctx context.Context, path string, timeout time.Duration) error {
+	return within(ctx, timeout, "trusted program "+path, func() error { return CheckTrusted(path) })
+}
 
 // CheckTrusted returns an error unless path, which is absolute, is a program
 // that can be run and that nobody but root can change or replace: not the file,
