@@ -16,7 +16,7 @@ type reader struct {
 	boot string
 	log  *slog.Logger
 
-	text  []byte // of the file, as read last
+	text  []byte // of the file, as read last; nil if it can't be
 	next  []byte // room for the next
 	bad   bool   // text can't be read
 	gone  bool   // the file is missing, and was there
@@ -44,10 +44,13 @@ func (r *reader) read() bool {
 	if err == nil && r.text != nil && bytes.Equal(r.next, r.text) {
 		return !r.bad
 	}
-	r.text, r.next, r.gone = r.next, r.text, false
+	r.gone = false
 	var f orders
 	if err == nil {
+		r.text, r.next = r.next, r.text
 		f, err = parseOrders(r.text, r.boot)
+	} else {
+		r.text = nil // so that it is parsed as soon as it can be read
 	}
 	if err != nil {
 		if !r.bad {

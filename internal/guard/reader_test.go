@@ -62,6 +62,31 @@ func (w *world) remove(name string) {
 	}
 }
 
+// One that can't be read for a moment, as for want of descriptors, has not changed by that.
+func TestOrdersCannotBeReadForAMoment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newCutter()
+	w.start(c)
+	w.put(w.order("a", time.Hour))
+	eventually(t, "a guard", w.book.Guarded)
+	time.Sleep(250 * time.Millisecond) // it reads ten times a second
+	if err := os.Rename(w.file("orders.json"), w.file("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("orders.json", w.file("orders.json")); err != nil { // ELOOP
+		t.Fatal(err)
+	}
+	eventually(t, "no guard", func() bool { return !w.book.Guarded() })
+	if err := os.Rename(w.file("kept"), w.file("orders.json")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a guard", w.book.Guarded)
+	if len(c.of("a")) > 0 {
+		t.Error("a was cut")
+	}
+}
+
 // A guard that is started on orders it can't read does not count as one.
 func TestStartOnOrdersThatAreNewer(t *testing.T) {
 	t.Parallel()
