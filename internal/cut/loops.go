@@ -73,10 +73,12 @@ func (r *run) shows(ctx context.Context, name string) bool {
 	return err != nil || r.devices[device]
 }
 
-// looping returns the loop devices that still show a file of a target.
-func (r *run) looping(devices map[string]string) (left []string) {
+// looping returns the loop devices that still show a file of a target. One that
+// shows another path may show the same file, which is mounted there no more, or
+// have been given to another.
+func (r *run) looping(ctx context.Context, devices map[string]string) (left []string) {
 	for name, path := range r.loops {
-		if _, ok := devices[name]; !ok {
+		if now, ok := devices[name]; !ok || now != path && !r.shows(ctx, name) {
 			delete(r.loops, name)
 			continue
 		}

@@ -35,9 +35,38 @@ func TestLoopDevice(t *testing.T) {
 	}
 }
 
+// A loop device that was given to another file meanwhile is not in the way any more.
+func TestLoopDeviceOfAnotherFile(t *testing.T) {
+	w := onTmpfs(t)
+	device := loop(t, w.file("disk"))
+	c := newCutter(t)
+	cutFails(t, c, w.volume, "loop device loop")
+	device.Close()
+	other := filepath.Join(hosttest.Tmpfs(t, ""), "disk")
+	for n := 0; ; n++ {
+		next := loop(t, other)
+		t.Cleanup(func() { next.Close() })
+		if next.Name() == device.Name() {
+			break
+		}
+		if n == 50 {
+			t.Fatalf("nobody else gets %s", device.Name())
+		}
+		next.Close()
+	}
+	cutNow(t, c, w.volume)
+}
+
 // attach makes a loop device of a new file, which nobody has open then. It
 // returns what takes that away.
 func attach(t *testing.T, path string) (detach func()) {
+	t.Helper()
+	device := loop(t, path)
+	return sync.OnceFunc(func() { device.Close() })
+}
+
+// loop is attach that returns the device, to be closed.
+func loop(t *testing.T, path string) *os.File {
 	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
@@ -47,6 +76,5 @@ func attach(t *testing.T, path string) (detach func()) {
 	if err := file.Truncate(1 << 20); err != nil {
 		t.Fatal(err)
 	}
-	device := quotatest.Loop(t, file)
-	return sync.OnceFunc(func() { device.Close() })
+	return quotatest.Loop(t, file)
 }

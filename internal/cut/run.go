@@ -133,7 +133,7 @@ func (r *run) round(ctx context.Context) (bool, error) {
 		r.holdQuickly(ctx, l)
 		left, err := r.unmount(ctx, spaces)
 		if len(left) > 0 {
-			left = append(left, r.looping(devices)...)
+			left = append(left, r.looping(ctx, devices)...)
 		}
 		return false, r.inTheWay(left, err)
 	}
@@ -153,7 +153,7 @@ func (r *run) round(ctx context.Context) (bool, error) {
 // verify returns what is in the way though there is neither a process nor a
 // mount.
 func (r *run) verify(ctx context.Context, l *look, devices map[string]string) (left []string, err error) {
-	left = r.looping(devices)
+	left = r.looping(ctx, devices)
 	for _, t := range r.targets {
 		if !t.provable() {
 			continue
