@@ -39,17 +39,10 @@ func MountedAt(target string) (*mountinfo.Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mount table: %w", err)
 	}
-	var top *mountinfo.Info
-	covered := make(map[int]bool)
-	for _, m := range mounts {
-		covered[m.Parent] = true
+	if len(mounts) == 0 {
+		return nil, nil
 	}
-	for _, m := range mounts {
-		if !covered[m.ID] {
-			top = m
-		}
-	}
-	return top, nil
+	return mounts[len(mounts)-1], nil
 }
 
 // IsMountpoint tells whether something is mounted at target, without a look

@@ -94,16 +94,24 @@ func rootOnServer(m *mountinfo.Info) (root string, ok bool) {
 // IsNFS tells whether a mount is of an NFS server's.
 func IsNFS(m *mountinfo.Info) bool { return m.FSType == "nfs" || m.FSType == "nfs4" }
 
-// at returns the mounts at target.
+// at returns the mounts at target, the topmost last: the kernel has them in the
+// order of their numbers, and one that was moved there may lie on a later one.
 func (t table) at(target string) ([]*mountinfo.Info, error) {
 	mounts, err := t.mounts(" " + escape(target) + " ")
 	if err != nil {
 		return nil, err
 	}
 	var found []*mountinfo.Info
+	covered := make(map[int]bool)
 	for _, m := range mounts {
 		if m.Mountpoint == target {
 			found = append(found, m)
+			covered[m.Parent] = true
+		}
+	}
+	for i, m := range slices.Backward(found) {
+		if !covered[m.ID] {
+			return append(slices.Delete(found, i, i+1), m), nil
 		}
 	}
 	return found, nil

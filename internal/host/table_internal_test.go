@@ -39,3 +39,22 @@ func TestRootsOfNFS(t *testing.T) {
 		}
 	}
 }
+
+// Lines of Linux 6.18, cut short: B was mounted elsewhere, before A, and moved onto that.
+const movedTable = `221 222 0:45 / /mnt/x rw - tmpfs B rw
+222 197 0:54 / /mnt/x rw - tmpfs A rw
+197 1 8:1 / / rw - ext4 /dev/sda1 rw
+`
+
+func TestTopmostIsLast(t *testing.T) {
+	at, err := table(movedTable).at("/mnt/x")
+	if err != nil || len(at) != 2 || at[1].Source != "B" {
+		t.Errorf("got %v, %v, want B last", at, err)
+	}
+	if at, err := table(movedTable).at("/"); err != nil || len(at) != 1 {
+		t.Errorf("got %v, %v, want one", at, err)
+	}
+	if at, err := table(movedTable).at("/mnt"); err != nil || len(at) != 0 {
+		t.Errorf("got %v, %v, want none", at, err)
+	}
+}
