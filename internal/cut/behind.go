@@ -29,7 +29,7 @@ func behind(major, minor int) (*Behind, error) {
 	}
 	file, err := host.BackingFile(fmt.Sprintf("/sys/dev/block/%d:%d", major, minor))
 	if err != nil {
-		return nil, ignoreGone(err)
+		return nil, ignoreVanished(err)
 	}
 	b := Behind{File: file}
 	m, err := host.MountedAt(filepath.Dir(b.File))
@@ -40,8 +40,8 @@ func behind(major, minor int) (*Behind, error) {
 	return &b, nil
 }
 
-func ignoreGone(err error) error {
-	if gone(err) {
+func ignoreVanished(err error) error {
+	if vanished(err) {
 		return nil
 	}
 	return err

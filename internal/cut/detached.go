@@ -23,7 +23,7 @@ func (e *examination) detached(ctx context.Context, t thread, f file) (in, sure 
 		return false, true, nil
 	}
 	device, err := t.dir.device(f.link)
-	if gone(err) {
+	if vanished(err) {
 		return false, false, err
 	}
 	if err != nil || !e.devices[device] { // what does not even say where it is can't be written to

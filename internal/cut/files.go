@@ -33,7 +33,7 @@ func (e *examination) descriptors(ctx context.Context, t thread) error {
 		return err
 	}
 	for _, number := range numbers {
-		if err := e.descriptor(ctx, t, number); err != nil && !gone(err) {
+		if err := e.descriptor(ctx, t, number); err != nil && !vanished(err) {
 			return err
 		}
 		if e.why != "" {
@@ -63,7 +63,7 @@ func (e *examination) descriptor(ctx context.Context, t thread, number string) e
 		return nil // it has no path: a pipe, say
 	}
 	mount, err := t.dir.mount(link)
-	if err != nil && !gone(err) { // its storage is dead, perhaps
+	if err != nil && !vanished(err) { // its storage is dead, perhaps
 		var d descriptor
 		d, err = t.dir.descriptor(number)
 		mount = d.mount

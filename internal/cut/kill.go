@@ -40,7 +40,7 @@ func (r *run) hunt(ctx context.Context, l *look) (met bool, left []string, err e
 		met = true
 		if h.protected {
 			left = append(left, h.String())
-		} else if err := r.kill(h, d); err != nil && !gone(err) {
+		} else if err := r.kill(h, d); err != nil && !vanished(err) {
 			left = append(left, fmt.Sprintf("%v and can't be killed: %v", h, err))
 		}
 		return nil

@@ -45,7 +45,7 @@ func (e *examination) mappings(ctx context.Context, t thread) error {
 				continue
 			}
 			before = m
-			if err := e.mapping(ctx, t, m); err != nil && !gone(err) || e.why != "" {
+			if err := e.mapping(ctx, t, m); err != nil && !vanished(err) || e.why != "" {
 				return err
 			}
 		}
@@ -80,7 +80,7 @@ func (e *examination) mapping(ctx context.Context, t thread, m mapping) error {
 	if f.path, err = e.dir.link(f.link); err == nil {
 		f.mount, err = e.mountOf(e.dir, f.link, f.path)
 	}
-	if gone(err) { // as in a process whose first thread has ended
+	if vanished(err) { // as in a process whose first thread has ended
 		f.path = m.path
 		f.mount, err = e.mountAbove(t, m.path)
 	}

@@ -68,7 +68,7 @@ func eachDir(ctx context.Context, fn func(pid int, d dir) error) error {
 				err = fn(pid, d)
 				d.close()
 			}
-			if err != nil && !gone(err) && !(pid == 1 && errors.Is(err, fs.ErrPermission)) {
+			if err != nil && !vanished(err) && !(pid == 1 && errors.Is(err, fs.ErrPermission)) {
 				return fmt.Errorf("look at process %d: %w", pid, err)
 			}
 		}
@@ -88,7 +88,7 @@ func (p *process) eachThread(fn func(thread) error) error {
 	}
 	var met []int
 	for _, name := range names {
-		if err := p.withThread(name, &met, fn); err != nil && !gone(err) {
+		if err := p.withThread(name, &met, fn); err != nil && !vanished(err) {
 			return err
 		}
 	}

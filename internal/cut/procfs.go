@@ -107,7 +107,7 @@ func (d dir) names(name string) (names []string, err error) {
 type descriptor struct {
 	mount int // by its number
 	flags int // as of open(2)
-	fuse  int // the connection it serves; 0: none, or the kernel doesn't say (before Linux 6.12)
+	fuse  int // the connection it serves; 0: none, or the kernel doesn't say (before Linux 6.16)
 }
 
 func (d dir) descriptor(number string) (descriptor, error) {
@@ -241,8 +241,8 @@ func parseStatus(text []byte) (s status, err error) {
 // ended tells that the thread, or the first one of the process, has ended.
 func (s status) ended() bool { return s.state == 'Z' || s.state == 'X' }
 
-// gone tells whether err says that a process has ended meanwhile, or has no more
-// what was looked at.
-func gone(err error) bool {
+// vanished tells whether err says that a process has ended meanwhile, or has no
+// more what was looked at.
+func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }

@@ -130,7 +130,7 @@ func (e *examination) examine(ctx context.Context) error {
 // protects nobody.
 func (e *examination) program(_ context.Context, t thread) error {
 	path, err := t.dir.link("exe")
-	if err != nil && !gone(err) { // gone: the process is about to end
+	if err != nil && !vanished(err) { // else the process is about to end
 		return err
 	}
 	if e.protected || !engine(path) {
@@ -183,7 +183,7 @@ func (e *examination) follow(t thread, link string, writes bool) (file, error) {
 			return file{link: link, path: path, mount: mount, writes: writes}, nil
 		}
 	}
-	if gone(err) {
+	if vanished(err) {
 		err = nil
 	}
 	return file{}, err
@@ -194,7 +194,7 @@ func (e *examination) follow(t thread, link string, writes bool) (file, error) {
 // let nobody even point at its files.
 func (e *examination) mountOf(d dir, link, path string) (int, error) {
 	mount, err := d.mount(link)
-	if err != nil && !gone(err) && !e.near(path) {
+	if err != nil && !vanished(err) && !e.near(path) {
 		return 0, nil
 	}
 	return mount, err

@@ -16,7 +16,7 @@ import (
 // file system that is gone to the next one: a Volume that was cut, and is to be
 // cut again should it be mounted again, is better passed without them.
 type Volume struct {
-	ID         string `json:"id"`               // for logs
+	ID         string `json:"id"`               // unique: it tells apart cuts, and rules of the packet filter
 	Mountpoint string `json:"mountpoint"`       // where dvold mounts it, in this mount namespace
 	Device     string `json:"device,omitempty"` // "major:minor" of the file system mounted there, "" if not known yet
 	Root       string `json:"root,omitempty"`   // which directory of it, as in the mount table

@@ -15,7 +15,8 @@ import (
 // mount table that nothing is left. It is no error if nothing is mounted there
 // or target is missing. If a process uses the mount it returns ErrBusy.
 //
-// It asks nothing of the file system that is mounted there.
+// It asks nothing of a file system that is mounted elsewhere, too. One of which
+// this was the last mount has to write first what is not written yet.
 func Unmount(target string) error {
 	if err := unmount(filepath.Clean(target)); err != nil {
 		return fmt.Errorf("unmount %s: %w", target, err)
