@@ -20,6 +20,16 @@ func (p *Pool) Unlock(ctx context.Context, handle string) ([]ceph.Address, error
 	return p.unlock(ctx, i)
 }
 
+// Known is by which client the image of a volume is mapped, as far as is known.
+func (p *Pool) Known(handle string) ceph.Address {
+	i, err := imageOf(handle)
+	if err != nil {
+		return ""
+	}
+	_, client := p.seen.of(i)
+	return client
+}
+
 // Attach maps the image of a volume, whatever the cluster says, and nothing else.
 func (p *Pool) Attach(ctx context.Context, handle string) error {
 	i, err := imageOf(handle)

@@ -55,6 +55,17 @@ func (f *fuseMapper) find(i image) (*mapping, error) {
 	return &mapping{block: *b, readOnly: readOnly, ended: len(running) == 0}, nil
 }
 
+func (f *fuseMapper) all() ([]image, error) {
+	files, err := loopFiles()
+	var all []image
+	for _, file := range files {
+		if i := imageNamed(filepath.Base(file)); f.file(i) == file {
+			all = append(all, i)
+		}
+	}
+	return all, err
+}
+
 func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
 	if err := os.Mkdir(f.point(i), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err

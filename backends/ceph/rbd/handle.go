@@ -58,6 +58,9 @@ func imageOf(handle string) (image, error) {
 	return image{name: handle, adopted: true}, nil
 }
 
+// imageNamed is the image of that name.
+func imageNamed(name string) image { return image{name, !idPattern.MatchString(name)} }
+
 // key is a short file name that no other image of the pool has.
 func (i image) key() string {
 	sum := sha256.Sum256([]byte(i.name))

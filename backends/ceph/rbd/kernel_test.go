@@ -20,6 +20,7 @@ func TestKernel(t *testing.T) {
 	if inGuest(t) {
 		t.Run("Fence", testKernelFence)
 		t.Run("LateMap", testKernelLateMap)
+		t.Run("FoundAgain", testKernelFoundAgain)
 	}
 }
 
@@ -109,6 +110,22 @@ func testKernelLateMap(t *testing.T) {
 	target, _ := p.own(handle)
 	p.write(target, "data")
 	p.unmount(handle, target)
+}
+
+// What an earlier dvold has mapped is seen to, and nothing of another pool.
+func testKernelFoundAgain(t *testing.T) {
+	first := newPool(t, nil)
+	other := newPool(t, nil)
+	handle, others := first.create("db"), other.create("db")
+	target, identity := first.own(handle)
+	otherTarget, otherIdentity := other.own(others)
+	p := first.reopen()
+	p.wantKnown(handle, identity)
+	if got := p.Known(others); got != "" {
+		t.Errorf("another pool's is known as %s, and it is %s", got, otherIdentity.Facts["address"])
+	}
+	p.unmount(handle, target)
+	other.unmount(others, otherTarget)
 }
 
 func ip(t *testing.T, args ...string) {

@@ -115,6 +115,23 @@ func (k *krbd) number(i image) (string, error) {
 	return "", nil
 }
 
+func (k *krbd) all() (all []image, err error) {
+	entries, err := os.ReadDir(devices)
+	for _, e := range entries {
+		name, gone := attribute(e.Name(), "name")
+		if gone != nil {
+			continue
+		}
+		// It may be another pool's, or somebody else's.
+		if i := imageNamed(name); !slices.Contains(all, i) {
+			if number, err := k.number(i); err == nil && number != "" {
+				all = append(all, i)
+			}
+		}
+	}
+	return all, err
+}
+
 // resolveTime is how long names of monitors may take to be looked up for an image that is mapped
 // already.
 const resolveTime = 2 * time.Second

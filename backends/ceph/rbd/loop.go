@@ -38,6 +38,17 @@ func loopOf(file string) (*block, error) {
 	return nil, nil
 }
 
+// loopFiles are the files that loop devices show.
+func loopFiles() (files []string, err error) {
+	devices, err := filepath.Glob("/sys/block/loop*")
+	for _, device := range devices {
+		if shown, err := host.BackingFile(device); err == nil && shown != "" {
+			files = append(files, shown)
+		}
+	}
+	return files, err
+}
+
 // attachLoop has an unused loop device show a file.
 func attachLoop(file *os.File, readOnly bool) (block, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)

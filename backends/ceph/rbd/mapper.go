@@ -20,6 +20,9 @@ type mapper interface {
 	// find returns the mapping of an image, or nil if there is none that is complete.
 	find(i image) (*mapping, error)
 
+	// all are the images that are mapped, also by an earlier dvold. It asks nothing of them.
+	all() ([]image, error)
+
 	// attach maps an image that is not mapped. After an error there may be parts,
 	// which detach takes away.
 	attach(ctx context.Context, i image, readOnly bool) (*mapping, error)

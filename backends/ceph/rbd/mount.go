@@ -335,5 +335,8 @@ func (p *Pool) release(ctx context.Context, i image) error {
 		p.seen.over(i)
 		return nil
 	}
+	if err == nil {
+		p.seen.disconnected(i)
+	}
 	return err
 }

@@ -54,7 +54,8 @@ const (
 // Open returns the pool of that name that c describes. Below runDir, which is lost in
 // a reboot, lies what its mappings need. It leaves the cluster alone, which may hang:
 // later calls tell whether it is available. From then on until Close, mappings are seen
-// to, also those of an earlier dvold.
+// to, also those of an earlier dvold. Of these, a client of rbd-fuse that was fenced before this dvold got
+// to know it is left to the guard.
 func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -77,6 +78,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 		}
 	}
 	p.upkeep = upkeep.New(log)
+	p.upkeep.Go(p.findMapped)
 	upkeep.Each(p.upkeep, tendInterval, p.seen.all, p.tend)
 	return p, nil
 }

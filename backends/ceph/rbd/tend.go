@@ -13,17 +13,21 @@ import (
 	"github.com/dvol/dvold/backends/ceph"
 )
 
-// seen is what this process knows of images that it has mapped or mounted, to see to them:
+// seen is what this process knows of images that are mapped or mounted here, to see to them:
 // it may forget.
 type seen struct {
 	mu       sync.Mutex // guards the fields below
 	writable map[image][]string
 	clients  map[image]ceph.Address // by which they may be fenced
+	strange  map[image]bool         // mapped by an earlier dvold, by a client that is not known yet
 	left     map[image]bool
 }
 
 func newSeen() seen {
-	return seen{writable: make(map[image][]string), clients: make(map[image]ceph.Address), left: make(map[image]bool)}
+	return seen{
+		writable: make(map[image][]string), clients: make(map[image]ceph.Address),
+		strange: make(map[image]bool), left: make(map[image]bool),
+	}
 }
 
 // connected says by which client an image is mapped to be written to.
@@ -31,6 +35,7 @@ func (s *seen) connected(i image, client ceph.Address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients[i] = client
+	delete(s.strange, i)
 }
 
 // disconnected says that an image is mapped no more.
@@ -38,6 +43,7 @@ func (s *seen) disconnected(i image) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.clients, i)
+	delete(s.strange, i)
 }
 
 // mounted says that a volume was mounted.
@@ -49,6 +55,7 @@ func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 		return
 	}
 	if o.Identity != nil {
+		delete(s.strange, i)
 		s.clients[i] = ceph.Address(o.Identity.Facts[factAddress])
 	}
 	if slices.Contains(s.writable[i], target) {
@@ -103,6 +110,9 @@ func (s *seen) all() []image {
 	for i := range s.clients {
 		all[i] = true
 	}
+	for i := range s.strange {
+		all[i] = true
+	}
 	return slices.Collect(maps.Keys(all))
 }
 
@@ -147,6 +157,7 @@ func (p *Pool) tendOne(ctx context.Context, i image) error {
 	if p.seen.isOver(i) {
 		return p.takeAway(ctx, i)
 	}
+	p.learn(ctx, i)
 	target, _ := p.seen.of(i)
 	if target == "" {
 		return nil
