@@ -204,7 +204,7 @@ func (conn *connection) endUnused() {
 	}
 }
 
-// connect makes a connection.
+// connect makes a connection. One that it gives up, Shutdown would leave alone: its finalizer ends it.
 func (c *Cluster) connect() (*rados.Conn, error) {
 	keyring, err := os.ReadFile(c.config.KeyringPath())
 	if err != nil {
@@ -218,11 +218,9 @@ func (c *Cluster) connect() (*rados.Conn, error) {
 		return nil, err
 	}
 	if err := c.configure(conn); err != nil {
-		conn.Shutdown()
 		return nil, err
 	}
 	if err := conn.Connect(); err != nil {
-		conn.Shutdown()
 		return nil, connectError{err}
 	}
 	return conn, nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/host"
 )
 
 // refusedPause is how often the servers are asked whether they are without a client.
@@ -92,9 +94,23 @@ func (p FencingPool) statusOf(ctx context.Context, client string) (status, error
 }
 
 // evict ends the sessions of the client that this host had at a mountpoint, and has
-// the cluster refuse it. No other client has the name of that mountpoint.
+// the cluster refuse it.
 func (p FencingPool) evict(ctx context.Context, mountpoint string) error {
-	return p.evictAll(ctx, func(s session) bool { return p.isOurs(s) && s.Client.Mountpoint == mountpoint })
+	return p.evictAll(ctx, func(s session) bool { return p.isOursAt(s, mountpoint) })
+}
+
+// isOursAt tells whether a session is that of a client of this host at a mountpoint. The volume's next
+// owner has its client at the same, and may have the name of this host, but not its address.
+func (p FencingPool) isOursAt(s session, mountpoint string) bool {
+	if !p.isOurs(s) || s.Client.Mountpoint != mountpoint {
+		return false
+	}
+	at, err := netip.ParseAddrPort(s.Entity.Addr.Addr)
+	if err != nil {
+		return false
+	}
+	local, err := host.IsLocal(at.Addr())
+	return err == nil && local
 }
 
 func (p FencingPool) evictAll(ctx context.Context, which func(session) bool) error {
@@ -111,7 +127,7 @@ func (p FencingPool) evictAll(ctx context.Context, which func(session) bool) err
 	})
 }
 
-// isOurs tells whether a session is that of a client of the pool on this host.
+// isOurs tells whether a session is that of a client of the pool on this host, by what the host calls itself.
 func (p FencingPool) isOurs(s session) bool {
 	hostname, err := os.Hostname()
 	return err == nil && s.Client.Host == hostname && s.Client.User == p.config.Cluster.User && (s.Client.Kernel != "" || filepath.Dir(s.Client.Mountpoint) == p.dir)

@@ -5,6 +5,7 @@ package cephfs
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
@@ -83,6 +84,31 @@ func TestIsShared(t *testing.T) {
 		}
 		if s.Client.User = "root"; p.isShared(s) {
 			t.Errorf("%q of another user is the pool's", point)
+		}
+	}
+}
+
+// A client that another host of the same name has at the same mountpoint is not this host's.
+func TestIsOursAt(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := FencingPool{Pool: &Pool{dir: "/run/dvol/cephfs/files"}}
+	p.config.Cluster.User = "dvol"
+	const mountpoint = "/run/dvol/cephfs/files/own.0123456789abcdef"
+	for _, test := range []struct {
+		address, host, at string
+		want              bool
+	}{
+		{"127.0.0.1:0", name, mountpoint, true}, {"[::1]:0", name, mountpoint, true},
+		{"192.0.2.1:0", name, mountpoint, false}, {"127.0.0.1:0", name + "x", mountpoint, false},
+		{"127.0.0.1:0", name, mountpoint + "0", false}, {"", name, mountpoint, false},
+	} {
+		var s session
+		s.Entity.Addr.Addr, s.Client.User, s.Client.Host, s.Client.Mountpoint = test.address, "dvol", test.host, test.at
+		if got := p.isOursAt(s, mountpoint); got != test.want {
+			t.Errorf("%q of %s at %s: got %t", test.address, test.host, test.at, got)
 		}
 	}
 }
