@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -184,21 +184,7 @@ func makeVolumeDir(root *os.File, v backends.Volume) error {
 		return err
 	}
 	defer dir.Close()
-	uid, gid, mode := 0, 0, fs.FileMode(0o755)
-	if v.UID != nil {
-		uid = *v.UID
-	}
-	if v.GID != nil {
-		gid = *v.GID
-	}
-	if v.Mode != nil {
-		mode = *v.Mode
-	}
-	// A change of the owner takes bits of the mode away.
-	if err := dir.Chown(uid, gid); err != nil {
-		return err
-	}
-	if err := dir.Chmod(mode); err != nil {
+	if err := local.Own(dir, v); err != nil {
 		return err
 	}
 	if err := dir.Sync(); err != nil {
