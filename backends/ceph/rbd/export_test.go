@@ -30,6 +30,12 @@ func (p *Pool) Known(handle string) ceph.Address {
 	return client
 }
 
+// ByKernel tells whether the kernel maps the pool's images.
+func (p *Pool) ByKernel() bool {
+	_, ok := p.mapper.(*krbd)
+	return ok
+}
+
 // Attach maps the image of a volume, whatever the cluster says, and nothing else.
 func (p *Pool) Attach(ctx context.Context, handle string) error {
 	i, err := imageOf(handle)

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/backendtest"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
+	"github.com/dvol/dvold/backends/ceph/rbd"
 )
 
 // The kernel's client, in a guest that has one, and whose network is the cluster's.
@@ -21,6 +23,7 @@ func TestKernel(t *testing.T) {
 		t.Run("Fence", testKernelFence)
 		t.Run("LateMap", testKernelLateMap)
 		t.Run("FoundAgain", testKernelFoundAgain)
+		t.Run("AfterFUSE", testKernelAfterFUSE)
 	}
 }
 
@@ -126,6 +129,34 @@ func testKernelFoundAgain(t *testing.T) {
 	}
 	p.unmount(handle, target)
 	other.unmount(others, otherTarget)
+}
+
+// A kernel that has got its client since does not take over what rbd-fuse serves, before that has ended.
+func testKernelAfterFUSE(t *testing.T) {
+	p := newPool(t, func(c *rbd.Config) { c.Mapper = "" })
+	if !p.ByKernel() {
+		t.Error("the kernel is not taken by default")
+	}
+	own, err := filepath.Glob(filepath.Join(p.run, "rbd/pool/*"))
+	if err != nil || len(own) != 1 {
+		t.Fatalf("got %q, %v", own, err)
+	}
+	serving := &exec.Cmd{Path: "/bin/sh", Args: []string{"rbd-fuse", "-c", "read line", filepath.Join(own[0], "image")}} // as it is seen
+	stdin, err := serving.StdinPipe()
+	if err == nil {
+		err = serving.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p = p.reopen(); p.ByKernel() {
+		t.Error("the kernel is taken while rbd-fuse serves an image")
+	}
+	stdin.Close()
+	_ = serving.Wait()
+	if p = p.reopen(); !p.ByKernel() {
+		t.Error("the kernel is not taken when rbd-fuse has ended")
+	}
 }
 
 func ip(t *testing.T, args ...string) {

@@ -58,7 +58,8 @@ type mapping struct {
 // kernelMapper is there where the kernel can map images.
 const kernelMapper = "/sys/bus/rbd"
 
-// newMapper is the one that c asks for.
+// newMapper is the one that c asks for. A pool whose images rbd-fuse serves goes on with it, unless c says
+// otherwise: what is mapped by another is not found.
 func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	_, err := os.Stat(kernelMapper)
 	kernel := err == nil
@@ -68,7 +69,16 @@ func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	switch {
 	case c.Mapper == "krbd" && !kernel:
 		return nil, fmt.Errorf("mapper: this kernel has no krbd: load its module, modprobe rbd, or use mapper: fuse")
-	case c.Mapper == "krbd", c.Mapper == "" && kernel && len(c.Cluster.Monitors) > 0:
+	case c.Mapper == "" && kernel && len(c.Cluster.Monitors) > 0:
+		running, err := client.Below(dir)
+		if err != nil {
+			return nil, err
+		}
+		if len(running) > 0 {
+			break
+		}
+		return &krbd{config: c, log: log}, nil
+	case c.Mapper == "krbd":
 		return &krbd{config: c, log: log}, nil
 	}
 	return &fuseMapper{config: c, dir: dir, log: log}, nil
