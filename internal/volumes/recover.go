@@ -124,8 +124,11 @@ func (m *Manager) resumeOne(ctx context.Context, in intent) error {
 	defer cancel()
 	_, err := callLocked(ctx, m, in.Name, release, func(ctx context.Context) (struct{}, func(context.Context), error) {
 		current, err := ask(ctx, m, func(ctx context.Context) (intent, error) { return m.loadIntent(ctx, in.Name) })
-		if err == nil && current.version == in.version {
+		switch {
+		case err == nil && current.version == in.version:
 			err = m.takeBack(ctx, in)
+		case err == nil:
+			m.unfinished.Store(true) // it has changed since it was listed: look again
 		}
 		if errors.Is(err, ErrNotFound) {
 			err = nil

@@ -43,7 +43,7 @@ func (p *Pool) found(i image) error {
 	}
 	var targets []string
 	for _, at := range mounts {
-		if !hasOption(at.Options, "ro") && at.Mountpoint != p.point(i) {
+		if !host.IsReadOnly(at) && at.Mountpoint != p.point(i) {
 			targets = append(targets, at.Mountpoint)
 		}
 	}
