@@ -62,7 +62,7 @@ func (w *watcher) step(ctx context.Context, now time.Duration, orders []Order) {
 			continue
 		}
 		v := judge(o, j.progress, j.verified != 0 && w.mounted(j), now)
-		if v.cut && j.ended == nil && now >= j.retry && w.undone[o.ID] == nil {
+		if v.cut && j.ended == nil && now >= j.retry {
 			w.begin(ctx, j, now)
 		}
 		if v.reboot {
@@ -134,11 +134,12 @@ func (w *watcher) begin(ctx context.Context, j *job, now time.Duration) {
 	ended := make(chan end, 1) // nobody may be there to hear of it
 	j.cancel, j.ended = cancel, ended
 	j.volume = identified(j.volume)
-	volume := j.volume
+	volume, before := j.volume, w.undone[j.order.ID]
 	w.cuts.Go(func() {
 		defer cancel()
 		var report cut.Report
 		err := safely(func() (err error) {
+			await(ctx, before) // if in vain the cut says what hangs
 			report, err = w.cutter.Cut(ctx, volume)
 			return err
 		})
@@ -197,15 +198,27 @@ func (w *watcher) callOff(ctx context.Context, j *job) {
 	if verified { // nothing is left of it
 		return
 	}
-	undone := make(chan struct{})
+	before, undone := w.undone[volume.ID], make(chan struct{})
 	w.undone[volume.ID] = undone
 	w.cuts.Go(func() {
+		await(ctx, before)
 		if err := safely(func() error { return w.cutter.Forget(ctx, volume) }); err != nil {
 			w.log.Error("what a cut that was called off has done to the host may stay", "volume", volume.ID, "err", err)
 		}
 		close(undone)
 		w.rouse()
 	})
+}
+
+// await waits until something is undone, if it is not nil, or ctx ends.
+func await(ctx context.Context, undone chan struct{}) {
+	if undone == nil {
+		return
+	}
+	select {
+	case <-undone:
+	case <-ctx.Done():
+	}
 }
 
 // collectUndone takes note of cuts that are undone.
