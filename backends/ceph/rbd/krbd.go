@@ -118,8 +118,8 @@ func (k *krbd) number(i image) (string, error) {
 func (k *krbd) all() (all []image, err error) {
 	entries, err := os.ReadDir(devices)
 	for _, e := range entries {
-		name, gone := attribute(e.Name(), "name")
-		if gone != nil {
+		name, err := attribute(e.Name(), "name")
+		if err != nil { // it has ended
 			continue
 		}
 		// It may be another pool's, or somebody else's.
@@ -139,18 +139,14 @@ const resolveTime = 2 * time.Second
 // knows tells whether one of some monitors, as add wrote them, is the pool's: others are of
 // another cluster, which may have an image of that name, too.
 func (k *krbd) knows(monitors string) (bool, error) {
-	var theirs []netip.AddrPort
-	for m := range strings.SplitSeq(monitors, ",") {
-		if a, ok := ceph.ParseMonitor(plainAddress(m)); ok {
-			theirs = append(theirs, a)
-		}
-	}
+	theirs := parseMonitors(monitors)
 	if k.hasOneOf(theirs) { // nobody is asked then
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
 	defer cancel()
-	failed := k.lookUp(ctx)
+	all, failed := k.config.Cluster.MonitorAddresses(ctx)
+	k.remember(all)
 	if k.hasOneOf(theirs) {
 		return true, nil
 	}
@@ -160,17 +156,25 @@ func (k *krbd) knows(monitors string) (bool, error) {
 	return false, nil
 }
 
-// lookUp adds to what is known of the pool's monitors.
-func (k *krbd) lookUp(ctx context.Context) error {
-	all, err := k.config.Cluster.MonitorAddresses(ctx)
+// parseMonitors are the addresses in a list as the kernel is told it.
+func parseMonitors(list string) (all []netip.AddrPort) {
+	for m := range strings.SplitSeq(list, ",") {
+		if a, ok := ceph.ParseMonitor(plainAddress(m)); ok {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// remember adds to what is known of the pool's monitors.
+func (k *krbd) remember(monitors []netip.AddrPort) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, a := range all {
+	for _, a := range monitors {
 		if !slices.Contains(k.known, a) {
 			k.known = append(k.known, a)
 		}
 	}
-	return err
 }
 
 func (k *krbd) hasOneOf(monitors []netip.AddrPort) bool {

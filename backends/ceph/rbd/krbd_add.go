@@ -20,12 +20,10 @@ import (
 
 func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, error) {
 	monitors, mode, err := k.config.Cluster.KernelMonitors(ctx)
-	if err == nil {
-		err = k.lookUp(ctx)
-	}
 	if err != nil {
 		return nil, err
 	}
+	k.remember(parseMonitors(monitors)) // by which it is found
 	add := func() error { return k.add(i, readOnly, monitors, mode) }
 	if err := k.adds.call(ctx, i.name, add, func() { k.undoLate(i) }); err != nil {
 		return nil, err
