@@ -75,8 +75,15 @@ func TestConnect(t *testing.T) {
 	p.wantNone()
 
 	missing := "volumes/nosuch.0123456789ab"
-	if _, err := p.fencer.Connect(t.Context(), missing, backends.Identity{}); !errors.Is(err, backends.ErrNotFound) {
+	id, err := p.fencer.Identity(t.Context(), missing)
+	if err == nil {
+		_, err = p.fencer.Connect(t.Context(), missing, id)
+	}
+	if !errors.Is(err, backends.ErrNotFound) {
 		t.Errorf("connect to a missing volume: %v", err)
+	}
+	if _, err := p.fencer.Connect(t.Context(), handle, id); !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("connect by what another volume is recorded by: %v", err)
 	}
 	p.wantNone()
 	if err := p.Remove(t.Context(), handle); err != nil {
