@@ -20,6 +20,11 @@ import (
 // newFencingPool is one with management by g1.
 func newFencingPool(t *testing.T, change func(*gluster.Config)) *pool {
 	m := management(t, "g1")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the servers say:\n%s\n%s", gluster1(t, "volume", "status", "gv0"), serversLogs(t))
+		}
+	})
 	return newPool(t, func(c *gluster.Config) {
 		c.Management = m
 		if change != nil {

@@ -180,3 +180,20 @@ func startGlusterd(t *testing.T, node string) {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+// serversLogs are the ends of the logs of glusterd and bricks on all nodes.
+func serversLogs(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(nodeDir("g?"), "log", "glusterd.log"))
+	bricks, failed := filepath.Glob(filepath.Join(nodeDir("g?"), "log", "bricks", "*gv0.log"))
+	if err := errors.Join(err, failed); err != nil {
+		t.Error(err)
+	}
+	var all strings.Builder
+	for _, file := range append(files, bricks...) {
+		text, err := os.ReadFile(file)
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		fmt.Fprintf(&all, "%s: %v\n%s\n", file, err, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+	}
+	return all.String()
+}

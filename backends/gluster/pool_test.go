@@ -95,9 +95,15 @@ func (p *pool) wantClients(n int) []host.Process {
 
 func (p *pool) eventually(what string, ok func() bool) {
 	p.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	within(p.t, what, ok)
+}
+
+// within waits until something is so.
+func within(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
-			p.t.Fatalf("not in time: %s", what)
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

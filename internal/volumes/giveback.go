@@ -61,6 +61,11 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 	case e.mounted:
 		return errors.Join(m.lose(e, behindBack), ErrInUse)
 	default:
+		if e.Mount != nil { // likewise, through which it would stay connected
+			if _, err := m.cutter.Remains(ctx, *e.Mount); err != nil {
+				return err
+			}
+		}
 		if err := m.disconnect(ctx, e); err != nil {
 			return err
 		}
