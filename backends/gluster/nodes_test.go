@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,8 +193,10 @@ func serversLogs(t *testing.T) string {
 	var all strings.Builder
 	for _, file := range append(files, bricks...) {
 		text, err := os.ReadFile(file)
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		fmt.Fprintf(&all, "%s: %v\n%s\n", file, err, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(text)), "\n"), func(line string) bool {
+			return strings.Contains(line, "[options.c:") || strings.Contains(line, "glusterd_svc_stop") || strings.Contains(line, "glusterd_proc_stop") || strings.Contains(line, "DL open failed")
+		})
+		fmt.Fprintf(&all, "%s: %v\n%s\n", file, err, strings.Join(lines[max(0, len(lines)-80):], "\n"))
 	}
 	return all.String()
 }

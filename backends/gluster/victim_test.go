@@ -78,7 +78,8 @@ func (v *victim) mustMount() {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	v.t.Fatalf("%s can't mount %s", v.name, v.volume)
+	text, err := os.ReadFile(v.dir + ".log")
+	v.t.Fatalf("%s can't mount %s: %v: %s", v.name, v.volume, err, text[max(0, len(text)-4096):])
 }
 
 // end ends the client.

@@ -26,7 +26,7 @@ func configCheck(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if _, err := guardConfig(cfg); err != nil {
+	if err := checkGuard(c.Context(), cfg); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {

@@ -37,9 +37,10 @@ take volumes over by lease alone. Where it doesn't, dvold serve does the same.`,
 			w := guard.NewWriter(stderr)
 			defer func() { err = errors.Join(err, w.Close()) }()
 			log := newLogger(w, cfg.Log)
-			settings, err := guardConfig(cfg)
-			if err != nil {
-				return err
+			settings := guardConfig(cfg)
+			if err := settings.Validate(c.Context()); err != nil { // others rely on there being a guard
+				log.Error("the kernel's own reboot takes the place of the command", "err", err)
+				settings.RebootCommand = ""
 			}
 			guard.Harden(log)
 			return runGuard(c.Context(), settings, log)
@@ -58,13 +59,17 @@ func runGuard(ctx context.Context, c guard.Config, log *slog.Logger) error {
 }
 
 // guardConfig is what guards of this host are told, dvold's own included.
-func guardConfig(cfg config.Config) (guard.Config, error) {
-	c := guard.Config{
+func guardConfig(cfg config.Config) guard.Config {
+	return guard.Config{
 		Dir: filepath.Join(cfg.RunDir, "guard"), CutTime: cfg.Guard.CutTime.Duration,
 		RebootCommand: cfg.Guard.RebootCommand, Watchdog: cfg.Guard.Watchdog,
 	}
-	if err := c.Validate(); err != nil {
-		return guard.Config{}, fmt.Errorf("guard.%w", err)
+}
+
+// checkGuard returns an error that names the setting of the guard that is at fault.
+func checkGuard(ctx context.Context, cfg config.Config) error {
+	if err := guardConfig(cfg).Validate(ctx); err != nil {
+		return fmt.Errorf("guard.%w", err)
 	}
-	return c, nil
+	return nil
 }

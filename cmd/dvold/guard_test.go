@@ -91,7 +91,7 @@ func TestGuardsMistakes(t *testing.T) {
 	if err := os.Chmod(open, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"guard"}, {"serve"}, {"config", "check"}} {
+	for _, command := range [][]string{{"serve"}, {"config", "check"}} {
 		for _, program := range []string{open, w.path("missing")} {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
@@ -100,5 +100,34 @@ func TestGuardsMistakes(t *testing.T) {
 				t.Errorf("%v: %v", args, err)
 			}
 		}
+	}
+}
+
+// Others rely on there being a guard, with whatever reboot.
+func TestGuardWithoutItsRebootCommand(t *testing.T) {
+	hosttest.Root(t)
+	w := newWorld(t)
+	binary, err := lab.BuildDvold(w.dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	book, err := guard.OpenBook(w.path("run/guard"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(binary, "guard", "--run-dir", w.path("run"), "--guard-reboot-command", w.path("missing")) // it is given nothing to cut
+	var said strings.Builder
+	command.Stderr = &said
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = command.Process.Kill() })
+	for end := time.Now().Add(10 * time.Second); !book.Guarded(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is no guard: %v", book.Unguarded())
+		}
+	}
+	if err := errors.Join(command.Process.Signal(syscall.SIGTERM), command.Wait()); err != nil || !strings.Contains(said.String(), "the kernel's own reboot") {
+		t.Errorf("it ended with %v, and said %s", err, said.String())
 	}
 }

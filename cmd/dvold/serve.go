@@ -64,8 +64,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer lock.Close()
-	guard, err := guardConfig(cfg)
-	if err != nil {
+	if err := checkGuard(ctx, cfg); err != nil {
 		return err
 	}
 	pools, err := openPools(cfg, log)
@@ -81,7 +80,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	background := context.WithoutCancel(ctx)
 	manager, err := volumes.Open(background, volumes.Config{
 		Host: cfg.Host, StateDir: cfg.StateDir, RunDir: cfg.RunDir, Pools: pools, DefaultPool: cfg.DefaultPool,
-		CutTime: cfg.Guard.CutTime.Duration, Guard: guard,
+		CutTime: cfg.Guard.CutTime.Duration, Guard: guardConfig(cfg),
 	}, coord, log)
 	if err != nil {
 		return err

@@ -27,8 +27,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -78,21 +76,14 @@ func (c *Cutter) Cut(ctx context.Context, v Volume) (Report, error) {
 	return l.copy(), err
 }
 
-// Forget undoes what cuts of v that were not verified have done, as far as that
-// need not stay: the network to the storage is not blocked any more, and what
-// they have come to know the next cut does not go by. Who was killed is dead, and
-// what was shut down or unmounted stays so. It may be repeated. If ctx ends before
+// Unblock undoes what cuts of v that were not verified have done, as far as that
+// need not stay: the network to the storage is not blocked any more. Who was killed
+// stays so, what was shut down or unmounted, too, and what they have come to know
+// the next cut goes by. It may be repeated. If ctx ends before
 // a cut of v that runs it does nothing, and returns an error.
-func (c *Cutter) Forget(ctx context.Context, v Volume) error {
+func (c *Cutter) Unblock(ctx context.Context, v Volume) error {
 	err := c.calls.run(ctx, "cut of volume "+v.ID, func() error {
-		r := c.resume(v, new(ledger))
-		c.mu.Lock()
-		delete(c.unfinished, v.ID)
-		c.mu.Unlock()
-		for _, d := range r.dying {
-			unix.Close(d.handle)
-		}
-		r.unblock(ctx)
+		c.resume(v, new(ledger)).unblock(ctx)
 		return nil
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func TestFoundServersAreKept(t *testing.T) {
 
 // A cut that is called off leaves no block, also of servers that only it has found, and the
 // next one begins anew.
-func TestForget(t *testing.T) {
+func TestUnblock(t *testing.T) {
 	if _, ok := newNetwork(t); !ok {
 		return
 	}
@@ -50,7 +50,7 @@ func TestForget(t *testing.T) {
 		t.Error("the network is not blocked")
 	}
 	for range 2 { // the second has nothing to do
-		if err := c.Forget(t.Context(), v); err != nil {
+		if err := c.Unblock(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}
 		becomesReachable(t)

@@ -117,7 +117,7 @@ func (s *Clients) endIfEarlier(ctx context.Context, key, point string, running f
 	case len(bound) > 0:
 		if len(processes) == 0 && !told[point] {
 			told[point] = true
-			s.log.Error("client of an earlier configuration has ended: stop the containers of its volumes, and start them again", "mountpoint", point, "volumes", len(bound))
+			s.log.Error("client of an earlier configuration, or dvold, has ended: stop the containers of its volumes, and start them again", "mountpoint", point, "volumes", len(bound))
 		}
 		return nil
 	case len(processes) == 0:

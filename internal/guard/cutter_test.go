@@ -33,7 +33,7 @@ func (c *cutter) Cut(ctx context.Context, v cut.Volume) (cut.Report, error) {
 	return cut.Report{}, behave(ctx)
 }
 
-func (c *cutter) Forget(_ context.Context, v cut.Volume) error {
+func (c *cutter) Unblock(_ context.Context, v cut.Volume) error {
 	c.mu.Lock()
 	forget := c.forget
 	c.undone[v.ID] = append(c.undone[v.ID], len(c.cuts[v.ID]))

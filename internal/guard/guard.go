@@ -32,9 +32,9 @@ type Cutter interface {
 	// write to the volume. It may be repeated, and goes on until ctx ends.
 	Cut(ctx context.Context, v cut.Volume) (cut.Report, error)
 
-	// Forget undoes what need not stay of cuts of a volume that were not
+	// Unblock undoes what need not stay of cuts of a volume that were not
 	// verified. It waits for one that runs.
-	Forget(ctx context.Context, v cut.Volume) error
+	Unblock(ctx context.Context, v cut.Volume) error
 }
 
 // Config is what a guard is told.
@@ -46,14 +46,17 @@ type Config struct {
 	Ready         func()        // called once the guard watches; may be nil
 }
 
+// trustTime is how long it may take to look at the reboot command.
+const trustTime = 5 * time.Second
+
 // Validate returns an error that names the setting at fault. It is for when the
 // guard starts: later, on a machine in distress, nobody looks at the command's
 // path again before it is run.
-func (c Config) Validate() error {
+func (c Config) Validate(ctx context.Context) error {
 	if c.RebootCommand == "" {
 		return nil
 	}
-	if err := program.CheckTrusted(c.RebootCommand); err != nil {
+	if err := program.StillTrusted(ctx, c.RebootCommand, trustTime); err != nil {
 		return fmt.Errorf("reboot_command: %w", err)
 	}
 	return nil

@@ -99,7 +99,7 @@ func overdue(dir string) {
 type hung struct{}
 
 func (hung) Cut(context.Context, cut.Volume) (cut.Report, error) { select {} }
-func (hung) Forget(context.Context, cut.Volume) error            { select {} }
+func (hung) Unblock(context.Context, cut.Volume) error           { select {} }
 
 // eventually waits for what should be so soon.
 func eventually(t testing.TB, what string, is func() bool) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,10 +80,21 @@ func (b *Book) Unguarded() error {
 		return err
 	}
 	if !slices.Equal(f.Namespaces, ours) {
-		return fmt.Errorf("the guard, process %d, has other mounts, processes or another network than dvold: %v, not %v", f.PID, f.Namespaces, ours)
+		return fmt.Errorf("the guard, process %d, has other mounts or processes than dvold: %v, not %v", f.PID, f.Namespaces, ours)
 	}
-	return nil
+	theirs, err := networkOf(strconv.Itoa(f.PID)) // which it does not tell; its number is also ours
+	if err != nil {
+		return err
+	}
+	own, err := networkOf("self")
+	if err == nil && theirs != own {
+		err = fmt.Errorf("the guard, process %d, has another network than dvold: %s, not %s", f.PID, theirs, own)
+	}
+	return err
 }
+
+// networkOf names the network that a process sees, by its number in /proc.
+func networkOf(pid string) (string, error) { return os.Readlink("/proc/" + pid + "/ns/net") }
 
 // locked tells whether a guard holds its lock. Who asks shares the lock for a
 // moment, so that others who ask at the same time see no guard in it.
@@ -113,10 +125,10 @@ func readOutcomes(dir, boot string) (outcomes, error) {
 	return parseOutcomes(text, boot)
 }
 
-// namespaces names what this process sees of the machine.
+// namespaces names the mounts and processes that this process sees.
 func namespaces() ([]string, error) {
 	var names []string
-	for _, kind := range []string{"mnt", "pid", "net"} {
+	for _, kind := range []string{"mnt", "pid"} {
 		name, err := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil {
 			return nil, err

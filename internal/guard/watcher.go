@@ -202,7 +202,7 @@ func (w *watcher) callOff(ctx context.Context, j *job) {
 	w.undone[volume.ID] = undone
 	w.cuts.Go(func() {
 		await(ctx, before)
-		if err := safely(func() error { return w.cutter.Forget(ctx, volume) }); err != nil {
+		if err := safely(func() error { return w.cutter.Unblock(ctx, volume) }); err != nil {
 			w.log.Error("what a cut that was called off has done to the host may stay", "volume", volume.ID, "err", err)
 		}
 		close(undone)

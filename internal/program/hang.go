@@ -11,7 +11,7 @@ import (
 )
 
 // Answers returns an error if the storage that a program lies on does not answer
-// before ctx ends and the time is over. Such a program must not be begun: as long
+// before ctx ends or the time is over. Such a program must not be begun: as long
 // as an execve(2) hangs so does the thread that forked, where the Go runtime can't
 // stop it, and with the next garbage collection all of this process.
 func Answers(ctx context.Context, path string, timeout time.Duration) error {

@@ -20,6 +20,7 @@ const askedAgain = 5 * time.Second
 // lets go of it or is silent. errTryAgain means that the owner, or what it is
 // doing, has changed; ErrInUse that it is live and does not let go.
 func (m *Manager) dispossess(ctx context.Context, session coordination.Session, r record, p *pool, o owner, wait *wait) error {
+	wait.doubted = false
 	h, err := m.findHost(ctx, o.Host)
 	if err != nil {
 		return err

@@ -85,7 +85,10 @@ func (m *Manager) giveBack(ctx context.Context, e entry) error {
 	}
 	m.forget(e.Name)
 	m.step("unmount: entry removed")
-	if err := m.guard.Remove(e.ID); err != nil {
+	m.ordering.Lock() // whoever gives an order looks whether there is an entry
+	err = m.guard.Remove(e.ID)
+	m.ordering.Unlock()
+	if err != nil {
 		m.log.Error("the guard was not told that a volume is gone", "volume", e.Name, "err", err)
 	}
 	m.letGoOwned(ctx, e)

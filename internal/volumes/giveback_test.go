@@ -59,7 +59,7 @@ func TestMountThatIsBusyIsBeingReleased(t *testing.T) {
 	}
 }
 
-// TestMountCutShort: the backend may have started something for a volume that is not mounted,
+// TestMountThatWasCutShortIsUndoneByItsBackend: the backend may have started something for a volume that is not mounted,
 // and is told to end it, whether or not that is a connection.
 func TestMountThatWasCutShortIsUndoneByItsBackend(t *testing.T) {
 	f, _ := newFencedFleet(t, "h1")
@@ -78,7 +78,7 @@ func TestMountThatWasCutShortIsUndoneByItsBackend(t *testing.T) {
 	}
 }
 
-// TestIdentityOfACommand: what an operator's command knows a host by is not the backend's
+// TestIdentityOfAnotherFencerIsNotTheBackends: what an operator's command knows a host by is not the backend's
 // business, which has identities of its own.
 func TestIdentityOfAnotherFencerIsNotTheBackends(t *testing.T) {
 	f, _ := newFencedFleet(t, "h1")

@@ -20,6 +20,7 @@ type holder struct {
 	Schema      int       `json:"schema"`
 	Host        string    `json:"host"`
 	HostID      string    `json:"host_id"`
+	Boot        string    `json:"boot,omitempty"` // of the host's kernel
 	Incarnation uint64    `json:"incarnation"`
 	Volume      string    `json:"volume"` // its ID
 	Access      Access    `json:"access"`
@@ -95,7 +96,7 @@ func (m *Manager) holdOps(r record, own holding) ([]coordination.Op, error) {
 		return nil, err
 	}
 	value, err := marshal(holder{
-		Schema: recordSchema, Host: m.cfg.Host, HostID: m.me.ID, Incarnation: session.Incarnation(),
+		Schema: recordSchema, Host: m.cfg.Host, HostID: m.me.ID, Boot: m.me.Boot, Incarnation: session.Incarnation(),
 		Volume: r.ID, Access: r.Access, Since: time.Now().UTC(),
 	}, nil)
 	if err != nil {
@@ -151,16 +152,18 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 // another machine, which had its name and may hold the volume still.
 func (m *Manager) notAnothers(ctx context.Context, name string) error {
 	h, err := m.holderOf(ctx, m.cfg.Host, name)
-	if err != nil || h.by(m.me.ID) {
+	if err != nil || h.by(m.me) {
 		return err
 	}
 	return unavailablef("another machine that had the name of host %q may have it mounted still, since %s: bring that one back under another name, or when it is off for good, dvold host forget %s",
 		m.cfg.Host, h.Since.Local().Format(time.DateTime), m.cfg.Host)
 }
 
-// by tells whether the record may be of the host with that ID. That name alone is not
-// enough: it may have been given to another machine.
-func (h holder) by(id string) bool { return h.HostID == "" || h.HostID == id }
+// by tells whether the record may be of that host. Its name alone is not enough: it may
+// have been given to another machine. Its ID alone is none, either: it may have lost its state.
+func (h holder) by(host coordination.Host) bool {
+	return h.HostID == "" || h.HostID == host.ID || h.Boot != "" && h.Boot == host.Boot
+}
 
 // delete ends a host's holding of a volume, of which there may be a part only.
 func (h holding) delete(host, name string) []coordination.Op {
@@ -219,8 +222,8 @@ func (m *Manager) holdersOf(ctx context.Context, name string) ([]Holder, error) 
 		if err := unmarshal("record "+s.Key, s.Value, recordSchema, &r); err != nil {
 			m.log.Warn("holder's record can't be read, and counts all the same", "err", err)
 		}
-		h.Since, h.ThisHost = r.Since, h.Host == m.cfg.Host && r.by(m.me.ID)
-		h.Live = slices.ContainsFunc(hosts, func(o coordination.Host) bool { return o.Name == h.Host && o.Live && r.by(o.ID) })
+		h.Since, h.ThisHost = r.Since, h.Host == m.cfg.Host && r.by(m.me)
+		h.Live = slices.ContainsFunc(hosts, func(o coordination.Host) bool { return o.Name == h.Host && o.Live && r.by(o) })
 		all = append(all, h)
 	}
 	return all, nil

@@ -179,7 +179,7 @@ func (m *Manager) forgetHoldings(ctx context.Context, h coordination.Host) (n in
 		if err != nil {
 			return n, err
 		}
-		if h.Live && by.by(h.ID) {
+		if h.Live && by.by(h) {
 			continue
 		}
 		if err := m.vouchFor(ctx, h.Name, volume); err != nil {

@@ -29,7 +29,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestMachineThatGetsAnothersName: what the one that had it before has mounted stays held, for
+// TestMachineThatGetsAnothersNameForgetsNothingOfIt: what the one that had it before has mounted stays held, for
 // it may still write, until somebody vouches for it.
 func TestMachineThatGetsAnothersNameForgetsNothingOfIt(t *testing.T) {
 	f, _ := newFencedFleet(t, "h1", "h2")
@@ -40,6 +40,17 @@ func TestMachineThatGetsAnothersNameForgetsNothingOfIt(t *testing.T) {
 	h1.mount("db", "c1", me(t))
 	h1.die()
 	h1.must(errors.Join(os.Remove(filepath.Join(h1.dir, "host.json")), os.Remove(filepath.Join(h1.dir, "run", "mounts.db"))))
+	for _, name := range []string{"data", "db"} { // of another boot, too
+		h, err := h2.holderOf(t.Context(), "h1", name)
+		h2.must(err)
+		stored, err := h2.stored(t.Context(), holderKey(name, "h1"))
+		h2.must(err)
+		h.Boot = "another"
+		stored.Value, err = marshal(h, stored.Value)
+		h2.must(err)
+		_, err = h2.commit(t.Context(), coordination.Put(stored))
+		h2.must(err)
+	}
 	h1.start() // another machine, of that name
 	h1.eventually("it has settled", func() bool { return !h1.unsettled.Load() })
 	if held := h2.heldBy("h1"); !slices.Equal(held, []string{"data", "db"}) {
@@ -57,4 +68,18 @@ func TestMachineThatGetsAnothersNameForgetsNothingOfIt(t *testing.T) {
 	h1.mount("data", "c1", me(t))
 	wantError(t, "remove", h2.Remove(t.Context(), "data", nil), ErrInUse, `"h1"`, "stop its containers")
 	h1.wantOwner("db", "h1", 2)
+}
+
+// TestHostThatLosesItsStateGoesOnHolding: it has another ID then, and what it has mounted is its own all the same.
+func TestHostThatLosesItsStateGoesOnHolding(t *testing.T) {
+	f := newFleet(t, "h1", "h2")
+	h1, h2 := f.node("h1"), f.node("h2")
+	h1.must(h1.Create(t.Context(), "data", nil))
+	h1.mount("data", "c1", me(t))
+	h1.die()
+	h1.must(os.Remove(filepath.Join(h1.dir, "host.json")))
+	h1.start().settled()
+	wantError(t, "remove", h2.Remove(t.Context(), "data", nil), ErrInUse, `"h1"`, "stop its containers")
+	h1.must(h1.Unmount(t.Context(), "data", "c1"))
+	h2.must(h2.Remove(t.Context(), "data", nil))
 }

@@ -124,7 +124,7 @@ func TestJournalIsLostUnderALease(t *testing.T) {
 	h1.must(os.Remove(filepath.Join(h1.dir, "run", "mounts.db")))
 	h1.start()
 	_, err := h1.Mount(t.Context(), "db", "c2", me(t))
-	wantError(t, "mount once more", err, ErrUnavailable, "lost its own state", "dvold volume release db --from h1")
+	wantError(t, "mount once more", err, ErrUnavailable, "lost its own state", "when its lease is over")
 	if !h1.mounted(target) || len(h1.guard.Orders()) != 1 {
 		t.Errorf("mounted %t, and the guard's orders are %v", h1.mounted(target), h1.guard.Orders())
 	}
@@ -132,8 +132,20 @@ func TestJournalIsLostUnderALease(t *testing.T) {
 	if left := lease.Deadline() - h1.now(); left > 0 {
 		t.Errorf("cut off %v before the end of its lease", left)
 	}
+	h1.eventually("that is verified", func() bool {
+		o, ok := h1.guard.Outcome(h1.idOf("db"))
+		if ok && o.Verified != 0 {
+			return true
+		}
+		_, err := h1.Mount(t.Context(), "db", "c2", me(t))
+		wantError(t, "mount before it is verified", err, ErrUnavailable, "lost its own state")
+		return len(h1.guard.Orders()) == 0 // it was verified just now
+	})
 	_, err = h1.Mount(t.Context(), "db", "c2", me(t))
-	wantError(t, "mount after that", err, ErrUnavailable, "lost its own state")
+	wantError(t, "mount after that", err, ErrUnavailable, "lost its own state", "dvold volume release db --from h1")
+	if orders := h1.guard.Orders(); len(orders) != 0 {
+		t.Errorf("the guard has %v still", orders)
+	}
 	h1.silence()
 	h2.mount("db", "c1", me(t))
 	h2.wantOwner("db", "h2", 2)

@@ -43,7 +43,11 @@ func (m *Manager) lose(e entry, why string) error {
 func (m *Manager) order(e entry) error {
 	m.ordering.Lock()
 	defer m.ordering.Unlock()
-	e.Lost = m.lostOf(e)
+	now, ok := m.entry(e.Name)
+	if !ok || now.ID != e.ID {
+		return nil // it was given back meanwhile
+	}
+	e.Lost = now.Lost
 	o, ok := m.owned(e.Name)
 	if e.Lost == "" && (!ok || o.terms.OnSessionLoss != standing.Cut) {
 		return m.guard.Remove(e.ID) // there may be one of an earlier configuration

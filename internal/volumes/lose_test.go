@@ -113,7 +113,7 @@ func TestMountpointOfLostVolumeThatIsWrittenTo(t *testing.T) {
 	h1.wantOwner("db", "h2", 2)
 }
 
-// TestSecondUseOfWhatWasCut: the guard has unmounted a volume, and dvold has not noticed yet.
+// TestSecondUseDoesNotMountWhatWasCut: the guard has unmounted a volume, and dvold has not noticed yet.
 func TestSecondUseDoesNotMountWhatWasCut(t *testing.T) {
 	f, _ := newFencedFleet(t, "h1")
 	h1 := f.node("h1")
@@ -129,7 +129,7 @@ func TestSecondUseDoesNotMountWhatWasCut(t *testing.T) {
 	h1.mount("db", "c2", me(t))
 }
 
-// TestSecondUseAfterTheLease: it is over, and dvold has not noticed yet.
+// TestSecondUseIsNotServedWhenTheLeaseIsOver: it is over, and dvold has not noticed yet.
 func TestSecondUseIsNotServedWhenTheLeaseIsOver(t *testing.T) {
 	h1, _, _ := leaseFleet(t, time.Hour)
 	h1.mount("db", "c1", me(t))
@@ -147,7 +147,7 @@ func (n *node) lapse(name string) {
 	n.ownerships[name] = o
 }
 
-// TestRenewalThatComesTooLate: what is over is lost, though the next renewal is the first to
+// TestRenewalThatComesTooLateRevivesNothing: what is over is lost, though the next renewal is the first to
 // find that out.
 func TestRenewalThatComesTooLateRevivesNothing(t *testing.T) {
 	h1, _, _ := leaseFleet(t, time.Hour)
@@ -161,7 +161,7 @@ func TestRenewalThatComesTooLateRevivesNothing(t *testing.T) {
 	h1.eventually("it is cut off", func() bool { return !h1.mounted(target) })
 }
 
-// TestLossThatTheGuardWasNotToldOf: dvold was killed in between, or the disk was full.
+// TestGuardIsToldOfALossLater: dvold was killed in between, or the disk was full.
 func TestGuardIsToldOfALossLater(t *testing.T) {
 	f, _ := newFencedFleet(t, "h1")
 	h1 := f.node("h1")

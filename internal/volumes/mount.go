@@ -107,18 +107,18 @@ func (m *Manager) mountFor(ctx context.Context, name, id string, engine host.Pro
 }
 
 // unordered returns ErrUnavailable if the guard has an order for a volume that the journal
-// does not know, and that is mounted: the journal was lost. That order must stand.
+// does not know, and has not verified that it is cut off: the journal was lost. That order
+// must stand, for others may rely on it.
 func (m *Manager) unordered(r record) error {
 	if !slices.ContainsFunc(m.guard.Orders(), func(o guard.Order) bool { return o.ID == r.ID }) {
 		return nil
 	}
 	mounted, err := host.IsMountpoint(m.target(r.ID))
-	switch {
-	case err != nil:
+	if outcome, ok := m.guard.Outcome(r.ID); err == nil && (mounted || !ok || outcome.Verified == 0) {
+		err = unavailablef("a dvold that lost its own state, %s, has mounted it here, and it is cut off from this host when its lease is over: stop its containers, and try again after that", m.cfg.RunDir)
+	}
+	if err != nil {
 		return err
-	case mounted:
-		return unavailablef("it is mounted here by a dvold that lost its own state, %s, and will be cut off from this host: stop its containers, then reboot, or dvold volume release %s --from %s",
-			m.cfg.RunDir, r.Name, m.cfg.Host)
 	}
 	return m.guard.Remove(r.ID)
 }

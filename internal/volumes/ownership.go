@@ -197,7 +197,7 @@ func (m *Manager) vouchFor(ctx context.Context, host, name string) error {
 		return err
 	}
 	o, err := m.loadOwner(ctx, h.Volume)
-	if err != nil || o.State == ownerFree || o.Host != host || !h.by(o.HostID) {
+	if err != nil || o.State == ownerFree || o.Host != host || h.HostID != "" && h.HostID != o.HostID {
 		return err
 	}
 	return m.freed(ctx, record{Name: name, ID: h.Volume}, o)

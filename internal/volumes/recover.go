@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/dvol/dvold/coordination"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -51,7 +52,7 @@ func (m *Manager) recover(boot string) error {
 		}
 	}
 	for _, o := range m.guard.Orders() {
-		if at[m.target(o.ID)] {
+		if at[m.target(o.ID)] && (o.Now || o.Deadline != coordination.Never) {
 			continue // the journal was lost, and what this host promised about the volume was not: nobody renews it
 		}
 		if !slices.ContainsFunc(entries, func(e entry) bool { return e.ID == o.ID }) {
@@ -218,7 +219,7 @@ func (m *Manager) unhold(ctx context.Context, name string) error {
 	delete(m.ownerships, name)
 	m.mu.Unlock()
 	held, err := m.holderOf(ctx, m.cfg.Host, name)
-	if err != nil || !held.by(m.me.ID) {
+	if err != nil || !held.by(m.me) {
 		return err
 	}
 	if held.Access == AccessExclusive {

@@ -83,11 +83,15 @@ func (m *Manager) dismount(ctx context.Context, e entry) error {
 }
 
 // release has the backend undo its mount. Where the pool is no longer
-// configured, a plain unmount must do.
+// configured, a plain unmount must do. What was lost is not kept by the pool's other
+// calls, which may all hang.
 func (m *Manager) release(ctx context.Context, e entry, target string) error {
 	p := m.pools[e.Pool]
-	if p == nil {
+	switch {
+	case p == nil:
 		return host.Unmount(target)
+	case e.Lost != "":
+		return p.Backend.Unmount(ctx, e.Handle, target)
 	}
 	return p.do(ctx, func(b backends.Backend) error { return b.Unmount(ctx, e.Handle, target) })
 }

@@ -63,6 +63,10 @@ type Size int64
 
 // UnmarshalText reads what a configuration has.
 func (s *Size) UnmarshalText(text []byte) error {
+	if string(text) == "0" { // none
+		*s = 0
+		return nil
+	}
 	n, err := backends.ParseSize(string(text))
 	if err != nil {
 		return fmt.Errorf("size %q: %w", text, err)

@@ -43,6 +43,9 @@ func (k *krbd) find(i image) (*mapping, error) {
 	if err != nil || number == "" {
 		return nil, err
 	}
+	if k.adds.isLeft(i.name) {
+		return nil, fmt.Errorf("an earlier attempt to map it came too late, and is being undone: try again: %w", backends.ErrUnavailable)
+	}
 	b, err := blockAt("/dev/rbd" + number)
 	if errors.Is(err, fs.ErrNotExist) { // udev or devtmpfs is at it
 		return nil, nil
@@ -69,6 +72,8 @@ func plainAddress(text string) string {
 	}
 	return text
 }
+
+var errByOther = errors.New("not by dvold")
 
 // number is that of an image's device, or empty if it is not mapped.
 func (k *krbd) number(i image) (string, error) {
@@ -108,7 +113,7 @@ func (k *krbd) number(i image) (string, error) {
 		}
 		// What dvold maps is a client by itself, see add.
 		if !strings.Contains(options, "noshare") {
-			return "", fmt.Errorf("image %s is mapped as /dev/rbd%s, and not by dvold: rbd unmap it: %w", k.config.within(i.name), e.Name(), backends.ErrInUse)
+			return "", fmt.Errorf("image %s is mapped as /dev/rbd%s, and %w: rbd unmap it: %w", k.config.within(i.name), e.Name(), errByOther, backends.ErrInUse)
 		}
 		return e.Name(), nil
 	}
@@ -195,6 +200,9 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 
 func (k *krbd) detach(ctx context.Context, i image) error {
 	number, err := k.number(i)
+	if errors.Is(err, errByOther) {
+		return nil // that is not dvold's to take away
+	}
 	if err != nil || number == "" {
 		return err
 	}

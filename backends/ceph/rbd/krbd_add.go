@@ -136,6 +136,14 @@ func (a *adds) leave(image string, this *adding) {
 	}
 }
 
+// isLeft tells whether what an image is mapped by will be taken away.
+func (a *adds) isLeft(image string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	this := a.running[image]
+	return this != nil && this.left
+}
+
 func (a *adds) end(image string, this *adding) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

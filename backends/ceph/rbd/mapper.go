@@ -58,8 +58,8 @@ type mapping struct {
 // kernelMapper is there where the kernel can map images.
 const kernelMapper = "/sys/bus/rbd"
 
-// newMapper is the one that c asks for. A pool whose images rbd-fuse serves goes on with it, unless c says
-// otherwise: what is mapped by another is not found.
+// newMapper is the one that c asks for. A pool whose images rbd-fuse serves, and none of which the kernel does, goes
+// on with it, unless c says otherwise: what is mapped by another is not found.
 func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	_, err := os.Stat(kernelMapper)
 	kernel := err == nil
@@ -70,14 +70,15 @@ func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	case c.Mapper == "krbd" && !kernel:
 		return nil, fmt.Errorf("mapper: this kernel has no krbd: load its module, modprobe rbd, or use mapper: fuse")
 	case c.Mapper == "" && kernel && len(c.Cluster.Monitors) > 0:
+		k := &krbd{config: c, log: log}
 		running, err := client.Below(dir)
-		if err != nil {
-			return nil, err
+		if err != nil || len(running) == 0 {
+			return k, err
 		}
-		if len(running) > 0 {
-			break
+		if mapped, err := k.all(); err != nil || len(mapped) > 0 {
+			log.Warn("an rbd-fuse runs that no volume of the pool is found by, for others are mapped by the kernel: end it once nothing uses it", "dir", dir)
+			return k, err
 		}
-		return &krbd{config: c, log: log}, nil
 	case c.Mapper == "krbd":
 		return &krbd{config: c, log: log}, nil
 	}

@@ -44,6 +44,7 @@ func (s *seen) disconnected(i image) {
 	defer s.mu.Unlock()
 	delete(s.clients, i)
 	delete(s.strange, i)
+	delete(s.writable, i) // some may be known from before, such as a part of it in a container
 }
 
 // mounted says that a volume was mounted.

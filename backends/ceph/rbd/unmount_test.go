@@ -62,7 +62,6 @@ func TestUnmountWithCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hold.Close()
 	other := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read line")
 	other.Stdin = pipe
 	ready, err := other.StdoutPipe()
@@ -73,6 +72,7 @@ func TestUnmountWithCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Wait()
+	defer hold.Close() // for which it waits
 	pipe.Close()
 	if _, err := ready.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
