@@ -1,6 +1,7 @@
 package gluster_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,13 +71,19 @@ func (v *victim) mount() bool {
 	return onNode(v.t, v.name, "sh", "-c", `mountpoint -q "$0" && : >"$0/probe" && mountpoint -q "$0"`, v.dir).Run() == nil
 }
 
+// mustMount has the volume mounted. A brick may have missed that the list was changed, of which
+// its host's own dvold has it told again, but there is none.
 func (v *victim) mustMount() {
 	v.t.Helper()
-	for range 20 {
+	for i := range 30 {
 		if v.mount() {
 			return
 		}
 		time.Sleep(200 * time.Millisecond)
+		if i == 9 {
+			v.t.Logf("%s can't mount %s yet", v.name, v.volume)
+			gluster1(v.t, "volume", "set", v.volume, "auth.reject", cmp.Or(rejected(v.t, v.volume), "0.0.0.0"))
+		}
 	}
 	text, err := os.ReadFile(v.dir + ".log")
 	v.t.Fatalf("%s can't mount %s: %v: %s", v.name, v.volume, err, text[max(0, len(text)-4096):])

@@ -1,13 +1,16 @@
 package guard_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dvol/dvold/internal/guard"
+	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 // Whatever becomes of its orders, a guard carries out those that it has read,
@@ -200,7 +203,7 @@ func TestGuarded(t *testing.T) {
 	if err := beat(same); err != nil {
 		t.Error(err)
 	}
-	for _, kind := range []string{"mnt", "pid", "net"} {
+	for _, kind := range []string{"mnt", "pid"} {
 		ours, err := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil {
 			t.Fatal(err)
@@ -228,6 +231,27 @@ func TestGuarded(t *testing.T) {
 	}
 	if _, ok := w.book.Outcome("a"); ok {
 		t.Error("an outcome out of nowhere")
+	}
+}
+
+// What a guard blocks is in its own network.
+func TestGuardInAnotherNetwork(t *testing.T) {
+	t.Parallel()
+	hosttest.Root(t)
+	w := newWorld(t)
+	stop := w.start(newCutter())
+	eventually(t, "a guard", w.book.Guarded)
+	stop()
+	w.holdLock()
+	w.book.SetClock(func() time.Duration { return w.beat() })
+	if err := w.book.Unguarded(); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("unshare", "--net", "sh", "-c", "echo; exec sleep infinity")
+	hosttest.Start(t, other)
+	w.write("outcomes.json", strings.Replace(w.read("outcomes.json"), fmt.Sprintf(`"pid":%d`, os.Getpid()), fmt.Sprintf(`"pid":%d`, other.Process.Pid), 1))
+	if err := w.book.Unguarded(); err == nil || !strings.Contains(err.Error(), "another network") {
+		t.Errorf("in another network: %v", err)
 	}
 }
 
