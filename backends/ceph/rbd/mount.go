@@ -300,6 +300,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 	if err != nil {
 		return err
 	}
+	mounted = mounted || p.seen.isMounted(i, target) // by an unmount that was left behind it may be so no more
 	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, host.Unmount(target) }); err != nil {
 		return err
 	}

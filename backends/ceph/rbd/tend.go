@@ -65,6 +65,13 @@ func (s *seen) mounted(i image, target string, o backends.MountOptions) {
 	s.writable[i] = append(s.writable[i], target)
 }
 
+// isMounted tells whether a volume was mounted there, and was not said to be unmounted since.
+func (s *seen) isMounted(i image, target string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.writable[i], target)
+}
+
 // unmounted says that it was unmounted. It is mapped still, and may be fenced.
 func (s *seen) unmounted(i image, target string) {
 	s.mu.Lock()
