@@ -18,19 +18,25 @@ import (
 	"github.com/dvol/dvold/test/lab"
 )
 
+// guardWorld is a world, the program as it is shipped, and the book of the world's guard.
+func guardWorld(t *testing.T) (w *world, binary string, book *guard.Book) {
+	t.Helper()
+	hosttest.Root(t)
+	w = newWorld(t)
+	binary, err := lab.BuildDvold(w.dir, false)
+	if err == nil {
+		book, err = guard.OpenBook(w.path("run/guard"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, binary, book
+}
+
 // The guard as it is shipped: a process of its own, which tells systemd when it
 // is ready, and counts as dvold's guard then.
 func TestGuardCommand(t *testing.T) {
-	hosttest.Root(t)
-	w := newWorld(t)
-	binary, err := lab.BuildDvold(w.dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	book, err := guard.OpenBook(w.path("run/guard"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, binary, book := guardWorld(t)
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: w.path("notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -105,16 +111,7 @@ func TestGuardsMistakes(t *testing.T) {
 
 // Others rely on there being a guard, with whatever reboot.
 func TestGuardWithoutItsRebootCommand(t *testing.T) {
-	hosttest.Root(t)
-	w := newWorld(t)
-	binary, err := lab.BuildDvold(w.dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	book, err := guard.OpenBook(w.path("run/guard"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, binary, book := guardWorld(t)
 	command := exec.Command(binary, "guard", "--run-dir", w.path("run"), "--guard-reboot-command", w.path("missing")) // it is given nothing to cut
 	var said strings.Builder
 	command.Stderr = &said

@@ -12,7 +12,7 @@ func TestCutCannotBeUndone(t *testing.T) {
 	w := newWorld(t)
 	c := newCutter()
 	c.set("a", inVain)
-	c.forget = func() { select {} }
+	c.unblock = func() { select {} }
 	w.start(c)
 	o := w.order("a", 100*time.Millisecond)
 	o.CutTime = time.Minute
@@ -21,7 +21,7 @@ func TestCutCannotBeUndone(t *testing.T) {
 	if err := w.book.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "that it is called off", func() bool { return len(c.forgot("a")) == 1 })
+	eventually(t, "that it is called off", func() bool { return len(c.unblocked("a")) == 1 })
 	w.put(w.order("a", 100*time.Millisecond))
 	eventually(t, "a reboot", func() bool { return len(w.reboots()) > 0 })
 }
@@ -34,7 +34,7 @@ func TestTakenBack(t *testing.T) {
 	c := newCutter()
 	ended, undo := make(chan struct{}), make(chan struct{})
 	c.set("a", func(ctx context.Context) error { <-ctx.Done(); close(ended); return ctx.Err() })
-	c.forget = func() { <-undo }
+	c.unblock = func() { <-undo }
 	w.start(c)
 	o := w.order("a", 100*time.Millisecond)
 	o.CutTime = time.Minute
@@ -49,7 +49,7 @@ func TestTakenBack(t *testing.T) {
 		t.Fatal("the cut goes on")
 	}
 	c.set("a", nil)
-	eventually(t, "that it is undone", func() bool { return len(c.forgot("a")) == 1 })
+	eventually(t, "that it is undone", func() bool { return len(c.unblocked("a")) == 1 })
 	w.put(w.order("a", 50*time.Millisecond))
 	never(t, 400*time.Millisecond, "a cut before that", func() bool { return len(c.of("a")) > 1 })
 	close(undo)
@@ -61,5 +61,5 @@ func TestTakenBack(t *testing.T) {
 	if _, ok := w.book.Outcome("a"); ok {
 		t.Error("the outcome of an earlier order is told of this one")
 	}
-	never(t, 250*time.Millisecond, "a verified cut is undone", func() bool { return len(c.forgot("a")) > 1 })
+	never(t, 250*time.Millisecond, "a verified cut is undone", func() bool { return len(c.unblocked("a")) > 1 })
 }

@@ -11,11 +11,11 @@ import (
 // cutter is a Cutter of volumes that are not there: it behaves as a test says,
 // and otherwise has nothing to do.
 type cutter struct {
-	mu     sync.Mutex // guards the fields below
-	behave map[string]func(ctx context.Context) error
-	cuts   map[string][]cut.Volume
-	undone map[string][]int // how many cuts had been asked for by then, each time
-	forget func()           // what it takes to forget; may be nil
+	mu      sync.Mutex // guards the fields below
+	behave  map[string]func(ctx context.Context) error
+	cuts    map[string][]cut.Volume
+	undone  map[string][]int // how many cuts had been asked for by then, each time
+	unblock func()           // what it takes to unblock; may be nil
 }
 
 func newCutter() *cutter {
@@ -35,17 +35,17 @@ func (c *cutter) Cut(ctx context.Context, v cut.Volume) (cut.Report, error) {
 
 func (c *cutter) Unblock(_ context.Context, v cut.Volume) error {
 	c.mu.Lock()
-	forget := c.forget
+	unblock := c.unblock
 	c.undone[v.ID] = append(c.undone[v.ID], len(c.cuts[v.ID]))
 	c.mu.Unlock()
-	if forget != nil {
-		forget()
+	if unblock != nil {
+		unblock()
 	}
 	return nil
 }
 
-// forgot returns how many cuts of a volume were asked for before each time that it was forgotten.
-func (c *cutter) forgot(id string) []int {
+// unblocked returns how many cuts of a volume were asked for before each time that its network was unblocked.
+func (c *cutter) unblocked(id string) []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.undone[id]

@@ -88,7 +88,7 @@ func TestGuardTakesOver(t *testing.T) {
 	w.start(guards)
 	<-ended
 	eventually(t, "the cut by the guard", func() bool { return w.verified("a") && len(guards.of("a")) == 1 })
-	if n := len(own.forgot("a")); n != 0 {
+	if n := len(own.unblocked("a")); n != 0 {
 		t.Errorf("it was undone, %d times, while the guard is at it", n)
 	}
 }
