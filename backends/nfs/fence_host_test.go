@@ -251,12 +251,11 @@ func (h fenced) awaitRefused(t *testing.T) {
 	within(t, "refusals", func() bool { return h.count(t).Refused > begin+2 })
 }
 
-// awaitNothing checks that the host writes nothing for a while.
-func (h fenced) awaitNothing(t *testing.T) {
+// awaitNoMore checks that the host does not sync more records than landed, for a while.
+func (h fenced) awaitNoMore(t *testing.T, landed int64) {
 	t.Helper()
-	begin := h.count(t).Acked
 	time.Sleep(5 * time.Second)
-	if now := h.count(t).Acked; now > begin {
-		t.Errorf("%d records were synced, and then %d", begin, now)
+	if now := h.count(t).Acked; now > landed {
+		t.Errorf("%d records have landed, and %d were synced", landed, now)
 	}
 }
