@@ -5,9 +5,12 @@ import (
 	"strings"
 )
 
-// IsPlainPath tells whether p is a relative path that leads straight down, and fit to be
-// printed.
-func IsPlainPath(p string) bool { return fs.ValidPath(p) && p != "." && !HasControl(p) }
+// IsBelow tells whether p is a relative path that leads straight down, and that the kernel
+// takes as it is.
+func IsBelow(p string) bool { return fs.ValidPath(p) && p != "." && !strings.ContainsRune(p, 0) }
+
+// IsPlainPath is IsBelow, and tells whether p is fit to be printed.
+func IsPlainPath(p string) bool { return IsBelow(p) && !HasControl(p) }
 
 // HasControl tells whether text has control characters.
 func HasControl(text string) bool {

@@ -30,7 +30,7 @@ func isWhole(handle string) bool { return strings.HasPrefix(handle, wholePrefix)
 func wholeOf(handle string) (volume, dir string, err error) {
 	name, ok := strings.CutPrefix(handle, wholePrefix)
 	volume, dir, below := strings.Cut(name, "/")
-	if !ok || !volumePattern.MatchString(volume) || below && (!fs.ValidPath(dir) || dir == "." || strings.ContainsRune(dir, 0)) {
+	if !ok || !volumePattern.MatchString(volume) || below && !backends.IsBelow(dir) {
 		return "", "", fmt.Errorf("%q is not the handle of a volume: %w", handle, backends.ErrInvalid)
 	}
 	if !below {

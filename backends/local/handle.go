@@ -2,7 +2,6 @@ package local
 
 import (
 	"fmt"
-	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -50,7 +49,7 @@ func projectOf(name string) uint32 {
 
 // adoptedHandle returns the handle of a directory to be adopted.
 func adoptedHandle(adopt string) (string, error) {
-	if !fs.ValidPath(adopt) || adopt == "." || strings.ContainsRune(adopt, 0) {
+	if !backends.IsBelow(adopt) {
 		return "", fmt.Errorf(`adopt: %q is not a path relative to the pool and free of ".", ".." and needless slashes: %w`, adopt, backends.ErrInvalid)
 	}
 	// A file system may ignore case.
@@ -97,7 +96,7 @@ func Touched(id, handle string) []string {
 // what follows a mark in it is a project.
 func isName(name string) bool {
 	_, digits, marked := strings.Cut(name, projectMark)
-	return fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "/\x00") &&
+	return backends.IsBelow(name) && !strings.Contains(name, "/") &&
 		!strings.HasSuffix(name, unfinished) && len(name)+len(unfinished) <= 255 &&
 		(!marked || len(digits) == 8 && projectOf(name) >= firstProject)
 }

@@ -7,38 +7,16 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/host"
 )
 
 // mountFlags keep what a volume holds from being more than data.
 const mountFlags = unix.MS_NOSUID | unix.MS_NODEV
-
-// maxHanging is how many calls of mount(2) of a pool may have been left behind, for
-// another to be made: each keeps a thread, which nothing can end.
-const maxHanging = 4
-
-// mounter calls mount(2), which waits for the server for as long as that is
-// silent. A call that takes too long is left behind: if it succeeds after all,
-// that is undone.
-type mounter struct {
-	call func(source, point string, readOnly bool, data string) error // mount(2)
-
-	mu      sync.Mutex           // guards the fields below
-	running map[string]*mounting // by mountpoint
-}
-
-// mounting is a call of mount(2) that runs.
-type mounting struct {
-	ended chan struct{} // closed at the end
-	left  bool          // behind: nobody waits for it any more; guarded by mounter.mu
-}
 
 // mountNFS is mount(2) for NFS.
 func mountNFS(source, point string, readOnly bool, data string) error {
@@ -50,80 +28,13 @@ func mountNFS(source, point string, readOnly bool, data string) error {
 }
 
 // mount mounts source at point, a directory at which nothing is mounted but what
-// an earlier call may yet do, for which it waits.
-func (m *mounter) mount(ctx context.Context, source, point string, readOnly bool, data string) error {
-	now, err := m.begin(ctx, point)
-	if err != nil {
-		return err
-	}
-	result := make(chan error)
-	go func() {
-		defer m.end(point, now)
-		err := m.call(source, point, readOnly, data)
-		select {
-		case result <- err:
-		case <-ctx.Done():
-			if err == nil { // nobody waits for it any more
-				_ = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-			}
-		}
-	}()
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		m.leave(now)
-		return fmt.Errorf("mount %s: %w: %w", source, backends.ErrUnavailable, context.Cause(ctx))
-	}
-}
-
-// begin notes a call, when none is under way at point.
-func (m *mounter) begin(ctx context.Context, point string) (*mounting, error) {
-	for {
-		m.mu.Lock()
-		before, hanging := m.running[point], m.hanging()
-		if before == nil && hanging < maxHanging {
-			if m.running == nil {
-				m.running = make(map[string]*mounting)
-			}
-			now := &mounting{ended: make(chan struct{})}
-			m.running[point] = now
-			m.mu.Unlock()
-			return now, nil
-		}
-		m.mu.Unlock()
-		if before == nil {
-			return nil, fmt.Errorf("%d earlier mounts of the pool still wait for its server: %w", hanging, backends.ErrUnavailable)
-		}
-		select {
-		case <-before.ended:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("an earlier mount still waits for the server: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-		}
-	}
-}
-
-// hanging is how many calls were left behind. m.mu is held.
-func (m *mounter) hanging() (n int) {
-	for _, r := range m.running {
-		if r.left {
-			n++
-		}
-	}
-	return n
-}
-
-func (m *mounter) leave(r *mounting) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r.left = true
-}
-
-func (m *mounter) end(point string, r *mounting) {
-	m.mu.Lock()
-	delete(m.running, point)
-	m.mu.Unlock()
-	close(r.ended)
+// an earlier call may yet do, for which it waits. mount(2) waits for the server for as
+// long as that is silent.
+func (p *Pool) mount(ctx context.Context, source, point string, readOnly bool, data string) error {
+	try := func() error { return mountNFS(source, point, readOnly, data) }
+	return p.mounts.Do(ctx, point, try, func() {
+		_ = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	})
 }
 
 // limit bounds what needs a mount.
@@ -152,13 +63,13 @@ func (p *Pool) mountExport(ctx context.Context, c Config, point string, own, rea
 	}
 	var first error
 	for _, version := range c.versions() {
-		err := p.mounter.mount(ctx, c.source(), point, readOnly, mountData(c, version, w, own))
+		err := p.mount(ctx, c.source(), point, readOnly, mountData(c, version, w, own))
 		if err == nil {
 			p.log.Info("export was mounted", "source", c.source(), "mountpoint", point, "server", w.server, "version", version, "own", own)
 			return nil
 		}
 		if !errors.As(err, new(*os.SyscallError)) {
-			return err
+			return fmt.Errorf("mount %s: %w", c.source(), err)
 		}
 		if first == nil {
 			first = explainMount(c, version, err)

@@ -11,7 +11,7 @@
 //
 // A server that is silent keeps whoever asks it waiting without end, in a sleep
 // that nothing interrupts. So a server is asked for a word before each call that
-// needs it (see Config.ask), and mount(2) can be left behind (see mounter). A
+// needs it (see Config.ask), and mount(2) can be left behind (see upkeep.Attempts). A
 // call that a server falls silent under hangs until that is back; it goes on
 // then.
 package nfs
@@ -36,12 +36,11 @@ import (
 
 // Pool is an export, or a directory of one, that volumes are kept in.
 type Pool struct {
-	config  Config
-	dir     string // of the mountpoints
-	log     *slog.Logger
-	mounter mounter
-	shared  *shared
-
+	config Config
+	dir    string // of the mountpoints
+	log    *slog.Logger
+	mounts *upkeep.Attempts // by mountpoint
+	shared *shared
 	upkeep *upkeep.Tender
 }
 
@@ -78,8 +77,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, dir: dir, log: log, upkeep: upkeep.New(log)}
-	p.mounter.call = mountNFS
+	p := &Pool{config: c, dir: dir, log: log, mounts: upkeep.NewAttempts(), upkeep: upkeep.New(log)}
 	p.shared = newShared(p, filepath.Join(dir, sharedPrefix+c.fingerprint()))
 	upkeep.Each(p.upkeep, tendInterval, p.points, p.tend)
 	p.upkeep.Go(func(context.Context) { p.clearLooks(looks) })

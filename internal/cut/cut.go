@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -41,7 +42,7 @@ type Cutter struct {
 	Log     *slog.Logger
 	Protect []host.Process // never killed, as is pid 1, this process, and engines with all that they run outside of containers
 
-	calls       calls
+	calls       hang.Calls
 	connections connections
 
 	mu         sync.Mutex      // guards the field below
@@ -69,7 +70,7 @@ func (c *Cutter) Cut(ctx context.Context, v Volume) (Report, error) {
 	var l ledger
 	late, cancel := later(ctx)
 	defer cancel()
-	err := c.calls.run(late, "cut of volume "+v.ID, func() error { return c.resume(v, &l).cut(ctx) })
+	err := c.calls.Run(late, "cut of volume "+v.ID, func() error { return c.resume(v, &l).cut(ctx) })
 	if err != nil {
 		err = fmt.Errorf("cut volume %s: %w: %w", v.ID, ErrNotVerified, err)
 	}
@@ -82,7 +83,7 @@ func (c *Cutter) Cut(ctx context.Context, v Volume) (Report, error) {
 // the next cut goes by. It may be repeated. If ctx ends before
 // a cut of v that runs it does nothing, and returns an error.
 func (c *Cutter) Unblock(ctx context.Context, v Volume) error {
-	err := c.calls.run(ctx, "cut of volume "+v.ID, func() error {
+	err := c.calls.Run(ctx, "cut of volume "+v.ID, func() error {
 		c.resume(v, new(ledger)).unblock(ctx)
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -30,7 +31,7 @@ func (e *examination) detached(ctx context.Context, t thread, f file) (in, sure 
 		return false, true, nil
 	}
 	in, sure, err = e.located(ctx, t, f)
-	slow := errors.Is(err, errHangs)
+	slow := errors.Is(err, hang.ErrHangs)
 	if err != nil && !slow || sure {
 		return in, sure, err
 	}
@@ -54,7 +55,7 @@ func (e *examination) detached(ctx context.Context, t thread, f file) (in, sure 
 }
 
 // located is inside for a file whose path leads nowhere, by its file handle. It
-// is an error if the process has the file no more, or the storage is slow: errHangs.
+// is an error if the process has the file no more, or the storage is slow: hang.ErrHangs.
 func (e *examination) located(ctx context.Context, t thread, f file) (in, sure bool, err error) {
 	sure = true
 	var slow error
@@ -70,7 +71,7 @@ func (e *examination) located(ctx context.Context, t thread, f file) (in, sure b
 		defer cancel()
 		key := fmt.Sprintf("locate a file of process %d of %d", e.pid, e.start)
 		namespace := e.spaces[m.space].file
-		in, err := call(ctx, &e.c.calls, key, func() (bool, error) {
+		in, err := hang.Call(ctx, &e.c.calls, key, func() (bool, error) {
 			path, err := pathBelow(namespace, m, t.dir, f.link)
 			if errors.Is(err, errElsewhere) {
 				return false, nil
@@ -81,7 +82,7 @@ func (e *examination) located(ctx context.Context, t thread, f file) (in, sure b
 		if in || errors.Is(err, errVanished) {
 			return in, in, err
 		}
-		if errors.Is(err, errHangs) {
+		if errors.Is(err, hang.ErrHangs) {
 			slow = err
 		}
 		sure = sure && err == nil

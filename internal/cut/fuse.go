@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -30,7 +31,7 @@ func (r *run) abort(ctx context.Context, key string, connection int) error {
 	}
 	ctx, cancel := quickly(ctx)
 	defer cancel()
-	serving, err := call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, connection, maybe) }, nil)
+	serving, err := hang.Call(ctx, &r.c.calls, key, func() ([]host.Process, error) { return r.c.abort(ctx, connection, maybe) }, nil)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (t target) provable() bool { return t.sole && (t.major != 0 || isFUSE(t.kin
 // to its end. What keeps it may not be seen anywhere else: a descriptor on its
 // way through a socket, say.
 func (r *run) gone(ctx context.Context, t target) error {
-	return r.c.calls.run(ctx, "look for the end of "+t.String(), func() error {
+	return r.c.calls.Run(ctx, "look for the end of "+t.String(), func() error {
 		if t.major != 0 {
 			return released(t.major, t.minor)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -55,7 +56,7 @@ func (r *run) suspect(ctx context.Context, l *look, devices map[string]string) {
 func (r *run) shows(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, loopPatience)
 	defer cancel()
-	device, err := call(ctx, &r.c.calls, "ask loop device "+name, func() (uint64, error) {
+	device, err := hang.Call(ctx, &r.c.calls, "ask loop device "+name, func() (uint64, error) {
 		fd, err := unix.Open("/dev/"+name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return 0, err

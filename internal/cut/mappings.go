@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/hang"
 )
 
 // mappingsPatience is how long the mappings of a process may take to be read.
@@ -24,7 +26,7 @@ const mappingsPatience = 200 * time.Millisecond
 // would be that one dead storage keeps all volumes of a host from being cut.
 func (e *examination) mappings(ctx context.Context, t thread) error {
 	text, err := e.readMappings(ctx, t)
-	if errors.Is(err, errHangs) {
+	if errors.Is(err, hang.ErrHangs) {
 		return ctx.Err()
 	}
 	if err != nil {
@@ -63,11 +65,11 @@ func (e *examination) readMappings(ctx context.Context, t thread) ([]byte, error
 	ctx, cancel := context.WithTimeout(ctx, mappingsPatience)
 	defer cancel()
 	key := fmt.Sprintf("read the mappings of process %d of %d", e.pid, e.start)
-	text, err := call(ctx, &e.c.calls, key, func() ([]byte, error) {
+	text, err := hang.Call(ctx, &e.c.calls, key, func() ([]byte, error) {
 		defer unix.Close(fd)
 		return readAll(fd)
 	}, nil)
-	if errors.Is(err, errStillHangs) {
+	if errors.Is(err, hang.ErrStillHangs) {
 		unix.Close(fd)
 	}
 	return text, err

@@ -128,5 +128,5 @@ func (r *run) unblock(ctx context.Context) {
 func (r *run) filtering(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkPatience)
 	defer cancel()
-	return r.c.calls.run(ctx, "change the packet filter for volume "+r.v.ID, func() error { return fn(ctx) })
+	return r.c.calls.Run(ctx, "change the packet filter for volume "+r.v.ID, func() error { return fn(ctx) })
 }

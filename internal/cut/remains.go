@@ -3,6 +3,8 @@ package cut
 import (
 	"context"
 	"fmt"
+
+	"github.com/dvol/dvold/internal/hang"
 )
 
 // Remains returns what on this host still has v, for people, once dvold has
@@ -18,7 +20,7 @@ func (c *Cutter) Remains(ctx context.Context, v Volume) (left []string, err erro
 	r := newRun(c, v, new(ledger))
 	late, cancel := later(ctx)
 	defer cancel()
-	left, err = call(late, &c.calls, "cut of volume "+v.ID, func() ([]string, error) {
+	left, err = hang.Call(late, &c.calls, "cut of volume "+v.ID, func() ([]string, error) {
 		defer r.close(ctx)
 		if left, err := r.remains(ctx, true); err != nil || len(left) == 0 {
 			return left, err

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -52,8 +53,8 @@ func (r *run) shutDownOne(ctx context.Context, l *look, t target, mounts []mount
 		defer cancel()
 		for _, m := range mounts {
 			namespace := l.spaces[m.space].file
-			err = r.c.calls.run(ctx, key, func() error { return shutDownDisk(ctx, namespace, m) })
-			if err == nil || errors.Is(err, errHangs) {
+			err = r.c.calls.Run(ctx, key, func() error { return shutDownDisk(ctx, namespace, m) })
+			if err == nil || errors.Is(err, hang.ErrHangs) {
 				return err == nil, err
 			}
 		}

@@ -183,7 +183,7 @@ func (r *run) leave(ctx context.Context, l *look) {
 			continue
 		}
 		key := fmt.Sprintf("leave %s for volume %s", s.name, r.v.ID)
-		if err := r.c.calls.run(ctx, key, s.file.Close); err != nil && ctx.Err() == nil {
+		if err := r.c.calls.Run(ctx, key, s.file.Close); err != nil && ctx.Err() == nil {
 			r.log.Warn("mount namespace was not left", "volume", r.v.ID, "where", s.where, "err", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -47,14 +48,14 @@ func (r *run) open(ctx context.Context, l *look, t target) (held, error) {
 	var failures []error
 	for _, m := range l.mountsOn(t) {
 		namespace := l.spaces[m.space].file
-		f, err := call(ctx, &r.c.calls, "open "+t.String(), func() (*os.File, error) {
+		f, err := hang.Call(ctx, &r.c.calls, "open "+t.String(), func() (*os.File, error) {
 			return host.OpenDetached(namespace, m.Info)
 		}, func(f *os.File) { f.Close() })
 		if err == nil || isFUSE(m.FSType) && errors.Is(err, unix.ENOTCONN) {
 			return held{f, isFUSE(m.FSType)}, nil
 		}
 		failures = append(failures, err)
-		if errors.Is(err, errHangs) {
+		if errors.Is(err, hang.ErrHangs) {
 			break
 		}
 	}
@@ -102,7 +103,7 @@ func (r *run) sync(ctx context.Context, l *look) error {
 		return err
 	}
 	for device, h := range r.held {
-		if err := r.c.calls.run(ctx, "sync file system "+device, h.sync); err != nil {
+		if err := r.c.calls.Run(ctx, "sync file system "+device, h.sync); err != nil {
 			return err
 		}
 		if err := r.letGo(ctx, device); err != nil {
@@ -143,5 +144,5 @@ func (r *run) holdQuickly(ctx context.Context, l *look) {
 func (r *run) letGo(ctx context.Context, device string) error {
 	h := r.held[device]
 	delete(r.held, device)
-	return r.c.calls.run(ctx, fmt.Sprintf("close file system %s", device), h.Close)
+	return r.c.calls.Run(ctx, fmt.Sprintf("close file system %s", device), h.Close)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -18,7 +19,7 @@ import (
 // by force, and returns what it could not take away.
 func (r *run) unmount(ctx context.Context, spaces []*space) (left []string, err error) {
 	for _, s := range spaces {
-		o, err := call(ctx, &r.c.calls, fmt.Sprintf("unmount volume %s in %s", r.v.ID, s.name), func() (removal, error) {
+		o, err := hang.Call(ctx, &r.c.calls, fmt.Sprintf("unmount volume %s in %s", r.v.ID, s.name), func() (removal, error) {
 			return remove(ctx, s, slices.Clone(r.targets))
 		}, nil)
 		for _, mountpoint := range o.done {

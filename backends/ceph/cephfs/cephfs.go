@@ -33,6 +33,7 @@ type Pool struct {
 	clients *fuseclient.Clients
 	kernel  *kernelShared
 	manager *manager                    // nil but for sub-volumes
+	mounts  *upkeep.Attempts            // the kernel's, by mountpoint
 	upkeep  *upkeep.Tender              // of the kernel's mounts
 	fencing atomic.Pointer[FencingPool] // nil without a Fencer
 }
@@ -65,7 +66,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, manager: m, upkeep: upkeep.New(log)}
+	p := &Pool{config: c, name: name, dir: clients.Dir(), log: log, clients: clients, manager: m, mounts: upkeep.NewAttempts(), upkeep: upkeep.New(log)}
 	p.shared()
 	clients.Tend()
 	p.kernel = newKernelShared(p)

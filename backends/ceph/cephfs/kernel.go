@@ -75,7 +75,7 @@ func kernelHas() bool {
 
 // mountKernel mounts a directory of the pool, "" being all of it, at point, which it
 // makes. It is bounded by mount_timeout; a call that takes longer than ctx is left behind,
-// and what it may yet mount is taken away again.
+// see upkeep.Attempts, and what it may yet mount is taken away again.
 func (p *Pool) mountKernel(ctx context.Context, below, point string, own bool) error {
 	monitors, mode, err := p.config.Cluster.KernelMonitors(ctx)
 	if err != nil {
@@ -93,30 +93,20 @@ func (p *Pool) mountKernel(ctx context.Context, below, point string, own bool) e
 	} else { // one that was taken for dead begins anew
 		options = append(options, "recover_session=clean")
 	}
-	if err := os.Mkdir(point, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	result := make(chan error)
-	go func() {
-		err := p.callMountPatiently(ctx, monitors+":"+p.pathOf(below), point, strings.Join(options, ","))
-		select {
-		case result <- err:
-		case <-ctx.Done():
-			if err == nil {
-				_ = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-			}
-			_ = os.Remove(point)
+	try := func() error {
+		if err := os.Mkdir(point, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
 		}
-	}()
-	select {
-	case err = <-result:
-	case <-ctx.Done():
-		return fmt.Errorf("mount: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+		if err := p.callMountPatiently(ctx, monitors+":"+p.pathOf(below), point, strings.Join(options, ",")); err != nil {
+			return errors.Join(p.explainMount(below, err), host.RemoveMountpoint(point))
+		}
+		return nil
 	}
-	if err != nil {
-		return errors.Join(p.explainMount(below, err), host.RemoveMountpoint(point))
+	undo := func() {
+		_ = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+		_ = os.Remove(point)
 	}
-	return nil
+	return p.mounts.Do(ctx, point, try, undo)
 }
 
 // pathOf is the path of what lies in the pool in the file system.

@@ -35,7 +35,7 @@ func (p *Pool) checkHandle(handle string) error {
 	if p.config.SubvolumeGroup != "" {
 		return checkName(handle)
 	}
-	if !fs.ValidPath(handle) || handle == "." || strings.ContainsRune(handle, 0) {
+	if !backends.IsBelow(handle) {
 		return fmt.Errorf("%q is not the handle of a volume: %w", handle, backends.ErrInvalid)
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/upkeep"
 )
 
 // krbd maps images with the kernel's client; see Documentation/ABI/testing/sysfs-bus-rbd
@@ -29,10 +30,14 @@ import (
 type krbd struct {
 	config Config
 	log    *slog.Logger
-	adds   adds
+	adds   *upkeep.Attempts // by image
 
 	mu    sync.Mutex       // guards the field below
 	known []netip.AddrPort // where the pool's monitors are, or were
+}
+
+func newKrbd(c Config, log *slog.Logger) *krbd {
+	return &krbd{config: c, log: log, adds: upkeep.NewAttempts()}
 }
 
 // devices are where the kernel lists what it has mapped.
@@ -43,7 +48,7 @@ func (k *krbd) find(i image) (*mapping, error) {
 	if err != nil || number == "" {
 		return nil, err
 	}
-	if k.adds.isLeft(i.name) {
+	if k.adds.Left(i.name) {
 		return nil, fmt.Errorf("an earlier attempt to map it came too late, and is being undone: try again: %w", backends.ErrUnavailable)
 	}
 	b, err := blockAt("/dev/rbd" + number)

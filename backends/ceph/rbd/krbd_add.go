@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +24,7 @@ func (k *krbd) attach(ctx context.Context, i image, readOnly bool) (*mapping, er
 	}
 	k.remember(parseMonitors(monitors)) // by which it is found
 	add := func() error { return k.add(i, readOnly, monitors, mode) }
-	if err := k.adds.call(ctx, i.name, add, func() { k.undoLate(i) }); err != nil {
+	if err := k.adds.Do(ctx, i.name, add, func() { k.undoLate(i) }); err != nil {
 		return nil, err
 	}
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
@@ -48,110 +47,6 @@ func (k *krbd) undoLate(i image) {
 	if err := k.detach(ctx, i); err != nil {
 		k.log.Warn("an image was mapped when nobody waited for that any more, and is not taken away", "image", k.config.within(i.name), "err", err)
 	}
-}
-
-// maxHanging is how many calls of a pool's may hang for which nobody waits any more: each keeps a
-// thread, which nothing can end.
-const maxHanging = 4
-
-// adds are the calls that have the kernel map images, by image: each waits for the cluster for as
-// long as that is silent, or has no room. One that takes too long is left behind: if it succeeds after
-// all, that is undone.
-type adds struct {
-	mu      sync.Mutex // guards the fields below
-	running map[string]*adding
-	left    int // how many of them are left behind
-}
-
-// adding is one.
-type adding struct {
-	ended chan struct{} // closed at the end
-	left  bool
-}
-
-// call calls add, once no earlier call for the image is under way, and undo if add succeeds
-// after ctx.
-func (a *adds) call(ctx context.Context, image string, add func() error, undo func()) error {
-	this, err := a.begin(ctx, image)
-	if err != nil {
-		return err
-	}
-	result := make(chan error)
-	go func() {
-		defer a.end(image, this)
-		err := add()
-		select {
-		case result <- err:
-		case <-ctx.Done():
-			if err == nil {
-				undo()
-			}
-		}
-	}()
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		a.leave(image, this)
-		return fmt.Errorf("the kernel does not get it from the cluster: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-	}
-}
-
-// begin notes a call, when none is under way for the image.
-func (a *adds) begin(ctx context.Context, image string) (*adding, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, context.Cause(ctx)
-		}
-		a.mu.Lock()
-		before, left := a.running[image], a.left
-		if before == nil && left < maxHanging {
-			if a.running == nil {
-				a.running = make(map[string]*adding)
-			}
-			this := &adding{ended: make(chan struct{})}
-			a.running[image] = this
-			a.mu.Unlock()
-			return this, nil
-		}
-		a.mu.Unlock()
-		if before == nil {
-			return nil, fmt.Errorf("%d images of the pool are being mapped still, for which nobody waits: no more are until one of them ends: %w", left, backends.ErrUnavailable)
-		}
-		select {
-		case <-before.ended:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("an earlier attempt to map it is not over: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-		}
-	}
-}
-
-// leave says that nobody waits for a call any more.
-func (a *adds) leave(image string, this *adding) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.running[image] == this {
-		this.left = true
-		a.left++
-	}
-}
-
-// isLeft tells whether what an image is mapped by will be taken away.
-func (a *adds) isLeft(image string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	this := a.running[image]
-	return this != nil && this.left
-}
-
-func (a *adds) end(image string, this *adding) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.running, image)
-	if this.left {
-		a.left--
-	}
-	close(this.ended)
 }
 
 // add has the kernel map an image, by monitors, and an option that says how to speak to them, or "".

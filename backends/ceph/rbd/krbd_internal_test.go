@@ -3,101 +3,14 @@
 package rbd
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
 )
-
-// What the kernel maps when nobody waits for it any more is taken away before the image is mapped
-// again; another image does not wait for it.
-func TestLateAdd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a adds
-		var mu sync.Mutex
-		var did []string
-		do := func(what string) {
-			mu.Lock()
-			defer mu.Unlock()
-			did = append(did, what)
-		}
-		add := func(what string, takes time.Duration) func() error {
-			return func() error {
-				time.Sleep(takes)
-				do(what)
-				return nil
-			}
-		}
-		undo := func() { do("undone") }
-		call := func(image string, add func() error, wait time.Duration) error {
-			ctx, cancel := context.WithTimeout(t.Context(), wait)
-			defer cancel()
-			return a.call(ctx, image, add, undo)
-		}
-		if err := call("a", add("a late", 10*time.Second), time.Second); !errors.Is(err, backends.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("one that hangs: got %v", err)
-		}
-		if err := call("a", add("a never", 0), time.Second); !errors.Is(err, backends.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("the same again, meanwhile: got %v", err)
-		}
-		if err := call("b", add("b", 0), time.Second); err != nil {
-			t.Errorf("another, meanwhile: %v", err)
-		}
-		if err := call("a", add("a", 0), time.Minute); err != nil {
-			t.Errorf("again, for as long as it takes: %v", err)
-		}
-		if got, want := fmt.Sprint(did), "[b a late undone a]"; got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := a.call(ended, "a", add("a never", 0), undo); !errors.Is(err, context.Canceled) || len(did) != 4 {
-			t.Errorf("by who has left: got %v, and did %v", err, did)
-		}
-	})
-}
-
-// Those that hang, and that nobody waits for, are few; those that somebody waits for don't count.
-func TestManyHangingAdds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a adds
-		release := make(chan struct{})
-		hang := func() error { <-release; return errors.New("no") }
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		const many = 2 * maxHanging
-		for n := range many {
-			go func() { ended <- a.call(ctx, fmt.Sprint(n), hang, nil) }()
-		}
-		synctest.Wait()
-		if err := a.call(t.Context(), "well", func() error { return nil }, nil); err != nil {
-			t.Errorf("while others are waited for: %v", err)
-		}
-		cancel()
-		for range many {
-			if err := <-ended; !errors.Is(err, backends.ErrUnavailable) {
-				t.Errorf("one that hangs: got %v", err)
-			}
-		}
-		called := false
-		if err := a.call(t.Context(), "well", func() error { called = true; return nil }, nil); !errors.Is(err, backends.ErrUnavailable) || called {
-			t.Errorf("while too many hang: got %v, called %t", err, called)
-		}
-		close(release)
-		synctest.Wait()
-		if err := a.call(t.Context(), "well", func() error { return nil }, nil); err != nil {
-			t.Errorf("when they have ended: %v", err)
-		}
-	})
-}
 
 // A device is the pool's by a monitor that it was mapped with, however either calls it.
 func TestKnows(t *testing.T) {

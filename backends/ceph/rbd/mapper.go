@@ -70,7 +70,7 @@ func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 	case c.Mapper == "krbd" && !kernel:
 		return nil, fmt.Errorf("mapper: this kernel has no krbd: load its module, modprobe rbd, or use mapper: fuse")
 	case c.Mapper == "" && kernel && len(c.Cluster.Monitors) > 0:
-		k := &krbd{config: c, log: log}
+		k := newKrbd(c, log)
 		running, err := client.Below(dir)
 		if err != nil || len(running) == 0 {
 			return k, err
@@ -80,7 +80,7 @@ func newMapper(c Config, dir string, log *slog.Logger) (mapper, error) {
 			return k, err
 		}
 	case c.Mapper == "krbd":
-		return &krbd{config: c, log: log}, nil
+		return newKrbd(c, log), nil
 	}
 	return &fuseMapper{config: c, dir: dir, log: log}, nil
 }
