@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -139,18 +140,34 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 	return found, nil
 }
 
-// arguments are those of a process, its name first; none if it has ended.
+// arguments are those of a process, its name first; none if it has ended, or is of the
+// kernel. Within execve(2) a process shows none for a moment: after it has the new
+// program's memory, and before that has its arguments.
 func arguments(pid int) (args []string, err error) {
-	err = eachThread(pid, func(dir string) (bool, error) {
-		text, err := os.ReadFile(dir + "/cmdline")
-		if len(text) == 0 {
-			return false, err
+	for range execTries {
+		err = eachThread(pid, func(dir string) (bool, error) {
+			text, err := os.ReadFile(dir + "/cmdline")
+			if len(text) == 0 {
+				return false, err
+			}
+			args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+			return true, nil
+		})
+		if err != nil || len(args) > 0 {
+			break
 		}
-		args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-		return true, nil
-	})
+		// It has ended, or is of the kernel, if it runs no program.
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	return args, err
 }
+
+// execTries is how often a process is looked at that shows no arguments and runs a program;
+// one may have chosen to show none.
+const execTries = 20
 
 // isIn tells whether a process is in a mount namespace. One of which that can't be known
 // counts as if it were.

@@ -60,6 +60,18 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// A process is found at any moment of execve(2).
+func TestFoundWhileItExecs(t *testing.T) {
+	hosttest.Root(t)
+	point := filepath.Join(t.TempDir(), "at")
+	p := spawn(t, `again='exec sh -c "$again" "$0"'; export again; exec sh -c "$again" "$0"`, point)
+	for n := range 2000 {
+		if found, err := shell.At(point); err != nil || len(found) != 1 || found[0] != p.Process {
+			t.Fatalf("look %d: got %v, %v, want %v", n, found, err, p.Process)
+		}
+	}
+}
+
 // What is started in a container is no client, whatever it is called.
 func TestNoClientInAnotherMountNamespace(t *testing.T) {
 	hosttest.Root(t)
