@@ -120,7 +120,7 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 		if err != nil {
 			continue
 		}
-		args, err := arguments(pid)
+		args, err := argumentsIn(pid, namespace)
 		if err != nil || len(args) == 0 { // it has ended, or is of the kernel
 			continue
 		}
@@ -140,34 +140,39 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 	return found, nil
 }
 
-// arguments are those of a process, its name first; none if it has ended, or is of the
-// kernel. Within execve(2) a process shows none for a moment: after it has the new
-// program's memory, and before that has its arguments.
+// arguments are those of a process, its name first; none if it has ended, is of the
+// kernel, or shows none.
 func arguments(pid int) (args []string, err error) {
-	for range execTries {
-		err = eachThread(pid, func(dir string) (bool, error) {
-			text, err := os.ReadFile(dir + "/cmdline")
-			if len(text) == 0 {
-				return false, err
-			}
-			args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-			return true, nil
-		})
-		if err != nil || len(args) > 0 {
-			break
+	err = eachThread(pid, func(dir string) (bool, error) {
+		text, err := os.ReadFile(dir + "/cmdline")
+		if len(text) == 0 {
+			return false, err
 		}
-		// It has ended, or is of the kernel, if it runs no program.
-		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+		args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		return true, nil
+	})
 	return args, err
 }
 
-// execTries is how often a process is looked at that shows no arguments and runs a program;
-// one may have chosen to show none.
-const execTries = 20
+// execTime is how long a process is waited for that runs a program and shows no arguments.
+// Within execve(2) it does so for a moment: after it has the new program's memory, and before
+// that has its arguments. One whose program lies on dead storage may stay there.
+const execTime = time.Second
+
+// argumentsIn is arguments for a process in a mount namespace, in the midst of execve(2), too.
+// In another it may show none.
+func argumentsIn(pid int, namespace string) ([]string, error) {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		args, err := arguments(pid)
+		if err != nil || len(args) > 0 || time.Since(begin) > execTime {
+			return args, err
+		}
+		// What has ended, or is of the kernel, runs none.
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || !isIn(pid, namespace) {
+			return nil, nil
+		}
+	}
+}
 
 // isIn tells whether a process is in a mount namespace. One of which that can't be known
 // counts as if it were.
