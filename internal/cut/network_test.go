@@ -202,7 +202,7 @@ func TestNetworkStaysBlocked(t *testing.T) {
 	if _, ok := newNetwork(t); !ok {
 		return
 	}
-	v, other := soleVolume(t, "db-0123456789ab"), soleVolume(t, "web-ba9876543210")
+	v := soleVolume(t, "db-0123456789ab")
 	holder := start(t, false, "open", filepath.Join(v.Mountpoint, "file"))
 	c := newCutter(t)
 	c.Protect = append(c.Protect, process(t, holder))
@@ -213,7 +213,7 @@ func TestNetworkStaysBlocked(t *testing.T) {
 				t.Errorf("%s is not blocked", address)
 			}
 		}
-		cutNow(t, c, other)
+		cutNow(t, c, soleVolume(t, "web-ba9876543210"))
 		if reachable(serverAddress4) {
 			t.Error("the cut of one volume ended the block of another")
 		}

@@ -3,7 +3,6 @@
 package cephtest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,7 +67,7 @@ func tap(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noOffloads(t, "/proc/self/ns/net", "guest", "switch", "ceph")
+	noOffloads(t, "/proc/thread-self/ns/net", "guest", "switch", "ceph")
 	noOffloads(t, "/proc/"+strings.TrimSpace(string(pid))+"/ns/net", "eth0")
 	return "guest"
 }
@@ -77,43 +76,50 @@ func tap(t testing.TB) string {
 // them as they are. It is ethtool -K DEVICE gso off tso off sg off tx off.
 func noOffloads(t testing.TB, namespace string, devices ...string) {
 	t.Helper()
-	ns, err := os.Open(namespace)
-	if err != nil {
+	socket := socketIn(t, namespace) // is of the namespace for good
+	defer unix.Close(socket)
+	for _, device := range devices {
+		for _, feature := range []uint32{unix.ETHTOOL_SGSO, unix.ETHTOOL_STSO, unix.ETHTOOL_SSG, unix.ETHTOOL_STXCSUM} {
+			value := [2]uint32{feature, 0}
+			request := struct {
+				name [unix.IFNAMSIZ]byte
+				data unsafe.Pointer
+				rest [16]byte
+			}{data: unsafe.Pointer(&value)}
+			copy(request.name[:], device)
+			if _, _, err := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); err != 0 && err != unix.EOPNOTSUPP {
+				t.Fatalf("ethtool of %s, %#x: %v", device, feature, err)
+			}
+		}
+	}
+}
+
+// socketIn returns a socket in a network namespace. The thread that visits that is back at the
+// end: it may be the first, which never ends, and stands for the process in /proc.
+func socketIn(t testing.TB, namespace string) int {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var namespaces [2]*os.File
+	for i, path := range [...]string{"/proc/thread-self/ns/net", namespace} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		namespaces[i] = f
+	}
+	if err := unix.Setns(int(namespaces[1].Fd()), unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close()
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // it ends with this goroutine
-		result <- func() error {
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return os.NewSyscallError("setns", err)
-			}
-			socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-			if err != nil {
-				return os.NewSyscallError("socket", err)
-			}
-			defer unix.Close(socket)
-			for _, device := range devices {
-				for _, feature := range []uint32{unix.ETHTOOL_SGSO, unix.ETHTOOL_STSO, unix.ETHTOOL_SSG, unix.ETHTOOL_STXCSUM} {
-					value := [2]uint32{feature, 0}
-					request := struct {
-						name [unix.IFNAMSIZ]byte
-						data unsafe.Pointer
-						rest [16]byte
-					}{data: unsafe.Pointer(&value)}
-					copy(request.name[:], device)
-					if _, _, err := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); err != 0 && err != unix.EOPNOTSUPP {
-						return fmt.Errorf("ethtool of %s, %#x: %w", device, feature, err)
-					}
-				}
-			}
-			return nil
-		}()
-	}()
-	if err := <-result; err != nil {
-		t.Fatal(err)
+	socket, failed := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err := unix.Setns(int(namespaces[0].Fd()), unix.CLONE_NEWNET); err != nil {
+		panic(err) // nothing may go on there
 	}
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	return socket
 }
 
 func run(t testing.TB, args ...string) {
