@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ceph/go-ceph/rados"
 	ceph "github.com/ceph/go-ceph/rbd"
@@ -287,6 +288,11 @@ func (p *pool) killClients() {
 	for _, pid := range p.clients() {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 			p.t.Fatal(err)
+		}
+	}
+	for limit := time.Now().Add(10 * time.Second); len(p.clients()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			p.t.Fatalf("clients that were killed have not ended: %v", p.clients())
 		}
 	}
 }
