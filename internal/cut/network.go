@@ -17,6 +17,7 @@ const networkPatience = 2 * time.Second
 // filter is a packet filter of the kernel.
 type filter struct {
 	name    string
+	atomic  bool // a block that failed has changed nothing
 	block   func(ctx context.Context, volume string, servers []netip.Prefix) error
 	unblock func(ctx context.Context, volume string) error
 }
@@ -24,9 +25,9 @@ type filter struct {
 // filters returns those that may be used, the preferred first.
 func filters() []filter {
 	return []filter{
-		{"nftables", func(_ context.Context, volume string, servers []netip.Prefix) error { return nftBlock(volume, servers) },
+		{"nftables", true, func(_ context.Context, volume string, servers []netip.Prefix) error { return nftBlock(volume, servers) },
 			func(_ context.Context, volume string) error { return nftUnblock(volume) }},
-		{"iptables", iptablesBlock, iptablesUnblock},
+		{"iptables", false, iptablesBlock, iptablesUnblock},
 	}
 }
 
@@ -42,8 +43,11 @@ func (r *run) block(ctx context.Context) error {
 	var failures []error
 	for _, f := range filters() {
 		err := r.filtering(ctx, func(ctx context.Context) error { return f.block(ctx, r.v.ID, r.v.Servers) })
+		if (err == nil || !f.atomic) && !slices.ContainsFunc(r.filters, f.is) {
+			r.filters = append(r.filters, f)
+		}
 		if err == nil {
-			r.filter, r.blocked = f, len(r.v.Servers)
+			r.blocked = len(r.v.Servers)
 			r.note(func(report *Report) { report.Blocked = f.name })
 			r.log.Info("network to the storage was blocked", "volume", r.v.ID, "servers", r.v.Servers, "by", f.name)
 			return nil
@@ -107,22 +111,25 @@ func (r *run) addServersOf(p host.Process) error {
 	return err
 }
 
-// unblock undoes block, also that of an earlier cut which was not verified.
+// unblock undoes block, also that of an earlier cut which was not verified, and of which
+// this process may know nothing.
 func (r *run) unblock(ctx context.Context) {
 	if len(r.v.Servers) == 0 && !r.v.Sole { // or an earlier cut has found some
 		return
 	}
-	used := filters()[:1]
-	if r.filter.name != "" {
-		used = []filter{r.filter}
+	used := r.filters
+	if len(used) == 0 {
+		used = filters()
 	}
 	for _, f := range used {
 		err := r.filtering(ctx, func(ctx context.Context) error { return f.unblock(ctx, r.v.ID) })
-		if err != nil && r.filter.name != "" {
-			r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", r.v.Servers, "err", err)
+		if err != nil && (len(r.filters) > 0 || !f.atomic) { // else the kernel may lack it
+			r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", r.v.Servers, "by", f.name, "err", err)
 		}
 	}
 }
+
+func (f filter) is(other filter) bool { return f.name == other.name }
 
 // filtering calls fn with some time, even if there is none left.
 func (r *run) filtering(ctx context.Context, fn func(context.Context) error) error {

@@ -34,7 +34,7 @@ type run struct {
 	located map[int]uint64             // FUSE connections of which the servers are known, and the inodes that tell them from later ones
 	aborted map[int]uint64             // those that were aborted, likewise
 	synced  bool                       // after a look that found nobody and no mount, nor has one since
-	filter  filter                     // by which the network is blocked
+	filters []filter                   // by which the network is blocked, or may be in part
 	blocked int                        // how many of the servers are
 	trouble []error                    // what failed in this round, and need not have succeeded
 	problem error                      // what was in the way in the round before

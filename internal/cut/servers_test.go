@@ -34,6 +34,37 @@ func TestFoundServersAreKept(t *testing.T) {
 	}
 }
 
+// What an earlier guard has blocked is not, once this one has unblocked it, or verified a cut,
+// though it never blocked anything itself: who served the volume is gone by now.
+func TestUnblockOfAnEarlierBlock(t *testing.T) {
+	if _, ok := newNetwork(t); !ok {
+		return
+	}
+	for _, f := range cut.Filters() {
+		for name, end := range map[string]func(*testing.T, *cut.Cutter, cut.Volume){
+			"cut": func(t *testing.T, c *cut.Cutter, v cut.Volume) { cutNow(t, c, v) },
+			"unblocked": func(t *testing.T, c *cut.Cutter, v cut.Volume) {
+				if err := c.Unblock(t.Context(), v); err != nil {
+					t.Error(err)
+				}
+			},
+		} {
+			t.Run(f.Name()+", "+name, func(t *testing.T) {
+				v := soleVolume(t, "db-0123456789ab")
+				if err := f.Block(t.Context(), v.ID, v.Servers); err != nil {
+					t.Fatal(err)
+				}
+				if reachable(serverAddress4) {
+					t.Fatal("the server is not blocked")
+				}
+				v.Servers = nil
+				end(t, newCutter(t), v)
+				becomesReachable(t)
+			})
+		}
+	}
+}
+
 // A cut that is called off leaves no block, also of servers that only it has found, and the
 // next one begins anew.
 func TestUnblock(t *testing.T) {
