@@ -42,7 +42,7 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 		return err
 	}
 	if err := checkSame(dir, target); err != nil {
-		if undo := host.Unmount(target); undo != nil {
+		if undo := host.UnmountSoon(context.WithoutCancel(ctx), target); undo != nil {
 			return fmt.Errorf("%w; %w", err, undo)
 		}
 		return err

@@ -96,15 +96,6 @@ func isReadOnly(m *mountinfo.Info) bool {
 	return host.IsReadOnly(m) || host.HasOption(m.VFSOptions, "ro")
 }
 
-// remove takes away what is mounted at point, and point. It may wait for the
-// server.
-func remove(point string) error {
-	if err := host.Unmount(point); err != nil {
-		return err
-	}
-	return host.RemoveMountpoint(point)
-}
-
 // detach takes away what is mounted at point, which nobody uses and whose server is
 // silent, and point. The call that does so is left behind: once the mount is out of the
 // table, it waits for the server.

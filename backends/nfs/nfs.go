@@ -80,7 +80,7 @@ func Open(c Config, name, runDir string, log *slog.Logger) (*Pool, error) {
 	p := &Pool{config: c, dir: dir, log: log, mounts: upkeep.NewAttempts(), upkeep: upkeep.New(log)}
 	p.shared = newShared(p, filepath.Join(dir, sharedPrefix+c.fingerprint()))
 	upkeep.Each(p.upkeep, tendInterval, p.points, p.tend)
-	p.upkeep.Go(func(context.Context) { p.clearLooks(looks) })
+	p.upkeep.Go(func(ctx context.Context) { p.clearLooks(ctx, looks) })
 	return p, nil
 }
 

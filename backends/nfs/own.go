@@ -43,12 +43,12 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 		if err := p.checkOwn(mounted, handle, o.ReadOnly); err != nil {
 			return err
 		}
-		return remove(p.ownPoint(target)) // which a crash may have left
+		return host.ClearMountpoint(ctx, p.ownPoint(target)) // which a crash may have left
 	}
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
 	point := p.ownPoint(target)
-	if err := remove(point); err != nil { // what a mount that was cut short has left
+	if err := host.ClearMountpoint(ctx, point); err != nil { // what a mount that was cut short has left
 		return err
 	}
 	if err := p.mountPool(ctx, point, true); err != nil {
@@ -58,8 +58,8 @@ func (p *Pool) mountOwn(ctx context.Context, handle, target string, o backends.M
 	if err == nil {
 		err = d.Mount(ctx, handle, target, o)
 	}
-	if gone := remove(point); gone != nil && err == nil { // or the volume would not be alone
-		err = errors.Join(gone, host.Unmount(target))
+	if gone := host.ClearMountpoint(ctx, point); gone != nil && err == nil { // or the volume would not be alone
+		err = errors.Join(gone, host.UnmountSoon(context.WithoutCancel(ctx), target))
 	}
 	return err
 }

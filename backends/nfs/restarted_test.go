@@ -79,17 +79,21 @@ func startWriter(t *testing.T, path, there string) *writer {
 	t.Helper()
 	w := &writer{path: path, there: there, ended: make(chan error, 1)}
 	t.Cleanup(func() { w.stop.Store(true) })
+	apart := make(chan error)
 	go func() {
 		runtime.LockOSThread() // it ends with this goroutine
-		w.ended <- w.write()
+		err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FILES))
+		if apart <- err; err == nil {
+			w.ended <- w.write()
+		}
 	}()
+	if err := <-apart; err != nil { // what is opened from now on is no business of its
+		t.Fatal(err)
+	}
 	return w
 }
 
 func (w *writer) write() error {
-	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
 	fd, err := unix.Open(w.path, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
 	for err == nil && !w.stop.Load() {
 		if _, err = unix.Write(fd, fmt.Appendln(nil, w.lines.Load()+1)); err == nil {

@@ -79,7 +79,7 @@ func (p *Pool) statShare(ctx context.Context, handle string) (info backends.Info
 	if err = p.mountExport(ctx, c, point, false, true); err == nil {
 		err = os.NewSyscallError("statfs", unix.Statfs(point, &st))
 	}
-	if err := errors.Join(err, remove(point)); err != nil {
+	if err := errors.Join(err, host.ClearMountpoint(ctx, point)); err != nil {
 		return info, err
 	}
 	return backends.Info{Used: int64(st.Blocks-st.Bfree) * st.Frsize, Location: c.source()}, nil
@@ -87,9 +87,9 @@ func (p *Pool) statShare(ctx context.Context, handle string) (info backends.Info
 
 // clearLooks takes away what an earlier dvold has left that was looking at
 // exports. It may wait for their servers.
-func (p *Pool) clearLooks(points []string) {
+func (p *Pool) clearLooks(ctx context.Context, points []string) {
 	for _, point := range points {
-		if err := remove(point); err != nil {
+		if err := host.ClearMountpoint(ctx, point); err != nil {
 			p.log.Warn("a mountpoint of an earlier dvold stays", "mountpoint", point, "err", err)
 		}
 	}

@@ -171,8 +171,8 @@ func (s *shared) reap(ctx context.Context, point string) error {
 	}
 	if silent {
 		err = s.pool.detach(ctx, point)
-	} else {
-		err = remove(point)
+	} else if err = host.Unmount(point); err == nil { // which may wait for the server
+		err = host.RemoveMountpoint(point)
 	}
 	if err != nil {
 		return err

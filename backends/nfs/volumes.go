@@ -96,7 +96,7 @@ func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 		err = host.Unmount(target)
 	}
 	if err == nil { // else the file system would outlive its volume
-		err = remove(p.ownPoint(target))
+		err = host.ClearMountpoint(ctx, p.ownPoint(target))
 	}
 	return wrap("unmount", handle, err)
 }

@@ -98,7 +98,7 @@ func (s *Clients) PlaceOwn(ctx context.Context, o Own, target string, readOnly b
 		return err
 	}
 	if err := c.leavePoint(ctx); err != nil {
-		return errors.Join(err, host.Unmount(target)) // or the volume would not be alone
+		return errors.Join(err, host.UnmountSoon(context.WithoutCancel(ctx), target)) // or the volume would not be alone
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func (c *Client) leavePoint(ctx context.Context) error {
 // abandon undoes a mount that was not handed out.
 func (s *Clients) abandon(ctx context.Context, spec Spec, c *Client, target string) error {
 	if m, err := host.MountedAt(target); err != nil || m != nil && m.Major == c.major && m.Minor == c.minor {
-		if err := errors.Join(err, host.Unmount(target)); err != nil {
+		if err := errors.Join(err, host.UnmountSoon(context.WithoutCancel(ctx), target)); err != nil {
 			return err
 		}
 	}
@@ -216,22 +216,13 @@ func (s *Clients) endOwn(ctx context.Context, point string, running []host.Proce
 	return host.RemoveMountpoint(point)
 }
 
-// busyTime is how long what is being closed may keep a mount busy: a client looks at
-// it too.
-const busyTime = time.Second
-
-// unmountIdle unmounts what nobody uses any more but who is just about to leave.
+// unmountIdle unmounts what nobody uses, of a client that may end meanwhile.
 func unmountIdle(ctx context.Context, point string) error {
-	for end := time.Now().Add(busyTime); ; {
-		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
-		switch {
-		case err == nil, errors.Is(err, unix.ENOTCONN):
-			return nil
-		case !errors.Is(err, unix.EBUSY) || time.Now().After(end) || ctx.Err() != nil:
-			return fmt.Errorf("unmount %s: %w", point, err)
-		}
-		time.Sleep(10 * time.Millisecond)
+	err := host.UnmountSoon(ctx, point)
+	if errors.Is(err, unix.ENOTCONN) {
+		return nil
 	}
+	return err
 }
 
 // UnmountOwn unmounts what may be a volume with a client of its own, which is to have

@@ -1,11 +1,13 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +53,37 @@ func unmount(target string) error {
 		}
 		return err
 	}
+}
+
+// soonTime is how long what is being let go may keep a mount busy.
+const soonTime = 5 * time.Second
+
+// UnmountSoon is Unmount of what nobody uses but this process, and who is about to let go:
+// it returns ErrBusy only if that is so for five seconds, or when ctx ends. A program that is
+// being started has all that this process has open until execve(2), and who serves a file
+// system may look at it, too.
+func UnmountSoon(ctx context.Context, target string) error {
+	limit := time.Now().Add(soonTime)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := Unmount(target)
+		if !errors.Is(err, ErrBusy) || time.Now().After(limit) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// ClearMountpoint takes away what is mounted at target, by UnmountSoon, and target, by
+// RemoveMountpoint.
+func ClearMountpoint(ctx context.Context, target string) error {
+	if err := UnmountSoon(ctx, target); err != nil {
+		return err
+	}
+	return RemoveMountpoint(target)
 }
 
 // RemoveMountpoint removes the empty directory target after the kernel said

@@ -1,10 +1,13 @@
 package host_test
 
 import (
+	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,6 +64,30 @@ func TestUnmountBusy(t *testing.T) {
 	f.Close()
 	if err := host.Unmount(target); err != nil {
 		t.Errorf("after the file was closed: %v", err)
+	}
+}
+
+// What is let go within seconds does not keep a mount, and what is not does.
+func TestUnmountSoon(t *testing.T) {
+	source, target := pair(t)
+	if err := host.BindMount(open(t, source), target, false); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, filepath.Join(target, "file"))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := host.ClearMountpoint(ctx, target); !errors.Is(err, host.ErrBusy) || mountedAt(t, target) == nil {
+		t.Errorf("while it is in use: got %v", err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { f.Close() })
+	if err := host.ClearMountpoint(t.Context(), target); err != nil {
+		t.Errorf("while it is let go: %v", err)
+	}
+	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the mountpoint is there still: %v", err)
+	}
+	if err := host.ClearMountpoint(t.Context(), target); err != nil {
+		t.Errorf("of what is not there: %v", err)
 	}
 }
 

@@ -28,22 +28,14 @@ func (p *Pool) ownMounts(handle string) (own []*mountinfo.Info, err error) {
 	return own, err
 }
 
-// unmountDir takes away what is mounted at point, and point.
-func unmountDir(point string) error {
-	if err := host.Unmount(point); err != nil {
-		return err
-	}
-	return host.RemoveMountpoint(point)
-}
-
 // placeKernel has a mount that was made for a volume alone appear at target, and nowhere
 // else.
-func (p *Pool) placeKernel(handle, point, target string, readOnly bool) error {
+func (p *Pool) placeKernel(ctx context.Context, handle, point, target string, readOnly bool) error {
 	if err := p.bindKernel(handle, point, target, readOnly); err != nil {
 		return err
 	}
-	if err := unmountDir(point); err != nil { // or the volume would not be alone
-		return errors.Join(err, host.Unmount(target))
+	if err := host.ClearMountpoint(ctx, point); err != nil { // or the volume would not be alone
+		return errors.Join(err, host.UnmountSoon(context.WithoutCancel(ctx), target))
 	}
 	return nil
 }
@@ -99,18 +91,18 @@ func (p *Pool) kernelOwn(ctx context.Context, handle, target string, o backends.
 	case mounted != nil && host.IsReadOnly(mounted) != o.ReadOnly:
 		return fmt.Errorf("it is mounted at %s already, with read-only %t: %w", target, !o.ReadOnly, backends.ErrInUse)
 	case mounted != nil:
-		return unmountDir(point) // which a crash may have left
+		return host.ClearMountpoint(ctx, point) // which a crash may have left
 	case fenced:
-		return p.placeKernel(handle, point, target, o.ReadOnly)
+		return p.placeKernel(ctx, handle, point, target, o.ReadOnly)
 	}
-	if err := unmountDir(point); err != nil {
+	if err := host.ClearMountpoint(ctx, point); err != nil {
 		return err
 	}
 	if err := p.mountKernel(ctx, handle, point, true); err != nil {
 		return err
 	}
-	if err := p.placeKernel(handle, point, target, o.ReadOnly); err != nil {
-		return errors.Join(err, unmountDir(point))
+	if err := p.placeKernel(ctx, handle, point, target, o.ReadOnly); err != nil {
+		return errors.Join(err, host.ClearMountpoint(ctx, point))
 	}
 	return nil
 }
@@ -143,7 +135,7 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, endEarlier func
 			return "", fmt.Errorf("mounted at %s: %w", m.Mountpoint, backends.ErrInUse)
 		}
 	}
-	if err := unmountDir(point); err != nil {
+	if err := host.ClearMountpoint(ctx, point); err != nil {
 		return "", err
 	}
 	if err := endEarlier(""); err != nil {
@@ -157,7 +149,7 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, endEarlier func
 		err = fmt.Errorf("the MDS know nothing of its client")
 	}
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("%w: %w", err, backends.ErrUnavailable), unmountDir(point))
+		return "", errors.Join(fmt.Errorf("%w: %w", err, backends.ErrUnavailable), host.ClearMountpoint(ctx, point))
 	}
 	p.log.Info("volume was mounted by a client of its own", "handle", handle, "address", now.Address)
 	if p.config.Client == "" { // nobody has chosen it
@@ -177,11 +169,11 @@ func (p *Pool) checkKernelUnused(handle string) error {
 
 // endKernelOwn takes away what connect has mounted, if a volume's own client is the
 // kernel's.
-func (p *Pool) endKernelOwn(handle string) error {
+func (p *Pool) endKernelOwn(ctx context.Context, handle string) error {
 	point := p.clients.OwnPoint(ownKey(handle))
 	m, err := mountedByKernel(point)
 	if err != nil || m == nil {
 		return err
 	}
-	return unmountDir(point)
+	return host.ClearMountpoint(ctx, point)
 }

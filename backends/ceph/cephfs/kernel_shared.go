@@ -181,7 +181,10 @@ func (s *kernelShared) seeEarlier(ctx context.Context, point string) error {
 }
 
 func (s *kernelShared) takeAway(point string) error {
-	if err := unmountDir(point); err != nil {
+	if err := host.Unmount(point); err != nil {
+		return err
+	}
+	if err := host.RemoveMountpoint(point); err != nil {
 		return err
 	}
 	s.log.Info("the pool was unmounted, for nothing is mounted of it", "mountpoint", point)

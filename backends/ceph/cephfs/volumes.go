@@ -74,7 +74,7 @@ func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 		err = p.clients.UnmountOwn(ctx, ownKey(handle), target)
 	}
 	if err == nil {
-		err = p.endKernelOwn(handle)
+		err = p.endKernelOwn(ctx, handle)
 	}
 	if err == nil {
 		err = p.endOwn(ctx, handle)

@@ -144,7 +144,7 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 	if err != nil {
 		return err
 	}
-	if err := unmountSoon(ctx, f.point(i)); err != nil {
+	if err := host.UnmountSoon(ctx, f.point(i)); err != nil {
 		return err
 	}
 	for _, p := range running {
@@ -162,22 +162,6 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 		}
 	}
 	return host.RemoveMountpoint(f.point(i))
-}
-
-// unmountSoon is Unmount of what only this process uses, which may be about to let go.
-func unmountSoon(ctx context.Context, point string) error {
-	limit := time.Now().Add(endTime)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := host.Unmount(point)
-		if !errors.Is(err, host.ErrBusy) || time.Now().After(limit) {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		}
-	}
 }
 
 // openWithin opens a file, which may hang, and leaves that behind when ctx ends: then

@@ -174,7 +174,7 @@ func (p *Pool) show(ctx context.Context, i image, m *mapping, target string, rea
 		return err
 	})
 	if err != nil && bound {
-		if undo := host.Unmount(target); undo != nil {
+		if undo := host.UnmountSoon(context.WithoutCancel(ctx), target); undo != nil {
 			err = fmt.Errorf("%w; %w", err, undo)
 		}
 	}
@@ -187,7 +187,7 @@ func (p *Pool) point(i image) string { return filepath.Join(p.dir, i.key()+".fs"
 // inside calls f with the root directory of an image's file system, which is mounted
 // meanwhile.
 func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f func(root *os.File) error) (err error) {
-	if err := p.clearPoint(ctx, i); err != nil {
+	if err := host.ClearMountpoint(ctx, p.point(i)); err != nil {
 		return err
 	}
 	s, err := within(ctx, m.read)
@@ -204,7 +204,7 @@ func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f
 		return err
 	}
 	if err := p.mountFS(ctx, i, m, s, readOnly); err != nil {
-		if undoing := p.clearPoint(context.WithoutCancel(ctx), i); undoing != nil {
+		if undoing := host.ClearMountpoint(context.WithoutCancel(ctx), p.point(i)); undoing != nil {
 			err = fmt.Errorf("%w; %w", err, undoing)
 		}
 		return err
@@ -214,16 +214,7 @@ func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f
 		err = f(root)
 		root.Close()
 	}
-	return cmp.Or(err, p.clearPoint(context.WithoutCancel(ctx), i))
-}
-
-// clearPoint takes away what is mounted at an image's point. Nobody else uses it, but a
-// program that is being started has for a moment what this process has open.
-func (p *Pool) clearPoint(ctx context.Context, i image) error {
-	if err := unmountSoon(ctx, p.point(i)); err != nil {
-		return err
-	}
-	return host.RemoveMountpoint(p.point(i))
+	return cmp.Or(err, host.ClearMountpoint(context.WithoutCancel(ctx), p.point(i)))
 }
 
 // mountFS mounts a file system at the image's point.
@@ -305,7 +296,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 		return err
 	}
 	p.seen.unmounted(i, target)
-	if err := p.clearPoint(ctx, i); err != nil {
+	if err := host.ClearMountpoint(ctx, p.point(i)); err != nil {
 		return err
 	}
 	err = p.mapper.detach(ctx, i)
@@ -328,7 +319,7 @@ func (p *Pool) isReadOnly(i image) bool {
 
 // release takes away the mapping of an image, unless a file system of it is mounted.
 func (p *Pool) release(ctx context.Context, i image) error {
-	if err := p.clearPoint(ctx, i); err != nil {
+	if err := host.ClearMountpoint(ctx, p.point(i)); err != nil {
 		return err
 	}
 	err := p.mapper.detach(ctx, i)
