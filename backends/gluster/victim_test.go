@@ -41,6 +41,9 @@ func newVictim(t *testing.T, name, volume string) *victim {
 	t.Cleanup(func() {
 		v.stop()
 		v.end()
+		for _, suffix := range []string{".log", ".pid"} {
+			_ = os.Remove(v.dir + suffix)
+		}
 	})
 	v.mustMount()
 	return v
