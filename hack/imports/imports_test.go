@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"backends/nfs":            {"backends", "backends/local", "internal/host", "internal/upkeep"},
 	"backends/ceph":           {"backends"},
 	"backends/ceph/cephtest":  {"backends/ceph", "internal/host/guesttest", "internal/host/hosttest"},
-	"backends/ceph/rbd":       {"backends", "backends/ceph", "backends/local", "internal/fuseclient", "internal/host", "internal/program", "internal/upkeep"},
+	"backends/ceph/rbd":       {"backends", "backends/ceph", "backends/local", "internal/fuseclient", "internal/hang", "internal/host", "internal/program", "internal/upkeep"},
 	"backends/backendtest":    {"backends", "internal/host", "internal/host/hosttest"},
 	"coordination":            {},
 	"coordination/":           {"coordination"},

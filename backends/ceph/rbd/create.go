@@ -159,13 +159,13 @@ var errContents = fmt.Errorf("it has contents that dvold did not put there, so n
 // was begun, the file system that is to be made there.
 func (p *Pool) checkContents(ctx context.Context, b block, s state) error {
 	if s.Step == making {
-		zero, err := within(ctx, b.endsAreZero)
+		zero, err := within(ctx, &p.hanging, "look at the ends of "+b.path, b.endsAreZero, nil)
 		if err == nil && !zero {
 			err = errContents
 		}
 		return err
 	}
-	there, err := within(ctx, b.read)
+	there, err := within(ctx, &p.hanging, "read "+b.path, b.read, nil)
 	if err == nil && there.kind != "" && there.uuid != s.UUID {
 		err = fmt.Errorf("there is a file system, %s %s: %w", there.kind, there.uuid, errContents)
 	}

@@ -89,7 +89,7 @@ func TestCut(t *testing.T) {
 			p.write(kept, "kept")
 
 			// The next dvold clears up what is left, and goes on.
-			again := &pool{open(t, p.config, p.run), t, p.config, p.run}
+			again := p.reopen() // two would see to the same clients
 			next, err := again.Connect(t.Context(), handle, identity)
 			if err != nil {
 				t.Fatal(err)

@@ -268,7 +268,7 @@ func TestConnectAgain(t *testing.T) {
 	if err := p.Remove(t.Context(), handle); !errors.Is(err, backends.ErrInUse) {
 		t.Errorf("remove what is connected: got %v", err)
 	}
-	again := &pool{open(t, p.config, p.run), t, p.config, p.run}
+	again := p.reopen() // two would see to the same clients
 	second, err := again.Connect(t.Context(), handle, first)
 	if err != nil || second.Facts["address"] != first.Facts["address"] || second.Domain != first.Domain {
 		t.Errorf("got %+v, %v, want %+v", second, err, first)

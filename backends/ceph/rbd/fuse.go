@@ -18,6 +18,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/internal/fuseclient"
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -27,9 +28,10 @@ import (
 // rbd-fuse lets go of the lock of an image when another client asks for it: with it
 // two hosts are kept apart by dvold's own records, and by fences, alone.
 type fuseMapper struct {
-	config Config
-	dir    string // of the mountpoints
-	log    *slog.Logger
+	config  Config
+	dir     string // of the mountpoints
+	log     *slog.Logger
+	hanging hang.Calls
 }
 
 // client tells the processes of rbd-fuse.
@@ -77,7 +79,8 @@ func (f *fuseMapper) attach(ctx context.Context, i image, readOnly bool) (*mappi
 	if readOnly {
 		mode = os.O_RDONLY
 	}
-	file, err := openWithin(ctx, f.file(i), mode)
+	open := func() (*os.File, error) { return os.OpenFile(f.file(i), mode, 0) }
+	file, err := within(ctx, &f.hanging, "open "+f.file(i), open, func(late *os.File) { late.Close() })
 	if err != nil {
 		return nil, fmt.Errorf("rbd-fuse: %w", err)
 	}
@@ -164,22 +167,6 @@ func (f *fuseMapper) detach(ctx context.Context, i image) error {
 	return host.RemoveMountpoint(f.point(i))
 }
 
-// openWithin opens a file, which may hang, and leaves that behind when ctx ends: then
-// it is closed as soon as it is open.
-func openWithin(ctx context.Context, path string, mode int) (*os.File, error) {
-	opened := make(chan *os.File, 1)
-	file, err := within(ctx, func() (*os.File, error) {
-		f, err := os.OpenFile(path, mode, 0)
-		opened <- f
-		return f, err
-	})
-	if err != nil {
-		go func() { (<-opened).Close() }() // of nil that is an error, and nothing else
-		return nil, err
-	}
-	return file, nil
-}
-
 // abandoner ends rbd-fuse, which does not give up by itself when it is fenced: it tries to
 // get the lock back for ever, and who has written waits.
 func (f *fuseMapper) abandoner(i image) (func() error, error) {
@@ -221,24 +208,4 @@ func (f *fuseMapper) peers(_ context.Context, i image) ([]netip.Addr, error) {
 		all = append(all, some...)
 	}
 	return all, nil
-}
-
-// within calls f, which may hang, and leaves it behind when ctx ends.
-func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		v, err := f()
-		done <- result{v, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-		var none T
-		return none, fmt.Errorf("it does not answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-	}
 }

@@ -190,7 +190,7 @@ func (p *Pool) inside(ctx context.Context, i image, m *mapping, readOnly bool, f
 	if err := host.ClearMountpoint(ctx, p.point(i)); err != nil {
 		return err
 	}
-	s, err := within(ctx, m.read)
+	s, err := within(ctx, &p.hanging, "read "+m.path, m.read, nil)
 	if err != nil {
 		return err
 	}
@@ -223,9 +223,8 @@ func (p *Pool) mountFS(ctx context.Context, i image, m *mapping, s superblock, r
 	if m.readOnly { // no journal is replayed: that would be a write
 		data, flags = map[string]string{"ext4": "noload", "xfs": "nouuid,norecovery"}[s.kind], unix.MS_RDONLY
 	}
-	_, err := within(ctx, func() (struct{}, error) {
-		return struct{}{}, unix.Mount(m.path, p.point(i), s.kind, flags, data)
-	})
+	mount := func() (string, error) { return p.point(i), unix.Mount(m.path, p.point(i), s.kind, flags, data) }
+	_, err := within(ctx, &p.hanging, "mount "+p.point(i), mount, func(late string) { _ = host.Unmount(late) })
 	switch {
 	case errors.Is(err, unix.EBUSY) && m.readOnly != readOnly:
 		return fmt.Errorf("it is mounted on this host in the other way: %w", backends.ErrInUse)
@@ -292,7 +291,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 		return err
 	}
 	mounted = mounted || p.seen.isMounted(i, target) // by an unmount that was left behind it may be so no more
-	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, host.Unmount(target) }); err != nil {
+	if err := doWithin(ctx, &p.hanging, "unmount "+target, func() error { return host.Unmount(target) }); err != nil {
 		return err
 	}
 	p.seen.unmounted(i, target)

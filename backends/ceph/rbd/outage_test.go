@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,6 +107,29 @@ func TestOSDHangs(t *testing.T) {
 	p.unmount(handle, target)
 	target, _ = p.own(handle)
 	p.want(target, "meanwhile")
+	p.unmount(handle, target)
+}
+
+// However often a volume is mounted whose client hangs, one thread waits for it.
+func TestClientHangs(t *testing.T) {
+	p := newPool(t, nil)
+	handle := p.create("db")
+	id, target := p.connect(handle), hosttest.Subdir(t, p.run, "mnt")
+	goOn := hosttest.Freeze(t, p.clients()[0])
+	before := runtime.NumGoroutine()
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		if err := p.Mount(ctx, handle, target, backends.MountOptions{Alone: true, Identity: &id}); !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		cancel()
+	}
+	if n := runtime.NumGoroutine(); n > before+3 {
+		t.Errorf("there are %d goroutines, and were %d", n, before)
+	}
+	goOn()
+	target = p.mount(handle, backends.MountOptions{Alone: true, Identity: &id})
+	p.write(target, "then")
 	p.unmount(handle, target)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph"
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/upkeep"
 )
 
@@ -28,8 +29,8 @@ type Pool struct {
 	cluster *ceph.Cluster
 	fencer  *ceph.Cluster // cluster itself, unless it has a user of its own
 	mapper  mapper
-	turns   turns // of calls, and of who sees to images
-	grows   turns // of who has their file systems grow
+	turns   turns      // of calls, and of who sees to images
+	hanging hang.Calls // by what is done to what
 	seen    seen
 
 	upkeep *upkeep.Tender

@@ -167,7 +167,7 @@ func (p *Pool) tendOne(ctx context.Context, i image) error {
 	}
 	p.learn(ctx, i)
 	target, _ := p.seen.of(i)
-	if target == "" {
+	if target == "" || p.hanging.Left(growing(i)) { // since an earlier look
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTime)
@@ -231,6 +231,8 @@ func (p *Pool) isFenced(ctx context.Context, i image, client ceph.Address) (bool
 	return p.cluster.Blocklisted(ctx, client)
 }
 
+func growing(i image) string { return "grow the file system of " + i.name }
+
 // growMounted has the file system that is mounted at target take up its image. What hangs
 // it leaves behind when ctx ends, and is not begun anew before that has ended.
 func (p *Pool) growMounted(ctx context.Context, i image, target string) error {
@@ -238,25 +240,19 @@ func (p *Pool) growMounted(ctx context.Context, i image, target string) error {
 	if err != nil || m == nil || m.readOnly || m.ended {
 		return err
 	}
-	done, free := p.grows.of(i).Try()
-	if !free {
-		return nil
-	}
-	_, err = within(ctx, func() (struct{}, error) {
-		defer done()
+	return doWithin(ctx, &p.hanging, growing(i), func() error {
 		if err := p.mapper.refresh(i, m); err != nil {
-			return struct{}{}, err
+			return err
 		}
 		dir, err := os.Open(target)
 		if err != nil {
-			return struct{}{}, err
+			return err
 		}
 		defer dir.Close()
 		at, err := os.Stat(target)
 		if err != nil || !onDevice(at, m.block) { // unmounted meanwhile
-			return struct{}{}, err
+			return err
 		}
-		return struct{}{}, grow(m.block, dir)
+		return grow(m.block, dir)
 	})
-	return err
 }

@@ -113,13 +113,14 @@ func (p *Pool) used(ctx context.Context, i image) (int64, error) {
 	if err != nil || len(mounts) == 0 {
 		return -1, err
 	}
-	return within(ctx, func() (int64, error) {
+	at := mounts[0].Mountpoint
+	return within(ctx, &p.hanging, "statfs "+at, func() (int64, error) {
 		var st unix.Statfs_t
-		if err := unix.Statfs(mounts[0].Mountpoint, &st); err != nil { // unmounted meanwhile, or dead
+		if err := unix.Statfs(at, &st); err != nil { // unmounted meanwhile, or dead
 			return -1, nil
 		}
 		return int64(st.Blocks-st.Bfree) * st.Bsize, nil
-	})
+	}, nil)
 }
 
 // mounts are those of an image in this mount namespace.
