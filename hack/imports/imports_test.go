@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/host/guesttest": {"internal/host/guest", "internal/host/hosttest"},
 	"internal/host/quotatest": {"internal/host/guesttest", "internal/host/hosttest"},
 	"backends":                {},
-	"backends/":               {"backends", "internal/host", "internal/program", "internal/upkeep"},
+	"backends/":               {"backends", "internal/hang", "internal/host", "internal/program", "internal/upkeep"},
 	"internal/fuseclient":     {"backends", "internal/host", "internal/program", "internal/upkeep"},
 	"internal/upkeep":         {"backends", "internal/hang"},
 	"backends/gluster":        {"backends", "backends/local", "internal/fuseclient", "internal/host", "internal/program"},
