@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -62,17 +63,26 @@ func iptablesBlock(ctx context.Context, volume string, servers []netip.Prefix) e
 func iptablesUnblock(ctx context.Context, volume string) error {
 	for _, tool := range []tool{tool4, tool6} {
 		for from, to := range iptablesChains(volume) {
-			if tool.run(ctx, "", "", "--wait", "1", "-C", from, "-j", to) != nil { // there is none
-				continue
-			}
-			for _, args := range [][]string{{"-D", from, "-j", to}, {"-F", to}, {"-X", to}} {
-				if err := tool.run(ctx, "", "", append([]string{"--wait", "1"}, args...)...); err != nil {
+			for _, args := range [][]string{{"-F", to}, {"-D", from, "-j", to}, {"-X", to}} {
+				err := tool.run(ctx, "", "", append([]string{"--wait", "1"}, args...)...)
+				if isNone(ctx, err) && args[0] == "-F" { // there is no such chain, and so nothing that leads there
+					break
+				}
+				if err != nil && !(isNone(ctx, err) && args[0] == "-D") { // it was not led there yet
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// isNone tells whether what a program was to change is not there, or the program itself is not,
+// or the kernel has no such tables: not if it was too busy, or there was not the time.
+func isNone(ctx context.Context, err error) bool {
+	const busy = 4 // RESOURCE_PROBLEM of xtables.h
+	exit := (*exec.ExitError)(nil)
+	return err != nil && ctx.Err() == nil && (!errors.As(err, &exit) || exit.ExitCode() != busy)
 }
 
 // run runs the program whose name ends in suffix.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 )
 
@@ -17,7 +19,7 @@ const networkPatience = 2 * time.Second
 // filter is a packet filter of the kernel.
 type filter struct {
 	name    string
-	atomic  bool // a block that failed has changed nothing
+	atomic  bool // a block that failed, and does not hang, has changed nothing
 	block   func(ctx context.Context, volume string, servers []netip.Prefix) error
 	unblock func(ctx context.Context, volume string) error
 }
@@ -42,10 +44,10 @@ func (r *run) block(ctx context.Context) error {
 	}
 	var failures []error
 	for _, f := range filters() {
-		err := r.filtering(ctx, func(ctx context.Context) error { return f.block(ctx, r.v.ID, r.v.Servers) })
-		if (err == nil || !f.atomic) && !slices.ContainsFunc(r.filters, f.is) {
-			r.filters = append(r.filters, f)
-		}
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkPatience) // even if there is no time left
+		err := r.filtering(wait, func(ctx context.Context) error { return f.block(ctx, r.v.ID, r.v.Servers) })
+		cancel()
+		r.filters[f.name] = r.filters[f.name] || err == nil || errors.Is(err, hang.ErrHangs)
 		if err == nil {
 			r.blocked = len(r.v.Servers)
 			r.note(func(report *Report) { report.Blocked = f.name })
@@ -117,23 +119,36 @@ func (r *run) unblock(ctx context.Context) {
 	if len(r.v.Servers) == 0 && !r.v.Sole { // or an earlier cut has found some
 		return
 	}
-	used := r.filters
-	if len(used) == 0 {
-		used = filters()
-	}
-	for _, f := range used {
-		err := r.filtering(ctx, func(ctx context.Context) error { return f.unblock(ctx, r.v.ID) })
-		if err != nil && (len(r.filters) > 0 || !f.atomic) { // else the kernel may lack it
-			r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", r.v.Servers, "by", f.name, "err", err)
+	used, servers := maps.Clone(r.filters), r.v.Servers
+	// That takes the time that it takes: a cut that is verified does not wait for long.
+	wait, cancel := quickly(ctx)
+	defer cancel()
+	err := r.filtering(wait, func(ctx context.Context) error {
+		for _, f := range filters() {
+			blocked, tried := used[f.name]
+			if len(used) > 0 && !tried {
+				continue
+			}
+			err := f.unblock(ctx, r.v.ID)
+			if err != nil && (blocked || !f.atomic) { // else the kernel may lack it
+				r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", servers, "by", f.name, "err", err)
+			}
 		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, hang.ErrStillHangs):
+		r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", servers, "err", err)
+	case err != nil:
+		r.log.Warn("it takes a while until the network to the storage is not blocked any more", "volume", r.v.ID, "servers", servers)
 	}
 }
 
-func (f filter) is(other filter) bool { return f.name == other.name }
-
-// filtering calls fn with some time, even if there is none left.
+// filtering calls fn, which gets some time, however little of it is waited for.
 func (r *run) filtering(ctx context.Context, fn func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkPatience)
-	defer cancel()
-	return r.c.calls.Run(ctx, "change the packet filter for volume "+r.v.ID, func() error { return fn(ctx) })
+	return r.c.calls.Run(ctx, "change the packet filter for volume "+r.v.ID, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkPatience)
+		defer cancel()
+		return fn(ctx)
+	})
 }

@@ -248,16 +248,21 @@ func TestSocketsOfOthers(t *testing.T) {
 	cutNow(t, c, w.volume)
 }
 
+func needFilter(t *testing.T, name string) {
+	t.Helper()
+	if name == "iptables" {
+		_, err := exec.LookPath("iptables-restore")
+		hosttest.Need(t, "iptables", err == nil)
+	}
+}
+
 func TestFilters(t *testing.T) {
 	if _, ok := newNetwork(t); !ok {
 		return
 	}
 	for _, f := range cut.Filters() {
 		t.Run(f.Name(), func(t *testing.T) {
-			if f.Name() == "iptables" {
-				_, err := exec.LookPath("iptables-restore")
-				hosttest.Need(t, "iptables", err == nil)
-			}
+			needFilter(t, f.Name())
 			want := func(when string, reachable4, reachable6 bool) {
 				t.Helper()
 				for address, want := range map[string]bool{serverAddress4: reachable4, serverAddress6: reachable6} {

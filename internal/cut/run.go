@@ -34,7 +34,7 @@ type run struct {
 	located map[int]uint64             // FUSE connections of which the servers are known, and the inodes that tell them from later ones
 	aborted map[int]uint64             // those that were aborted, likewise
 	synced  bool                       // after a look that found nobody and no mount, nor has one since
-	filters []filter                   // by which the network is blocked, or may be in part
+	filters map[string]bool            // that were tried, by name, and whether the network may be blocked by them
 	blocked int                        // how many of the servers are
 	trouble []error                    // what failed in this round, and need not have succeeded
 	problem error                      // what was in the way in the round before
@@ -43,7 +43,7 @@ type run struct {
 func newRun(c *Cutter, v Volume, l *ledger) *run {
 	return &run{
 		c: c, v: v, log: c.Log, ledger: l,
-		devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), unknown: make(map[host.Process]time.Time), serving: make(map[host.Process]bool),
+		filters: make(map[string]bool), devices: make(map[uint64]bool), stuck: make(map[string]string), since: make(map[string]time.Time), unknown: make(map[host.Process]time.Time), serving: make(map[host.Process]bool),
 		dying: make(map[host.Process]doomed), held: make(map[string]held), loops: make(map[string]string), shut: make(map[string]bool), located: make(map[int]uint64), aborted: make(map[int]uint64),
 	}
 }

@@ -41,6 +41,7 @@ func TestUnblockOfAnEarlierBlock(t *testing.T) {
 		return
 	}
 	for _, f := range cut.Filters() {
+		needFilter(t, f.Name())
 		for name, end := range map[string]func(*testing.T, *cut.Cutter, cut.Volume){
 			"cut": func(t *testing.T, c *cut.Cutter, v cut.Volume) { cutNow(t, c, v) },
 			"unblocked": func(t *testing.T, c *cut.Cutter, v cut.Volume) {

@@ -114,13 +114,13 @@ func (k Kind) Below(dir string) (map[string][]host.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[string][]host.Process)
+	found, patience := make(map[string][]host.Process), time.Now().Add(execTime)
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		args, err := argumentsIn(pid, namespace)
+		args, err := argumentsIn(pid, namespace, patience)
 		if err != nil || len(args) == 0 { // it has ended, or is of the kernel
 			continue
 		}
@@ -154,17 +154,17 @@ func arguments(pid int) (args []string, err error) {
 	return args, err
 }
 
-// execTime is how long a process is waited for that runs a program and shows no arguments.
-// Within execve(2) it does so for a moment: after it has the new program's memory, and before
+// execTime is how long processes are waited for that run a program and show no arguments.
+// Within execve(2) one does so for a moment: after it has the new program's memory, and before
 // that has its arguments. One whose program lies on dead storage may stay there.
 const execTime = time.Second
 
-// argumentsIn is arguments for a process in a mount namespace, in the midst of execve(2), too.
-// In another it may show none.
-func argumentsIn(pid int, namespace string) ([]string, error) {
-	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+// argumentsIn is arguments for a process in a mount namespace, in the midst of execve(2), too,
+// if that does not last. In another it may show none.
+func argumentsIn(pid int, namespace string, end time.Time) ([]string, error) {
+	for ; ; time.Sleep(time.Millisecond) {
 		args, err := arguments(pid)
-		if err != nil || len(args) > 0 || time.Since(begin) > execTime {
+		if err != nil || len(args) > 0 || time.Now().After(end) {
 			return args, err
 		}
 		// What has ended, or is of the kernel, runs none.

@@ -22,16 +22,16 @@ func NewAttempts() *Attempts { return &Attempts{hang.Calls{Most: maxLeft}} }
 
 // Do returns what try returns. If ctx ends first that is left behind, and Do returns
 // ErrUnavailable with ctx's cause; if try succeeds after all, undo is called. Until both
-// have ended no other attempt with the key is made: Do waits. While four are left behind
-// none is made, which is ErrUnavailable at once.
+// have ended no other attempt with the key is made: Do waits. While four or more are left
+// behind none with another key is, which is ErrUnavailable at once.
 func (a *Attempts) Do(ctx context.Context, key string, try func() error, undo func()) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return fmt.Errorf("%w: %w", backends.ErrUnavailable, context.Cause(ctx))
 	}
 	_, err := hang.Call(ctx, &a.calls, key, func() (struct{}, error) { return struct{}{}, try() }, func(struct{}) { undo() })
 	switch {
 	case errors.Is(err, hang.ErrTooMany):
-		return fmt.Errorf("%d earlier attempts still wait for the pool's storage, and no more are made: %w", maxLeft, backends.ErrUnavailable)
+		return fmt.Errorf("%d or more earlier attempts still wait for the pool's storage, and no more are made: %w", maxLeft, backends.ErrUnavailable)
 	case errors.Is(err, hang.ErrStillHangs):
 		return fmt.Errorf("an earlier attempt still waits for the storage: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
 	case errors.Is(err, hang.ErrHangs):

@@ -42,6 +42,9 @@ func (p *Pool) mount(ctx context.Context, handle, target string, o backends.Moun
 		return err
 	}
 	defer done()
+	if p.hanging.Left(unmounting(target)) { // it might take away what is mounted now
+		return fmt.Errorf("an earlier unmount of it has not ended: %w", backends.ErrUnavailable)
+	}
 	if err := p.checkReady(ctx, i); err != nil {
 		return err
 	}
@@ -276,6 +279,8 @@ func (p *Pool) Unmount(ctx context.Context, handle, target string) error {
 	return wrap("unmount", handle, p.unmount(ctx, handle, target))
 }
 
+func unmounting(target string) string { return "unmount " + target }
+
 func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 	i, err := imageOf(handle)
 	if err != nil {
@@ -291,7 +296,7 @@ func (p *Pool) unmount(ctx context.Context, handle, target string) error {
 		return err
 	}
 	mounted = mounted || p.seen.isMounted(i, target) // by an unmount that was left behind it may be so no more
-	if err := doWithin(ctx, &p.hanging, "unmount "+target, func() error { return host.Unmount(target) }); err != nil {
+	if err := doWithin(ctx, &p.hanging, unmounting(target), func() error { return host.Unmount(target) }); err != nil {
 		return err
 	}
 	p.seen.unmounted(i, target)

@@ -12,8 +12,8 @@ import (
 )
 
 // within is hang.Call for what the cluster may keep waiting, which is ErrUnavailable once
-// ctx has ended. What the key names is not begun anew before it has ended, however often that is
-// tried: a device that hangs has one thread wait for it.
+// ctx has ended. What the key names is not begun anew before it has ended: however often that is
+// tried, one thread waits for it.
 func within[T any](ctx context.Context, c *hang.Calls, key string, fn func() (T, error), drop func(T)) (T, error) {
 	v, err := hang.Call(ctx, c, key, fn, drop)
 	if errors.Is(err, hang.ErrHangs) {
