@@ -37,7 +37,7 @@ func (s *Server) whenRemoved(v volumes.Volume) WhenRemoved {
 		return WhenRemoved{Data: "retained"}
 	}
 	for _, p := range s.volumes.Pools() {
-		if p.Name == v.Pool {
+		if p.Name == v.Pool && v.Type != "" { // and not another host's of that name
 			return WhenRemoved{"trashed", p.TrashTTL.String()}
 		}
 	}

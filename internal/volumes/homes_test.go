@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestVolumeOfAHostsOwnPoolIsSeenEverywhereAndMountedThereAlone(t *testing.T) {
@@ -124,6 +125,35 @@ func TestPoolThatAHostLacksIsNamedWithTheHostsThatHaveIt(t *testing.T) {
 		t.Errorf("pools: %+v, %v", pools, err)
 	}
 	h2.must(h2.Remove(t.Context(), "data", nil)) // needs no storage
+}
+
+// Who removes a volume whose data is elsewhere has it kept for as long as they say there.
+func TestRemovedVolumeIsKeptAsTheHostsThatHaveItSay(t *testing.T) {
+	f := newFleet(t)
+	ttls := map[string]time.Duration{"h1": 30 * 24 * time.Hour, "h2": 7 * 24 * time.Hour, "h3": time.Minute}
+	for _, name := range []string{"h1", "h2", "h3"} {
+		h := f.add(name)
+		if h.ttl = ttls[name]; name == "h3" {
+			delete(h.gates, "a")
+		}
+		h.start().settled()
+	}
+	h1, h3 := f.node("h1"), f.node("h3")
+	h1.must(h1.Create(t.Context(), "shared", nil))
+	h1.must(h1.Create(t.Context(), "own", map[string]string{"pool": "b"}))
+	for _, name := range []string{"shared", "own"} {
+		h3.must(h3.Remove(t.Context(), name, nil))
+	}
+	trash, err := h3.Trash(t.Context())
+	h3.must(err)
+	for _, v := range trash {
+		if v.PurgeAt == nil || v.PurgeAt.Sub(v.RemovedAt) != ttls["h1"] {
+			t.Errorf("%s is kept from %v to %v, want %v", v.Name, v.RemovedAt, v.PurgeAt, ttls["h1"])
+		}
+	}
+	if len(trash) != 2 {
+		t.Errorf("trash: %v", trash)
+	}
 }
 
 func TestDrainedHostMountsNothingNewAndKeepsWhatItHas(t *testing.T) {

@@ -18,6 +18,7 @@ type poolRecord struct {
 	Type     string `json:"type"`
 	Location string `json:"location"`
 	Shared   bool   `json:"shared"`
+	TrashTTL string `json:"trash_ttl,omitempty"` // a duration; "" if an older dvold has written it
 }
 
 func poolKey(pool, host string) string { return "pools/" + pool + "/" + host }
@@ -98,7 +99,7 @@ func (m *Manager) showPools(ctx context.Context) error {
 	var ops []coordination.Op
 	for _, p := range m.cfg.Pools {
 		key := poolKey(p.Name, m.cfg.Host)
-		value, err := marshal(poolRecord{Schema: recordSchema, Type: p.Type, Location: p.Location, Shared: p.Shared}, nil)
+		value, err := marshal(poolRecord{Schema: recordSchema, Type: p.Type, Location: p.Location, Shared: p.Shared, TrashTTL: p.TrashTTL.String()}, nil)
 		if err != nil {
 			return err
 		}
@@ -112,6 +113,40 @@ func (m *Manager) showPools(ctx context.Context) error {
 	}
 	return m.commitAll(ctx, ops)
 }
+
+// trashTTL is how long a removed volume is kept: as its pool says here, or else, where this
+// host does not have its data, the longest that a host says which does. It is asked for at the
+// removal, so that what was promised then stays true.
+func (m *Manager) trashTTL(ctx context.Context, r record) (time.Duration, error) {
+	if p := m.pools[r.Pool]; p != nil && m.ours(r) {
+		return p.TrashTTL, nil
+	}
+	stored, err := m.coord.List(ctx, poolKey(r.Pool, ""))
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	ttls := []time.Duration{}
+	for _, s := range stored {
+		if r.Home != nil && path.Base(s.Key) != r.Home.Host {
+			continue
+		}
+		ttl := defaultTrashTTL
+		var p poolRecord
+		if err := unmarshal("record "+s.Key, s.Value, recordSchema, &p); err == nil {
+			if says, err := time.ParseDuration(p.TrashTTL); err == nil {
+				ttl = says
+			}
+		}
+		ttls = append(ttls, ttl)
+	}
+	if len(ttls) == 0 {
+		return defaultTrashTTL, nil
+	}
+	return slices.Max(ttls), nil
+}
+
+// defaultTrashTTL is that of a pool of which no host says.
+const defaultTrashTTL = 24 * time.Hour
 
 // hidePools has the records forget which pools a host has.
 func (m *Manager) hidePools(ctx context.Context, host string) error {

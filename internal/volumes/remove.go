@@ -141,20 +141,13 @@ func (m *Manager) discard(ctx context.Context, r record) (record, []coordination
 	now := time.Now().UTC()
 	r.State, r.RemovedAt, r.RemovedBy = stateTrashed, &now, m.cfg.Host
 	if !r.Retain {
-		at := now.Add(m.trashTTL(r.Pool))
+		ttl, err := m.trashTTL(ctx, r)
+		if err != nil {
+			return r, nil, err
+		}
+		at := now.Add(ttl)
 		r.PurgeAt = &at
 	}
 	trash, err := r.fresh(trashKey(r.ID))
 	return r, []coordination.Op{gone, coordination.Put(trash)}, err
 }
-
-// trashTTL is how long a pool keeps what was removed. It is asked for at the
-// removal, so that what was promised then stays true.
-func (m *Manager) trashTTL(pool string) time.Duration {
-	if p := m.pools[pool]; p != nil {
-		return p.TrashTTL
-	}
-	return defaultTrashTTL // of a pool that only other hosts have
-}
-
-const defaultTrashTTL = 24 * time.Hour
