@@ -134,7 +134,7 @@ func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
 	if !errors.Is(err, fs.ErrNotExist) || p.config.RequireMount {
 		return root, err
 	}
-	if err := os.MkdirAll(p.config.Path, 0o711); err != nil {
+	if err := os.MkdirAll(p.config.Path, 0o700); err != nil {
 		return nil, err
 	}
 	p.log.Info("directory of the pool made", "path", p.config.Path)

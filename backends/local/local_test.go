@@ -104,7 +104,7 @@ func TestPlanMakesDirectory(t *testing.T) {
 		t.Errorf("after Open: got %v", err)
 	}
 	v := plan(t, p, backends.Request{ID: id})
-	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o711 {
+	if info, err := os.Stat(path); err != nil || info.Mode() != fs.ModeDir|0o700 {
 		t.Errorf("after Plan: got %v, %v", info, err)
 	}
 	if err := os.Rename(path, path+".away"); err != nil {

@@ -56,6 +56,23 @@ func TestLastUnmountUnmounts(t *testing.T) {
 	}
 }
 
+// No other user of the host comes near what is mounted, by what an earlier dvold has made neither.
+func TestMountpointsAreRootsAlone(t *testing.T) {
+	w := newWorld(t)
+	mnt := filepath.Join(w.dir, "run", "mnt")
+	w.must(os.MkdirAll(mnt, 0o711))
+	w.start()
+	defer w.stop()
+	w.must(w.Create(t.Context(), "data", nil))
+	if target := w.mount("data", "c1", me(t)); filepath.Dir(target) != mnt {
+		t.Errorf("mounted at %s, want %s", target, mnt)
+	}
+	if info, err := os.Stat(mnt); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mountpoints are in a directory that is %v, %v", info.Mode(), err)
+	}
+	w.must(w.Unmount(t.Context(), "data", "c1"))
+}
+
 func TestMountUnknown(t *testing.T) {
 	w := newWorld(t).start()
 	defer w.stop()

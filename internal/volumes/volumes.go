@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -151,7 +152,7 @@ func Open(ctx context.Context, cfg Config, coord coordination.Coordinator, log *
 	if m.pools[cfg.DefaultPool] == nil {
 		return nil, fmt.Errorf("default pool %q is not configured", cfg.DefaultPool)
 	}
-	if err := os.MkdirAll(m.mountDir(), 0o711); err != nil {
+	if err := m.makeMountDir(); err != nil {
 		return nil, fmt.Errorf("make the directory for mountpoints: %w", err)
 	}
 	var err error
@@ -253,6 +254,19 @@ func (m *Manager) now() time.Duration { return host.BootTime() }
 func (m *Manager) guardDir() string { return filepath.Join(m.cfg.RunDir, "guard") }
 
 func (m *Manager) mountDir() string { return filepath.Join(m.cfg.RunDir, "mnt") }
+
+// makeMountDir makes it root's alone: by what is mounted there the users of this host would reach
+// all that containers let their users read, and run as root what a container's root has
+// made a program of root's (CVE-2021-41091).
+func (m *Manager) makeMountDir() error {
+	if err := os.MkdirAll(m.cfg.RunDir, 0o711); err != nil {
+		return err
+	}
+	if err := os.Mkdir(m.mountDir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chmod(m.mountDir(), 0o700) // an earlier dvold's
+}
 
 // target is where a volume is mounted. It is named by the ID, not the name, so
 // that a volume never meets the mount of a namesake removed before.
