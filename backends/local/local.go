@@ -21,6 +21,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,11 +135,29 @@ func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
 	if !errors.Is(err, fs.ErrNotExist) || p.config.RequireMount {
 		return root, err
 	}
-	if err := os.MkdirAll(p.config.Path, 0o700); err != nil {
+	if err := makePath(p.config.Path); err != nil {
 		return nil, err
 	}
 	p.log.Info("directory of the pool made", "path", p.config.Path)
 	return p.open(ctx)
+}
+
+// makePath makes a directory, and those that lead there, durably: what is made in it is.
+func makePath(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		dir, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		if err := cmp.Or(dir.Sync(), dir.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openVolume opens the directory of the volume.
