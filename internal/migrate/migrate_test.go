@@ -177,6 +177,26 @@ func TestFailedMoveIsUndone(t *testing.T) {
 	}
 }
 
+// Somebody makes a volume of that name after it was asked for: the data has to
+// go back, for that volume is not its.
+func TestMoveIsUndoneIfTheNameIsTakenMeanwhile(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	hosttest.Subdir(t, w.dir, "pool/other")
+	for name, options := range map[string]map[string]string{
+		"made":    {},
+		"adopted": {"adopt": "other"},
+	} {
+		data := w.local(name)
+		must(t, w.manager.Create(t.Context(), name, options))
+		if err := w.move(t.Context(), Request{Name: name, DockerRoot: filepath.Join(w.dir, "docker")}); !errors.Is(err, volumes.ErrMismatch) {
+			t.Errorf("%s: move: %v, want %v", name, err, volumes.ErrMismatch)
+		}
+		if text, err := os.ReadFile(filepath.Join(data, "file")); err != nil || string(text) != name {
+			t.Errorf("%s: original after the failure: %q, %v", name, text, err)
+		}
+	}
+}
+
 // Data must not vanish below a mountpoint whose file system is missing.
 func TestMoveNeedsThePoolMounted(t *testing.T) {
 	pool := hosttest.Subdir(t, hosttest.Dir(t), "pool")

@@ -19,6 +19,9 @@ import (
 // movedDir is where moved data lies in its pool, as data to be adopted.
 const movedDir = "migrated"
 
+// movedHandle is the handle of a volume that has adopted its moved data.
+func movedHandle(name string) string { return movedDir + "/" + name }
+
 // move renames the data into the pool and has the volume adopt it there.
 // Adopted data is never deleted by dvold, so there is no moment, crashes
 // included, at which it could be lost: it is in the one place or the other,
@@ -64,7 +67,7 @@ func (m *Migrator) move(ctx context.Context, r Request) error {
 		err = m.adopt(ctx, pool, r.Name)
 	}
 	if err != nil {
-		return errors.Join(err, m.moveBack(ctx, local, moved, r.Name))
+		return m.moveBack(ctx, err, pool, local, moved, r.Name)
 	}
 	return nil
 }
@@ -119,7 +122,7 @@ func exists(dir *os.File, name string) (bool, error) {
 }
 
 func (m *Migrator) adopt(ctx context.Context, pool volumes.Pool, name string) error {
-	return m.volumes.Create(ctx, name, map[string]string{"pool": pool.Name, "adopt": movedDir + "/" + name})
+	return m.volumes.Create(ctx, name, map[string]string{"pool": pool.Name, "adopt": movedHandle(name)})
 }
 
 // rename moves a directory for good. It replaces nothing.
@@ -134,16 +137,22 @@ func rename(from *os.File, name string, to *os.File, newName string) error {
 	return errors.Join(to.Sync(), from.Sync())
 }
 
-// moveBack undoes the rename, unless the volume exists after all.
-func (m *Migrator) moveBack(ctx context.Context, local, moved *os.File, name string) error {
+// moveBack undoes the rename after the move failed, and returns why it did. If
+// the volume has the moved data after all, as when the answer to its last write
+// was lost, the move has not failed.
+func (m *Migrator) moveBack(ctx context.Context, failed error, pool volumes.Pool, local, moved *os.File, name string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	_, err := m.volumes.Get(ctx, name)
-	if errors.Is(err, volumes.ErrNotFound) {
+	v, err := m.volumes.Get(ctx, name)
+	switch {
+	case err == nil && v.Adopted && v.Pool == pool.Name && v.Handle == movedHandle(name):
+		m.log.Warn("volume was moved, though a call for it failed", "volume", name, "pool", v.Pool, "id", v.ID, "err", failed)
+		return nil
+	case err == nil || errors.Is(err, volumes.ErrNotFound): // one of that name is somebody else's
 		err = rename(moved, name, local, dataDir)
 	}
 	if err != nil {
-		return fmt.Errorf("its data is at %s/%s now, repeat the migration: %w", moved.Name(), name, err)
+		err = fmt.Errorf("its data is at %s/%s now: repeat the migration, or move it back to %s/%s: %w", moved.Name(), name, local.Name(), dataDir, err)
 	}
-	return nil
+	return errors.Join(failed, err)
 }
