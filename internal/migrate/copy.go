@@ -32,8 +32,12 @@ func transfer(ctx context.Context, from *os.File, dir string) (Result, error) {
 		return Result{}, fmt.Errorf("look at the original: %w", err)
 	}
 	c := copier{root: to, links: map[inode]string{}}
-	if c.syncEach, err = isFUSE(to); err != nil {
+	fuse, err := isFUSE(to)
+	if err != nil {
 		return Result{}, err
+	}
+	if fuse {
+		c.sync = (*os.File).Sync
 	}
 	if err := c.dir(ctx, from, to, "."); err != nil {
 		return Result{}, fmt.Errorf("copy: %w", err)
@@ -65,11 +69,11 @@ func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
 
 // copier copies a tree. Files that are linked in it are linked in the copy.
 type copier struct {
-	root     *os.File         // of the copy
-	links    map[inode]string // first copy of each file with several links, below root
-	syncEach bool             // syncfs(2) is not enough
-	files    int64
-	bytes    int64
+	root  *os.File             // of the copy
+	links map[inode]string     // first copy of each file with several links, below root
+	sync  func(*os.File) error // makes a file durable that has all it gets; nil where syncfs(2) is enough
+	files int64
+	bytes int64
 }
 
 // isFUSE tells file systems to whose server syncfs(2) passes nothing on.
@@ -104,8 +108,8 @@ func (c *copier) dir(ctx context.Context, from, to *os.File, rel string) error {
 		return fmt.Errorf("%s: %w", rel, err)
 	}
 	c.files++
-	if c.syncEach {
-		return to.Sync()
+	if c.sync != nil {
+		return c.sync(to)
 	}
 	return nil
 }
@@ -138,13 +142,13 @@ func (c *copier) entry(ctx context.Context, from, to *os.File, name, rel string)
 	var err error
 	switch kind {
 	case unix.S_IFREG:
-		err = c.file(ctx, from, to, name, st.Size)
+		err = c.file(ctx, from, to, name, &st)
 	case unix.S_IFLNK:
 		err = copySymlink(from, to, name)
 	default: // devices, pipes and sockets
 		err = unix.Mknodat(int(to.Fd()), name, kind|0o600, int(st.Rdev))
 	}
-	if err == nil {
+	if err == nil && kind != unix.S_IFREG {
 		err = copyAttributes(from, to, name, &st)
 	}
 	if err != nil {
@@ -183,8 +187,8 @@ func copySymlink(from, to *os.File, name string) error {
 	return os.NewSyscallError("symlink", unix.Symlinkat(string(target[:n]), int(to.Fd()), name))
 }
 
-// file copies the data of a file, and leaves its holes out.
-func (c *copier) file(ctx context.Context, from, to *os.File, name string, size int64) error {
+// file copies a regular file, which st describes, and leaves its holes out.
+func (c *copier) file(ctx context.Context, from, to *os.File, name string, st *unix.Stat_t) error {
 	in, err := host.OpenWithin(from, name, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -195,7 +199,7 @@ func (c *copier) file(ctx context.Context, from, to *os.File, name string, size 
 		return err
 	}
 	defer out.Close()
-	for at := int64(0); at < size; {
+	for at := int64(0); at < st.Size; {
 		data, err := in.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break
@@ -207,15 +211,18 @@ func (c *copier) file(ctx context.Context, from, to *os.File, name string, size 
 		if err != nil {
 			return err
 		}
-		if at, err = c.piece(ctx, in, out, data, min(hole, size, data+chunk)); err != nil {
+		if at, err = c.piece(ctx, in, out, data, min(hole, st.Size, data+chunk)); err != nil {
 			return err
 		}
 	}
-	if err := out.Truncate(size); err != nil {
+	if err := out.Truncate(st.Size); err != nil {
 		return err
 	}
-	if c.syncEach {
-		if err := out.Sync(); err != nil {
+	if err := copyAttributes(from, to, name, st); err != nil {
+		return err
+	}
+	if c.sync != nil {
+		if err := c.sync(out); err != nil {
 			return err
 		}
 	}

@@ -125,6 +125,31 @@ func TestCopyHasEverything(t *testing.T) {
 	}
 }
 
+// Where each file is synced by itself, that is the last thing done to it:
+// nothing would make durable what comes after.
+func TestFilesAreSyncedWithTheirAttributes(t *testing.T) {
+	dir, to := original(t), open(t, hosttest.Dir(t))
+	synced := map[string]string{}
+	state := func(path string) string {
+		names := make([]byte, 4096)
+		n, _ := unix.Llistxattr(path, names)
+		var st unix.Stat_t
+		must(t, unix.Lstat(path, &st))
+		return fmt.Sprintf("%o %d:%d %d %v %q", st.Mode, st.Uid, st.Gid, st.Size, st.Mtim, slices.Sorted(strings.SplitSeq(string(names[:n]), "\x00")))
+	}
+	c := copier{root: to, links: map[inode]string{}, sync: func(f *os.File) error {
+		synced[f.Name()] = state(f.Name())
+		return f.Sync()
+	}}
+	must(t, c.dir(t.Context(), open(t, dir), to, "."))
+	for _, name := range []string{".", "dir", "dir/empty", "dir/link", "dir/program", "sparse"} { // file is a link of dir/link
+		path := filepath.Join(to.Name(), name)
+		if got, want := synced[path], state(filepath.Join(dir, name)); got != want {
+			t.Errorf("%s, when it was synced: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // dump describes a tree, written with other means than the copy.
 func dump(t *testing.T, dir string, access bool) string {
 	t.Helper()
