@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -88,7 +87,7 @@ func isFUSE(f *os.File) (bool, error) {
 // dir copies what is in from, then what from itself is: a default ACL of the
 // copy would be handed on to what is made in it.
 func (c *copier) dir(ctx context.Context, from, to *os.File, rel string) error {
-	names, err := list(from)
+	names, err := list(from, rel)
 	if err != nil {
 		return err
 	}
@@ -112,16 +111,6 @@ func (c *copier) dir(ctx context.Context, from, to *os.File, rel string) error {
 		return c.sync(to)
 	}
 	return nil
-}
-
-// list returns the names in dir in order.
-func list(dir *os.File) ([]string, error) {
-	if _, err := dir.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	names, err := dir.Readdirnames(-1)
-	slices.Sort(names)
-	return names, err
 }
 
 func (c *copier) entry(ctx context.Context, from, to *os.File, name, rel string) error {

@@ -286,6 +286,46 @@ func TestChangedOriginalIsNoticed(t *testing.T) {
 	}
 }
 
+// A container can make a tree of any depth, and a walk through one takes memory
+// for each level.
+func TestDeepTreeIsRefused(t *testing.T) {
+	hosttest.Root(t)
+	for depth, want := range map[int]error{maxDepth: nil, 5000: volumes.ErrInvalid} {
+		dir, to := hosttest.Subdir(t, hosttest.Dir(t), "volumes/deep/_data"), hosttest.Dir(t)
+		nest(t, dir, depth)
+		if _, err := transfer(t.Context(), open(t, dir), to); !errors.Is(err, want) {
+			t.Errorf("copy of %d levels: %.500v, want %v", depth, err, want)
+		}
+		if made, err := os.ReadDir(to); err != nil || want != nil && len(made) > 0 {
+			t.Errorf("copy of %d levels left %v (%v)", depth, made, err)
+		}
+	}
+	// Should it become that deep while it is copied, that ends, too.
+	rel := strings.Repeat("a/", maxDepth) + "a"
+	c := copier{}
+	v := verifier{links: map[inode]inode{}, back: map[inode]inode{}}
+	dir := open(t, hosttest.Dir(t))
+	for what, err := range map[string]error{"copy": c.dir(t.Context(), dir, dir, rel), "comparison": v.dir(t.Context(), dir, dir, rel)} {
+		if !errors.Is(err, volumes.ErrInvalid) {
+			t.Errorf("%s at level %d: %v, want %v", what, maxDepth+1, err, volumes.ErrInvalid)
+		}
+	}
+}
+
+// nest makes directories in dir, each in the one before.
+func nest(t *testing.T, dir string, depth int) {
+	t.Helper()
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	for range depth {
+		must(t, unix.Mkdirat(fd, "a long name for a directory", 0o755))
+		next, err := unix.Openat(fd, "a long name for a directory", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		must(t, err, unix.Close(fd))
+		fd = next
+	}
+	must(t, unix.Close(fd))
+}
+
 func TestCopyEndsWithItsContext(t *testing.T) {
 	dir := original(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -35,11 +35,11 @@ func (v *verifier) dir(ctx context.Context, from, to *os.File, rel string) error
 	if err := v.same(from, to, ".", rel); err != nil {
 		return err
 	}
-	want, err := list(from)
+	want, err := list(from, rel)
 	if err != nil {
 		return err
 	}
-	got, err := list(to)
+	got, err := list(to, rel)
 	if err != nil {
 		return err
 	}
@@ -220,14 +220,14 @@ func nextData(at int64, files ...*os.File) (int64, error) {
 // a write does, it leaves another change time. Reading leaves none.
 func fingerprint(ctx context.Context, dir *os.File) (string, error) {
 	h := sha256.New()
-	if err := imprint(ctx, h, dir); err != nil {
+	if err := imprint(ctx, h, dir, "."); err != nil {
 		return "", err
 	}
 	return string(h.Sum(nil)), nil
 }
 
-func imprint(ctx context.Context, h hash.Hash, dir *os.File) error {
-	names, err := list(dir)
+func imprint(ctx context.Context, h hash.Hash, dir *os.File, rel string) error {
+	names, err := list(dir, rel)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func imprint(ctx context.Context, h hash.Hash, dir *os.File) error {
 		if err != nil {
 			return err
 		}
-		err = imprint(ctx, h, below)
+		err = imprint(ctx, h, below, path.Join(rel, name))
 		below.Close()
 		if err != nil {
 			return err
