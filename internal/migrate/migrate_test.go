@@ -199,15 +199,24 @@ func TestMoveIsUndoneIfTheNameIsTakenMeanwhile(t *testing.T) {
 
 // Data must not vanish below a mountpoint whose file system is missing.
 func TestMoveNeedsThePoolMounted(t *testing.T) {
-	pool := hosttest.Subdir(t, hosttest.Dir(t), "pool")
+	pool := filepath.Join(hosttest.Dir(t), "pool")
 	w := newWorld(t, local.Config{Path: pool, RequireMount: true})
 	data := w.local("data")
-	if err := w.run("data", true); !errors.Is(err, volumes.ErrUnavailable) {
-		t.Errorf("move: %v, want %v", err, volumes.ErrUnavailable)
+	refused := func() {
+		t.Helper()
+		if err := w.run("data", true); !errors.Is(err, volumes.ErrUnavailable) {
+			t.Errorf("move: %v, want %v", err, volumes.ErrUnavailable)
+		}
+		if _, err := os.Stat(filepath.Join(data, "file")); err != nil {
+			t.Error(err)
+		}
 	}
-	if _, err := os.Stat(filepath.Join(data, "file")); err != nil {
-		t.Error(err)
+	refused()
+	if _, err := os.Lstat(pool); !os.IsNotExist(err) {
+		t.Errorf("mountpoint that was missing: %v, want none", err)
 	}
+	must(t, os.MkdirAll(pool, 0o755))
+	refused()
 	if made, err := os.ReadDir(pool); err != nil || len(made) > 0 {
 		t.Errorf("made below the mountpoint: %v (%v)", made, err)
 	}

@@ -88,13 +88,10 @@ func (m *Migrator) movablePool(name string) (volumes.Pool, error) {
 }
 
 // openMoved opens the directory of moved data, in a pool that is available:
-// where a mount is required and missing, nothing must be put below it.
+// where a mount is required and missing, nothing must be put below it. A plan
+// tells, and makes the pool's directory where it may.
 func openMoved(ctx context.Context, pool volumes.Pool) (*os.File, error) {
-	if err := os.MkdirAll(pool.Location, 0o711); err != nil {
-		return nil, err
-	}
-	_, err := pool.Backend.Plan(ctx, backends.Request{ID: movedDir, Adopt: movedDir})
-	if err != nil && !errors.Is(err, backends.ErrNotFound) {
+	if _, err := pool.Backend.Plan(ctx, backends.Request{ID: movedDir}); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenFile(pool.Location, unix.O_RDONLY|unix.O_DIRECTORY, 0)
