@@ -57,14 +57,15 @@ func migrateLocal(c *cobra.Command, d *adminapi.Client, args []string) error {
 	if !filepath.IsAbs(root) {
 		return misuse(c, fmt.Errorf("--docker-root %q is not an absolute path", root))
 	}
-	found, err := d.Local(c.Context(), root)
-	if err != nil {
-		return err
-	}
-	if dry, _ := c.Flags().GetBool("dry-run"); dry {
-		return printLocal(c, found, args)
-	}
-	if all {
+	dry, _ := c.Flags().GetBool("dry-run")
+	if all || dry { // not for names alone: to list them dvold looks into each
+		found, err := d.Local(c.Context(), root)
+		if err != nil {
+			return err
+		}
+		if dry {
+			return printLocal(c, found, args)
+		}
 		for _, l := range found {
 			if !l.Anonymous && !l.Exists {
 				args = append(args, l.Name)
@@ -84,7 +85,7 @@ func migrateLocal(c *cobra.Command, d *adminapi.Client, args []string) error {
 			break
 		}
 	}
-	err = print(c, migrated, func(row func(...any)) {
+	err := print(c, migrated, func(row func(...any)) {
 		for _, r := range migrated {
 			if r.Moved {
 				row(r.Name, "moved to pool "+r.Pool)
