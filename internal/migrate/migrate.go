@@ -6,6 +6,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,10 @@ import (
 
 	"github.com/dvol/dvold/internal/volumes"
 )
+
+// lateTimeout bounds each of the last steps, which are also done for a caller
+// who has left.
+const lateTimeout = time.Minute
 
 // Request says what to migrate.
 type Request struct {
@@ -26,7 +31,7 @@ type Request struct {
 // Result is what came of it.
 type Result struct {
 	Name  string `json:"name"`
-	ID    string `json:"id"`
+	ID    string `json:"id"` // empty if the volume could not be looked at any more
 	Pool  string `json:"pool"`
 	Moved bool   `json:"moved"`
 	Files int64  `json:"files"` // copied: files of all kinds, directories included
@@ -53,12 +58,16 @@ func (m *Migrator) Migrate(ctx context.Context, r Request) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("migrate %q: %w", r.Name, err)
 	}
+	// It was migrated, whatever comes now: the caller may have left, or somebody
+	// have removed the volume.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	defer cancel()
 	v, err := m.volumes.Get(ctx, r.Name)
 	if err != nil {
-		return Result{}, fmt.Errorf("migrate %q: %w", r.Name, err)
+		m.log.Warn("volume was migrated, but can't be looked at", "volume", r.Name, "err", err)
 	}
-	result.Name, result.ID, result.Pool = v.Name, v.ID, v.Pool
-	m.log.Info("volume migrated", "volume", v.Name, "pool", v.Pool, "id", v.ID, "moved", r.Move, "files", result.Files, "bytes", result.Bytes)
+	result.Name, result.ID, result.Pool = r.Name, v.ID, cmp.Or(v.Pool, r.Pool, m.volumes.DefaultPool())
+	m.log.Info("volume migrated", "volume", result.Name, "pool", result.Pool, "id", result.ID, "moved", r.Move, "files", result.Files, "bytes", result.Bytes)
 	return result, nil
 }
 
@@ -144,6 +153,3 @@ func (m *Migrator) problem(ctx context.Context, dockerRoot, name string) error {
 	defer from.Close()
 	return checkUnused(ctx, from)
 }
-
-// undoTimeout bounds the way back of a move that failed.
-const undoTimeout = time.Minute

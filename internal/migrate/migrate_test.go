@@ -28,7 +28,21 @@ type world struct {
 	t       *testing.T
 	dir     string
 	manager *volumes.Manager
+	created func() // called when a volume has been made; may be nil
 	*Migrator
+}
+
+// watcher tells a world when a volume has been made.
+type watcher struct {
+	slog.Handler
+	w *world
+}
+
+func (h watcher) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "volume created" && h.w.created != nil {
+		h.w.created()
+	}
+	return h.Handler.Handle(ctx, r)
 }
 
 func newWorld(t *testing.T, c local.Config) *world {
@@ -38,7 +52,7 @@ func newWorld(t *testing.T, c local.Config) *world {
 	if c.Path == "" {
 		c.Path = filepath.Join(w.dir, "pool")
 	}
-	ctx, log := context.WithoutCancel(t.Context()), slog.New(slog.NewTextHandler(t.Output(), nil))
+	ctx, log := context.WithoutCancel(t.Context()), slog.New(watcher{slog.NewTextHandler(t.Output(), nil), w})
 	backend, err := local.Open(c, log)
 	must(t, err)
 	coord, err := embedded.Open(ctx, embedded.Config{Path: filepath.Join(w.dir, "cluster.db")}, log)
@@ -97,6 +111,21 @@ func TestMigrateByCopy(t *testing.T) {
 	w.wantData("data")
 	if err := w.run("data", false); !errors.Is(err, volumes.ErrExists) {
 		t.Errorf("repeat: %v, want %v", err, volumes.ErrExists)
+	}
+}
+
+// Who leaves once the volume is there is too late: it was migrated.
+func TestMigrateSucceedsOnceTheVolumeIsMade(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	for name, move := range map[string]bool{"copied": false, "moved": true} {
+		w.local(name)
+		ctx, cancel := context.WithCancel(t.Context())
+		w.created = cancel
+		got, err := w.Migrate(ctx, Request{Name: name, DockerRoot: filepath.Join(w.dir, "docker"), Move: move})
+		if err != nil || ctx.Err() == nil || got.Name != name || got.Pool != "p" || !strings.HasPrefix(got.ID, name+".") || got.Moved != move {
+			t.Errorf("migrate %s: %+v, %v (its caller: %v)", name, got, err, ctx.Err())
+		}
+		w.wantData(name)
 	}
 }
 

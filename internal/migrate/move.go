@@ -118,7 +118,11 @@ func exists(dir *os.File, name string) (bool, error) {
 	return err == nil, err
 }
 
+// adopt makes the volume. A caller who leaves does not end that: as long as it
+// goes on it can't be told whether the data is to go back.
 func (m *Migrator) adopt(ctx context.Context, pool volumes.Pool, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	defer cancel()
 	return m.volumes.Create(ctx, name, map[string]string{"pool": pool.Name, "adopt": movedHandle(name)})
 }
 
@@ -138,7 +142,7 @@ func rename(from *os.File, name string, to *os.File, newName string) error {
 // the volume has the moved data after all, as when the answer to its last write
 // was lost, the move has not failed.
 func (m *Migrator) moveBack(ctx context.Context, failed error, pool volumes.Pool, local, moved *os.File, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
 	v, err := m.volumes.Get(ctx, name)
 	switch {
