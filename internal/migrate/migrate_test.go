@@ -226,6 +226,40 @@ func TestMoveIsUndoneIfTheNameIsTakenMeanwhile(t *testing.T) {
 	}
 }
 
+// What becomes of moved data whose move failed.
+func TestMoveBack(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	root, failed := filepath.Join(w.dir, "docker"), errors.New("no answer")
+	for name, at := range map[string]string{
+		"none":    "docker/volumes/none/_data", // no volume of the name
+		"ours":    "pool/migrated/ours",        // it has the data after all
+		"foreign": "pool/migrated/foreign",     // somebody else's, and so is what is in the way
+	} {
+		data := w.local(name)
+		moved := filepath.Join(hosttest.Subdir(t, w.dir, "pool/migrated"), name)
+		must(t, os.Rename(data, moved))
+		switch name {
+		case "ours":
+			must(t, w.manager.Create(t.Context(), name, map[string]string{"adopt": "migrated/" + name}))
+		case "foreign":
+			must(t, w.manager.Create(t.Context(), name, nil), os.Mkdir(data, 0o700))
+		}
+		from, err := openVolume(root, name)
+		must(t, err)
+		defer from.Close()
+		err = w.moveBack(t.Context(), failed, volumes.Pool{Name: "p"}, from, open(t, filepath.Dir(moved)), name)
+		if (err == nil) != (name == "ours") || err != nil && !errors.Is(err, failed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "foreign" && !strings.Contains(err.Error(), "data is at "+moved) {
+			t.Errorf("%s: %v, want where its data is", name, err)
+		}
+		if text, err := os.ReadFile(filepath.Join(w.dir, at, "file")); err != nil || string(text) != name {
+			t.Errorf("%s: data at %s: %q, %v", name, at, text, err)
+		}
+	}
+}
+
 // Data must not vanish below a mountpoint whose file system is missing.
 func TestMoveNeedsThePoolMounted(t *testing.T) {
 	pool := filepath.Join(hosttest.Dir(t), "pool")
