@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"test/model":              {"internal/standing"},
 	"internal/dockerapi":      {"internal/volumes", "backends", "coordination", "internal/host"},
 	"internal/adminapi":       {"internal/migrate", "internal/volumes", "backends", "coordination", "internal/host"},
-	"internal/migrate":        {"internal/volumes", "backends", "internal/host"},
+	"internal/migrate":        {"internal/volumes", "backends", "internal/hang", "internal/host"},
 	"internal/volumes":        {"backends", "coordination", "internal/cut", "internal/guard", "internal/host", "internal/standing"},
 	"internal/cut":            {"internal/hang", "internal/host"},
 	"internal/guard":          {"internal/cut", "internal/host", "internal/program"},

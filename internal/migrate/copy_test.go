@@ -334,31 +334,3 @@ func TestCopyEndsWithItsContext(t *testing.T) {
 		t.Errorf("copy: %v, want %v", err, context.Canceled)
 	}
 }
-
-func TestUsersAreFound(t *testing.T) {
-	dir := original(t)
-	data := open(t, dir)
-	must(t, checkUnused(t.Context(), data))
-	for what, use := range map[string][]string{
-		"open file":         {"sh", "-c", "exec 3<\"$0/dir/program\"; echo; exec sleep 1000", dir},
-		"working directory": {"sh", "-c", "cd \"$0/dir\"; echo; exec sleep 1000", dir},
-	} {
-		t.Run(what, func(t *testing.T) {
-			startUser(t, use)
-			if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) {
-				t.Errorf("%s: %v, want %v", what, err, volumes.ErrInUse)
-			}
-		})
-	}
-	must(t, checkUnused(t.Context(), data))
-	point := hosttest.Subdir(t, hosttest.Dir(t), "bind")
-	must(t, unix.Mount(dir+"/dir", point, "", unix.MS_BIND, ""))
-	if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) || !strings.Contains(err.Error(), point) {
-		t.Errorf("bind mount: %v, want %v and its place", err, volumes.ErrInUse)
-	}
-	must(t, unix.Unmount(point, 0))
-	must(t, unix.Mount("tmpfs", dir+"/dir/empty", "tmpfs", 0, ""))
-	if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) {
-		t.Errorf("mount within: %v, want %v", err, volumes.ErrInUse)
-	}
-}

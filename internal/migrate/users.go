@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dvol/dvold/internal/hang"
 	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/volumes"
 )
@@ -41,16 +44,17 @@ func checkUnused(ctx context.Context, dir *os.File) error {
 	for _, m := range append(mounts, within...) {
 		return fmt.Errorf("there is a mount of it or in it at %s: unmount that: %w", m.Mountpoint, volumes.ErrInUse)
 	}
-	return checkClosed(ctx, source.Mountpoint)
+	return checkClosed(ctx, "/proc", source.Mountpoint)
 }
 
-// checkClosed returns ErrInUse if a process has a file below path open or
-// mapped, or its working or root directory there. One that sees path under
-// another name is found if that ends alike. One that even root may not look
-// into is passed over; what it writes meanwhile, the fingerprint tells.
-func checkClosed(ctx context.Context, path string) error {
+// checkClosed returns ErrInUse if a process, of those in proc, has a file below
+// path open or mapped, or its working or root directory there, or hangs so that
+// it can't be told. One that sees path under another name is found if that ends
+// alike. One that even root may not look into is passed over; what it writes
+// meanwhile, the fingerprint tells.
+func checkClosed(ctx context.Context, proc, path string) error {
 	tail := strings.TrimPrefix(path, filepath.Dir(filepath.Dir(path)))
-	processes, err := os.ReadDir("/proc")
+	processes, err := os.ReadDir(proc)
 	if err != nil {
 		return err
 	}
@@ -62,8 +66,11 @@ func checkClosed(ctx context.Context, path string) error {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		found, err := opened(filepath.Join("/proc", p.Name()), tail)
+		found, err := look(ctx, filepath.Join(proc, p.Name()), tail, lookTimeout)
 		over := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) // it ended
+		if errors.Is(err, hang.ErrHangs) {
+			return fmt.Errorf("process %d can't be looked into: it hangs: end it, or reboot this host: %w", pid, volumes.ErrInUse)
+		}
 		if err != nil && !over && !errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("look for open files of process %d: %w", pid, err)
 		}
@@ -72,6 +79,25 @@ func checkClosed(ctx context.Context, path string) error {
 		}
 	}
 	return nil
+}
+
+// lookTimeout bounds a look into one process.
+const lookTimeout = 10 * time.Second
+
+// looks are those into processes. Reading what one has mapped waits for a lock, which one
+// that hangs in the kernel may hold for good.
+var looks hang.Calls
+
+// look is opened that returns hang.ErrHangs when the time is over, or sooner if an earlier
+// look at the process still hangs: a list of volumes takes one for each of them.
+func look(ctx context.Context, process, tail string, timeout time.Duration) (string, error) {
+	if looks.Left(process) {
+		timeout = min(timeout, time.Second)
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	found, err := hang.Call(limited, &looks, process, func() (string, error) { return opened(process, tail) }, nil)
+	return found, cmp.Or(ctx.Err(), err)
 }
 
 // opened returns a file with tail in its path that a process has, or "".
