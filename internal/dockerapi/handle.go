@@ -32,6 +32,8 @@ var (
 	// errEmptyBody is met when the engine repeats a call whose connection it
 	// lost: it sends its used-up body again (moby#35459).
 	errEmptyBody = errors.New("the request is empty: dvold was restarted while the engine waited for it; try again")
+	// errUnread is met when the request did not arrive in whole.
+	errUnread = errors.New("read the request")
 )
 
 // undoable is an answer whose deed must be undone if the engine doesn't get it.
@@ -41,8 +43,10 @@ type undoable struct {
 }
 
 // handle makes the handler of a call that takes a Req, has limit to end, and
-// is cancelled when the engine hangs up.
+// is cancelled when the engine hangs up. Of a Get that it can't make, the engine
+// is told nothing: see get.
 func handle[Req any](s *Server, limit time.Duration, call func(context.Context, Req) (any, error)) http.HandlerFunc {
+	_, isGet := any(*new(Req)).(volume.GetRequest)
 	return func(w http.ResponseWriter, r *http.Request) {
 		began, number := time.Now(), s.calls.Add(1)
 		log := s.log.With("call", r.URL.Path, "number", number, "engine", peer(r.Context()).PID)
@@ -52,6 +56,9 @@ func handle[Req any](s *Server, limit time.Duration, call func(context.Context, 
 					panic(p)
 				}
 				log.Error("call panicked", "panic", p, "stack", string(debug.Stack()))
+				if isGet {
+					panic(http.ErrAbortHandler)
+				}
 				s.fail(w, http.StatusInternalServerError, errors.New("internal error, see dvold's log"))
 			}
 		}()
@@ -65,8 +72,8 @@ func handle[Req any](s *Server, limit time.Duration, call func(context.Context, 
 		control.SetWriteDeadline(began.Add(limit + bodyTime))
 		if err := decode(http.MaxBytesReader(w, r.Body, maxBody), &req); err != nil {
 			log.Warn("call was not understood", "err", err)
-			if _, isGet := any(req).(volume.GetRequest); isGet && errors.Is(err, errEmptyBody) {
-				panic(http.ErrAbortHandler) // see get
+			if isGet && (errors.Is(err, errEmptyBody) || errors.Is(err, errUnread)) {
+				panic(http.ErrAbortHandler)
 			}
 			s.fail(w, http.StatusBadRequest, err)
 			return
@@ -122,7 +129,7 @@ func decode(body io.Reader, req any) error {
 		return fmt.Errorf("the request is longer than %d bytes", tooLarge.Limit)
 	}
 	if err != nil {
-		return fmt.Errorf("read the request: %w", err)
+		return fmt.Errorf("%w: %w", errUnread, err)
 	}
 	fields := reflect.ValueOf(req).Elem()
 	if fields.NumField() == 0 {

@@ -230,7 +230,10 @@ type faulty struct {
 	dockerapi.Volumes
 }
 
-func (faulty) Get(context.Context, string) (volumes.Volume, error) {
+func (faulty) Get(_ context.Context, name string) (volumes.Volume, error) {
+	if name == "bug" {
+		panic("a bug")
+	}
 	return volumes.Volume{}, fmt.Errorf("coordinator: %w", volumes.ErrUnavailable)
 }
 
@@ -244,9 +247,10 @@ func (faulty) Create(context.Context, string, map[string]string) error {
 
 func TestFaults(t *testing.T) {
 	d := start(t, func(v dockerapi.Volumes) dockerapi.Volumes { return faulty{v} })
-	body := []byte(`{"Name":"data","ID":"c1"}`)
-	if status, text, err := post(t.Context(), d.socket, "VolumeDriver.Get", body); err == nil {
-		t.Errorf("get without knowing was answered: %d %s", status, text)
+	for _, name := range []string{"data", "bug"} {
+		if status, text, err := post(t.Context(), d.socket, "VolumeDriver.Get", []byte(`{"Name":"`+name+`"}`)); err == nil {
+			t.Errorf("get of %s without knowing was answered: %d %s", name, status, text)
+		}
 	}
 	if status, text := d.try("VolumeDriver.Mount", map[string]any{"Name": "data"}); status != 500 || !strings.Contains(errText(t, text), "internal error") {
 		t.Errorf("call that panics: %d %s", status, text)
@@ -255,6 +259,23 @@ func TestFaults(t *testing.T) {
 		t.Errorf("error of several lines: %s", text)
 	}
 	d.call("VolumeDriver.List", map[string]any{})
+}
+
+// TestRequestCutShort: of a Get, an error would mean "does not exist".
+func TestRequestCutShort(t *testing.T) {
+	d := start(t, nil)
+	for call, want := range map[string]string{"Get": "", "Path": "HTTP/1.1 400 "} {
+		c, err := net.Dial("unix", d.socket)
+		d.must(err)
+		defer c.Close()
+		_, err = fmt.Fprintf(c, "POST /VolumeDriver.%s HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n{\"Name\":", call)
+		d.must(err)
+		d.must(c.(*net.UnixConn).CloseWrite())
+		answer, err := io.ReadAll(c)
+		if got := string(answer); err != nil || !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s cut short: got %q, %v, want %q", call, got, err, want)
+		}
+	}
 }
 
 // TestNoIdleConnections that a drain could close under the engine's next call.
