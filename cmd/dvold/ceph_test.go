@@ -11,7 +11,7 @@ import (
 // A pool of images fences, so that its volumes are taken over by default.
 func TestOpenPoolOfImages(t *testing.T) {
 	cfg := loadText(t, "run_dir: DIR/run\npools: {images: {type: rbd, mapper: fuse, size: 10G, cluster: {monitors: ['127.0.0.1:1'], keyring: DIR/keyring}}}\n")
-	pools, err := openPools(cfg, slog.New(slog.DiscardHandler))
+	pools, err := openPools(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil || len(pools) != 1 {
 		t.Fatalf("got %v, %v", pools, err)
 	}
@@ -36,7 +36,7 @@ func TestOpenPoolOfBadImages(t *testing.T) {
 		"type: rbd, cluster: {conf: /a, key: AQBx==}":        `key`,
 		"type: rbd, mount_timeout: 10m, cluster: {conf: /a}": `pool "images": mount_timeout: `,
 	} {
-		_, err := openPools(loadText(t, "pools: {images: {"+keys+"}}\n"), slog.New(slog.DiscardHandler))
+		_, err := openPools(t.Context(), loadText(t, "pools: {images: {"+keys+"}}\n"), slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", keys, err, want)
 		}

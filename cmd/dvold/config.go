@@ -29,12 +29,12 @@ func configCheck(c *cobra.Command) error {
 	if err := checkGuard(c.Context(), cfg); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
-		o, err := poolOpener(name, cfg)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(c.OutOrStdout(), "pool %s: %s at %s\n", name, cfg.Pools[name].Type, o.location)
+	pools, err := poolOpeners(c.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
+		fmt.Fprintf(c.OutOrStdout(), "pool %s: %s at %s\n", name, cfg.Pools[name].Type, pools[name].location)
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "host %s, %s coordination, default pool %s: ok\n", cfg.Host, cfg.Coordination.Type, cfg.DefaultPool)
 	return err

@@ -101,7 +101,7 @@ pools:
     path: DIR/nas
     exclusive: {fence_command: [`+fence+`, --off], fence_covers: pool, fence_facts: {ipmi: 10.0.0.7}, mount_wait: 5s}
 `)
-	pools, err := openPools(cfg, slog.New(slog.DiscardHandler))
+	pools, err := openPools(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestLeaseThatIsTooLongToBeWaitedFor(t *testing.T) {
 pools:
   nas: {type: local, path: DIR/nas, exclusive: {takeover: auto, accept_lease: true}}
 `)
-	if _, err := openPools(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "lease_ttl") {
+	if _, err := openPools(t.Context(), cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "lease_ttl") {
 		t.Errorf("got %v", err)
 	}
 }

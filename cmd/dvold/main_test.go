@@ -175,14 +175,15 @@ func TestConfigCheck(t *testing.T) {
 	w := newWorld(t)
 	file := w.path("dvold.yaml")
 	for content, want := range map[string]string{
-		"pools: {a: {type: local, path: /x}}":            "",
-		"pools: {a: {type: floppy}}":                     `pool "a": type "floppy" is not one of: `,
-		"pools: {a: {type: gluster}}":                    `pool "a": servers`,
-		"pools: {a: {type: nfs}}":                        `pool "a": server: `,
-		"pools: {a: {type: local, path: x}}":             `pool "a": path`,
-		"pools:\n  a: {type: local}\n  b: {type: local}": "default_pool is not set",
-		"pools: {a: {type: local, paht: /x}}":            "paht",
-		"colour: red":                                    ":1: unknown key colour",
+		"pools: {a: {type: local, path: /x}}":                   "",
+		"pools: {a: {type: floppy}}":                            `pool "a": type "floppy" is not one of: `,
+		"pools: {a: {type: gluster}}":                           `pool "a": servers`,
+		"pools: {a: {type: nfs}}":                               `pool "a": server: `,
+		"pools: {a: {type: local, path: x}}":                    `pool "a": path`,
+		"pools:\n  a: {type: local}\n  b: {type: local}":        "default_pool is not set",
+		"pools: {a: {type: local, paht: /x}}":                   "paht",
+		"state_dir: /x/s\npools: {a: {type: local, path: /x/}}": `pool "a": its path /x has dvold's own state_dir in it, /x/s`,
+		"colour: red": ":1: unknown key colour",
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

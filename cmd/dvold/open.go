@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephfs"
@@ -125,11 +127,28 @@ func (o opener) fencer(name string, b backends.Backend, log *slog.Logger) backen
 	return f
 }
 
+// poolOpeners reads what the configuration says of all pools, by name.
+func poolOpeners(ctx context.Context, cfg config.Config) (map[string]opener, error) {
+	all := make(map[string]opener)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
+		o, err := poolOpener(name, cfg)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = o
+	}
+	return all, checkPlaces(ctx, cfg, all)
+}
+
 // openPools opens all configured pools.
-func openPools(cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
+func openPools(ctx context.Context, cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
+	openers, err := poolOpeners(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	var pools []volumes.Pool
-	for name := range cfg.Pools {
-		p, err := openPool(name, cfg, log)
+	for name, o := range openers {
+		p, err := openPool(name, o, cfg, log)
 		if err != nil {
 			return nil, errors.Join(err, closePools(pools))
 		}
@@ -138,11 +157,7 @@ func openPools(cfg config.Config, log *slog.Logger) ([]volumes.Pool, error) {
 	return pools, nil
 }
 
-func openPool(name string, cfg config.Config, log *slog.Logger) (volumes.Pool, error) {
-	o, err := poolOpener(name, cfg)
-	if err != nil {
-		return volumes.Pool{}, err
-	}
+func openPool(name string, o opener, cfg config.Config, log *slog.Logger) (volumes.Pool, error) {
 	log = log.With("pool", name)
 	b, err := o.open(log)
 	if err != nil {

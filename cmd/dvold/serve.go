@@ -67,7 +67,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	if err := checkGuard(ctx, cfg); err != nil {
 		return err
 	}
-	pools, err := openPools(cfg, log)
+	pools, err := openPools(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dvol/dvold/internal/config"
+	"github.com/dvol/dvold/internal/hang"
+)
+
+// place is a directory that the configuration names.
+type place struct {
+	path string
+	real string // without symbolic links, as far as they can be told
+}
+
+// checkPlaces returns an error if the directories of two pools of type local are
+// one, or one lies within the other: a directory could become two volumes, with
+// two owners. Nor may dvold's own directories be within a pool's.
+func checkPlaces(ctx context.Context, cfg config.Config, pools map[string]opener) error {
+	own := map[string]place{"state_dir": findPlace(ctx, cfg.StateDir), "run_dir": findPlace(ctx, cfg.RunDir)}
+	seen := make(map[string]place)
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
+		if cfg.Pools[name].Type != "local" {
+			continue
+		}
+		p := findPlace(ctx, pools[name].location)
+		for _, other := range slices.Sorted(maps.Keys(seen)) {
+			if o := seen[other]; p.within(o) || o.within(p) {
+				return fmt.Errorf("pools %q and %q overlap, at %v and %v: give each a directory of its own", other, name, o, p)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(own)) {
+			if d := own[key]; d.within(p) {
+				return fmt.Errorf("pool %q: its path %v has dvold's own %s in it, %v: give it a directory of its own", name, p, key, d)
+			}
+		}
+		seen[name] = p
+	}
+	return nil
+}
+
+func (p place) within(other place) bool {
+	between, err := filepath.Rel(other.real, p.real)
+	return err == nil && filepath.IsLocal(between)
+}
+
+func (p place) String() string {
+	if p.path == p.real {
+		return p.path
+	}
+	return fmt.Sprintf("%s (which is %s)", p.path, p.real)
+}
+
+// findTime is how long the symbolic links of a path may take, which may lie on a
+// storage that hangs: a host starts with that, too.
+const findTime = 2 * time.Second
+
+func findPlace(ctx context.Context, path string) place {
+	path = filepath.Clean(path)
+	ctx, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	real, err := hang.Call(ctx, new(hang.Calls), path, func() (string, error) { return withoutLinks(path), nil }, nil)
+	if err != nil {
+		real = path
+	}
+	return place{path, real}
+}
+
+// withoutLinks resolves what exists of an absolute path, and leaves the rest.
+func withoutLinks(path string) string {
+	real, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		return real
+	}
+	if path == "/" {
+		return path
+	}
+	return filepath.Join(withoutLinks(filepath.Dir(path)), filepath.Base(path))
+}
