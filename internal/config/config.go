@@ -8,7 +8,7 @@
 // Nothing unknown is passed over: a key, a DVOL_ variable or a value that
 // means nothing is an error of one line that says where it stands and what
 // would be valid. A key without a value is as if it weren't there; so is an
-// empty variable.
+// empty variable. An item of a list has to have a value.
 package config
 
 import (

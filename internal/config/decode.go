@@ -102,7 +102,11 @@ func (p Pool) check(node *yaml.Node, t reflect.Type, path string) error {
 			return wrong("a list")
 		}
 		for i, value := range node.Content {
-			if err := p.check(value, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			item := fmt.Sprintf("%s[%d]", path, i)
+			if isNull(value) { // which yaml's decoder drops
+				return fmt.Errorf("%s:%d: %s: it has no value: give it one, or leave it out", p.file, value.Line, item)
+			}
+			if err := p.check(value, t.Elem(), item); err != nil {
 				return err
 			}
 		}

@@ -75,6 +75,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"small: -1":             `4: pools.gv0.small: want a whole number, not "-1"`,
 		"list: n1":              `4: pools.gv0.list: want a list, not "n1"`,
 		"list:\n- n1\n- {a: b}": `6: pools.gv0.list[1]: want a text, not a mapping`,
+		"list: [n1, ~]":         `4: pools.gv0.list[1]: it has no value: give it one, or leave it out`,
 		"map: {a: x}":           `4: pools.gv0.map.a: want a whole number, not "x"`,
 		"map: x":                `4: pools.gv0.map: want settings, not "x"`,
 		"address: 10.0.0":       `4: pools.gv0.address: ParseAddr("10.0.0"): IPv4 address too short`,
