@@ -174,17 +174,25 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	w := newWorld(t)
 	file := w.path("dvold.yaml")
+	if err := os.WriteFile(w.path("token"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for content, want := range map[string]string{
-		"pools: {a: {type: local, path: /x}}":                   "",
-		"pools: {a: {type: floppy}}":                            `pool "a": type "floppy" is not one of: `,
-		"pools: {a: {type: gluster}}":                           `pool "a": servers`,
-		"pools: {a: {type: nfs}}":                               `pool "a": server: `,
-		"pools: {a: {type: local, path: x}}":                    `pool "a": path`,
-		"pools:\n  a: {type: local}\n  b: {type: local}":        "default_pool is not set",
-		"pools: {a: {type: local, paht: /x}}":                   "paht",
-		"state_dir: /x/s\npools: {a: {type: local, path: /x/}}": `pool "a": its path /x has dvold's own state_dir in it, /x/s`,
+		"pools: {a: {type: local, path: /x}}":                                                                           "",
+		"pools: {a: {type: floppy}}":                                                                                    `pool "a": type "floppy" is not one of: `,
+		"pools: {a: {type: gluster}}":                                                                                   `pool "a": servers`,
+		"pools: {a: {type: nfs}}":                                                                                       `pool "a": server: `,
+		"pools: {a: {type: local, path: x}}":                                                                            `pool "a": path`,
+		"pools:\n  a: {type: local}\n  b: {type: local}":                                                                "default_pool is not set",
+		"pools: {a: {type: local, paht: /x}}":                                                                           "paht",
+		"state_dir: /x/s\npools: {a: {type: local, path: /x/}}":                                                         `pool "a": its path /x has dvold's own state_dir in it, /x/s`,
+		"coordination: {type: consul, addresses: ['https://127.0.0.1:1'], token_file: DIR/token}":                       "",
+		"coordination: {type: consul, addresses: ['https://127.0.0.1:1'], token_file: DIR/missing}":                     "missing: no such file",
+		"coordination: {type: consul, addresses: ['https://127.0.0.1:1'], ca_file: DIR/token}":                          "DIR/token",
+		"coordination: {type: consul, addresses: ['https://127.0.0.1:1'], cert_file: DIR/missing, key_file: DIR/token}": "DIR/missing",
 		"colour: red": ":1: unknown key colour",
 	} {
+		content, want = strings.ReplaceAll(content, "DIR", w.dir), strings.ReplaceAll(want, "DIR", w.dir)
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
