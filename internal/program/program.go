@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/hang"
 )
 
 // SearchPath is where programs look for others, as an entry of an environment.
@@ -37,13 +40,18 @@ const (
 // returns the last line that it wrote. Its exit status 0 before ctx ends and the
 // timeout is over is success, and nothing else is. In any case its process group
 // is gone then, as far as the kernel lets go of it. A program that lies on a
-// storage which hangs is not begun.
+// storage which hangs is not begun, nor is one while an earlier one with this argv
+// and env hangs in the kernel, which is ErrStillHangs of package hang.
 //
 // To stdout goes also what it writes to its standard output, unless that is nil;
 // an error from there ends nothing but that.
 func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout io.Writer) (said string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
+	}
+	what := strings.Join(slices.Concat(argv, env), "\x00")
+	if killed.Left(what) {
+		return "", fmt.Errorf("it was killed, and %w: the kernel lets it go once what it waits for answers", hang.ErrStillHangs)
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -76,6 +84,7 @@ func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout 
 	select {
 	case <-reaped:
 	case <-time.After(killTime):
+		leave(ctx, what, reaped)
 		return "", cmp.Or(ctx.Err(), fmt.Errorf("no answer within %v, and it hangs in the kernel: process %d", timeout, command.Process.Pid))
 	}
 	said = output.lastLine()
@@ -91,6 +100,17 @@ func Run(ctx context.Context, argv, env []string, timeout time.Duration, stdout 
 		err = fmt.Errorf("%w: %s", err, said)
 	}
 	return said, err
+}
+
+// killed are the programs that were killed and are not gone. Each keeps two threads,
+// which nothing can end: of one there is one, however often it is tried.
+var killed hang.Calls
+
+// leave notes a program that is not waited for any more, until it is reaped.
+func leave(ctx context.Context, what string, reaped <-chan struct{}) {
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = killed.Run(ended, what, func() error { <-reaped; return nil }) // it hangs, or another one of it does
 }
 
 // awaitExit waits until the process has ended, which leaves it to be reaped, or
