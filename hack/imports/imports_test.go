@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/standing":       {},
 	"internal/host":           {},
 	"internal/hang":           {},
-	"internal/program":        {},
+	"internal/program":        {"internal/hang"},
 	"internal/host/hosttest":  {"internal/host"},
 	"internal/host/guest":     {},
 	"internal/host/guesttest": {"internal/host/guest", "internal/host/hosttest"},

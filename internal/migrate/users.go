@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -66,7 +67,12 @@ func checkClosed(ctx context.Context, proc, path string) error {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		found, err := look(ctx, filepath.Join(proc, p.Name()), tail, lookTimeout)
+		process := filepath.Join(proc, p.Name())
+		found, err := look(ctx, process, tail, lookTimeout)
+		for end := time.Now().Add(startTime); found != "" && isStarting(process) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+			found, err = look(ctx, process, tail, lookTimeout)
+		}
 		over := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) // it ended
 		if errors.Is(err, hang.ErrHangs) {
 			return fmt.Errorf("process %d can't be looked into: it hangs: end it, or reboot this host: %w", pid, volumes.ErrInUse)
@@ -83,6 +89,26 @@ func checkClosed(ctx context.Context, proc, path string) error {
 
 // lookTimeout bounds a look into one process.
 const lookTimeout = 10 * time.Second
+
+// startTime is how long a program that this process is starting may take to get rid of
+// what it has of it: all that is open here, from fork to execve(2).
+const startTime = time.Second
+
+// isStarting tells whether a process is such a program.
+func isStarting(process string) bool {
+	own, failed := os.Readlink("/proc/self/exe")
+	exe, err := os.Readlink(process + "/exe")
+	if failed != nil || err != nil || exe != own {
+		return false
+	}
+	stat, err := os.ReadFile(process + "/stat")
+	if err != nil {
+		return false
+	}
+	// Its name, in brackets, may have brackets in it: see proc(5).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	return len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid())
+}
 
 // looks are those into processes. Reading what one has mapped waits for a lock, which one
 // that hangs in the kernel may hold for good.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,4 +77,32 @@ func TestUsersAreFound(t *testing.T) {
 	if err := checkUnused(t.Context(), data); !errors.Is(err, volumes.ErrInUse) {
 		t.Errorf("mount within: %v, want %v", err, volumes.ErrInUse)
 	}
+}
+
+// A program that is just being started has what this process has open, and is no user of it.
+func TestProgramsThatAreBeingStartedUseNothing(t *testing.T) {
+	data := open(t, original(t))
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := exec.Command("true").Run(); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	for n := range 200 {
+		if err := checkUnused(t.Context(), data); err != nil {
+			t.Errorf("look %d: %v", n, err)
+			break
+		}
+	}
+	close(stop)
+	must(t, <-stopped)
 }
