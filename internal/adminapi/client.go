@@ -131,7 +131,8 @@ func (c *Client) Local(ctx context.Context, dockerRoot string) (all []migrate.Lo
 }
 
 // Migrate brings a volume of Docker's local driver to dvol. It takes as long as
-// it takes to copy the data; if ctx ends, the daemon undoes what it has begun.
+// it takes to copy the data; if ctx ends before the volume is made, the daemon
+// undoes what it has begun.
 func (c *Client) Migrate(ctx context.Context, name string, m Migrate) (r migrate.Result, err error) {
 	return r, c.ask(ctx, http.MethodPost, "/v1/docker-local/"+url.PathEscape(name)+"/migrate", m, &r)
 }

@@ -189,6 +189,14 @@ func TestInterruptedMoveIsFinished(t *testing.T) {
 	}
 	must(t, w.run("data", true))
 	w.wantData("data")
+
+	// Who comes too late with the repeat is told where the data is.
+	late := filepath.Join(filepath.Dir(moved), "late")
+	must(t, os.Rename(w.local("late"), late), w.manager.Create(t.Context(), "late", nil))
+	err := w.move(t.Context(), Request{Name: "late", DockerRoot: filepath.Join(w.dir, "docker")})
+	if !errors.Is(err, volumes.ErrMismatch) || !strings.Contains(err.Error(), late) {
+		t.Errorf("repeat, where somebody made the name meanwhile: %v, want %v and where the data is", err, volumes.ErrMismatch)
+	}
 }
 
 // The volume can't be made, for another has adopted the directory around its

@@ -47,7 +47,10 @@ func (m *Migrator) move(ctx context.Context, r Request) error {
 	}
 	data, err := openLocal(r.DockerRoot, r.Name)
 	if errors.Is(err, volumes.ErrNotFound) && there {
-		return m.adopt(ctx, pool, r.Name) // an earlier call was cut short
+		if err := m.adopt(ctx, pool, r.Name); err != nil { // an earlier call was cut short
+			return fmt.Errorf("its data is at %s/%s since an earlier try: %w", moved.Name(), r.Name, err)
+		}
+		return nil
 	}
 	if err != nil {
 		return err
