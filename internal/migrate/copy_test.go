@@ -17,11 +17,19 @@ import (
 	"github.com/dvol/dvold/internal/volumes"
 )
 
+// volume makes a directory as that of a volume's data, with a name of its own:
+// another run of these tests must not be taken for a user of it.
+func volume(t *testing.T) string {
+	t.Helper()
+	dir := hosttest.Dir(t)
+	return hosttest.Subdir(t, dir, filepath.Base(dir)+"/_data")
+}
+
 // original makes a tree with files of all kinds.
 func original(t *testing.T) string {
 	t.Helper()
 	hosttest.Root(t)
-	dir := hosttest.Subdir(t, hosttest.Dir(t), "volumes/data/_data")
+	dir := volume(t)
 	path := func(name string) string { return filepath.Join(dir, name) }
 	must(t,
 		os.Mkdir(path("dir"), 0o700),
@@ -291,7 +299,7 @@ func TestChangedOriginalIsNoticed(t *testing.T) {
 func TestDeepTreeIsRefused(t *testing.T) {
 	hosttest.Root(t)
 	for depth, want := range map[int]error{maxDepth: nil, 5000: volumes.ErrInvalid} {
-		dir, to := hosttest.Subdir(t, hosttest.Dir(t), "volumes/deep/_data"), hosttest.Dir(t)
+		dir, to := volume(t), hosttest.Dir(t)
 		nest(t, dir, depth)
 		if _, err := transfer(t.Context(), open(t, dir), to); !errors.Is(err, want) {
 			t.Errorf("copy of %d levels: %.500v, want %v", depth, err, want)
