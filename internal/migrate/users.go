@@ -68,8 +68,9 @@ func checkClosed(ctx context.Context, proc, path string) error {
 			continue
 		}
 		process := filepath.Join(proc, p.Name())
+		ours := isChild(process) // before the look, after which it may be gone
 		found, err := look(ctx, process, tail, lookTimeout)
-		for end := time.Now().Add(startTime); found != "" && isStarting(process) && time.Now().Before(end); {
+		for end := time.Now().Add(startTime); found != "" && ours && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 			found, err = look(ctx, process, tail, lookTimeout)
 		}
@@ -90,17 +91,12 @@ func checkClosed(ctx context.Context, proc, path string) error {
 // lookTimeout bounds a look into one process.
 const lookTimeout = 10 * time.Second
 
-// startTime is how long a program that this process is starting may take to get rid of
-// what it has of it: all that is open here, from fork to execve(2).
+// startTime is how long a program that this process has started may take to get rid of what
+// it has of it: all that is open here, until the midst of execve(2).
 const startTime = time.Second
 
-// isStarting tells whether a process is such a program.
-func isStarting(process string) bool {
-	own, failed := os.Readlink("/proc/self/exe")
-	exe, err := os.Readlink(process + "/exe")
-	if failed != nil || err != nil || exe != own {
-		return false
-	}
+// isChild tells whether this process has started another.
+func isChild(process string) bool {
 	stat, err := os.ReadFile(process + "/stat")
 	if err != nil {
 		return false
