@@ -145,7 +145,8 @@ func (m *Manager) whyNotRestored(ctx context.Context, r record, as string) error
 
 // Purge deletes a removed volume's data for good. which is its ID, or a name
 // that is in the trash once. It returns ErrNotFound, ErrInvalid if there are
-// several of that name, or ErrUnavailable.
+// several of that name, or ErrUnavailable; also when ctx ends while the data is
+// being deleted, which the sweeper then goes on with.
 func (m *Manager) Purge(ctx context.Context, which string) (Trashed, error) {
 	found, err := m.find(ctx, which)
 	if err != nil {
@@ -155,7 +156,7 @@ func (m *Manager) Purge(ctx context.Context, which string) (Trashed, error) {
 		return Trashed{}, fmt.Errorf("%d volumes named %q are in the trash, give the ID of one: %w", len(found), which, ErrInvalid)
 	}
 	key := trashKey(found[0].ID)
-	return call(ctx, m, key, func(ctx context.Context) (Trashed, func(context.Context), error) {
+	purged, err := call(ctx, m, key, func(ctx context.Context) (Trashed, func(context.Context), error) {
 		r, err := m.load(ctx, key)
 		if err == nil {
 			err = m.purge(ctx, r)
@@ -165,6 +166,10 @@ func (m *Manager) Purge(ctx context.Context, which string) (Trashed, error) {
 		}
 		return r.trashed(), nil, err
 	})
+	if err != nil && ctx.Err() != nil {
+		m.later(&m.purgeable)
+	}
+	return purged, err
 }
 
 // purge may be repeated: the intent is in the record before the data is
@@ -205,6 +210,9 @@ func (m *Manager) purge(ctx context.Context, r record) error {
 		m.step("purge: intent written")
 	}
 	if err := m.erase(ctx, r); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("to delete its data takes longer, and goes on in the background: dvold trash ls shows it until it is gone: %w", err)
+		}
 		return err
 	}
 	m.step("purge: data removed")

@@ -1,8 +1,10 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,6 +179,26 @@ func TestInterruptedPurge(t *testing.T) {
 	w.stop()
 	w.start()
 	defer w.stop()
+	w.eventually("purged", func() bool {
+		trash, err := w.Trash(t.Context())
+		return err == nil && len(trash) == 0 && w.gone(data)
+	})
+}
+
+// TestLongPurge goes on when the operator's command is over, which says so.
+func TestLongPurge(t *testing.T) {
+	w := newWorld(t).start()
+	defer w.stop()
+	w.must(w.Create(t.Context(), "data", nil))
+	data := w.location("data")
+	w.must(w.Remove(t.Context(), "data", nil))
+	heal := w.gates["a"].hang()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	context.AfterFunc(ctx, heal)
+	if _, err := w.Purge(ctx, "data"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "goes on in the background: dvold trash ls") {
+		t.Errorf("got %v, want ErrUnavailable and where to look", err)
+	}
 	w.eventually("purged", func() bool {
 		trash, err := w.Trash(t.Context())
 		return err == nil && len(trash) == 0 && w.gone(data)
