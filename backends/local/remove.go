@@ -114,8 +114,9 @@ func discard(root, work *os.File, name string) error {
 }
 
 // CheckUnused returns ErrInUse if the directory name in parent is mounted
-// anywhere, in whole or in part, or if anything is mounted in it. That it is
-// missing is no error.
+// anywhere in this process's mount namespace, in whole or in part, or if anything
+// is mounted in it there. That it is missing is no error. What only others have
+// mounted, such as containers, it does not see.
 func CheckUnused(parent *os.File, name string) error {
 	dir, err := host.OpenBeneath(parent, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
