@@ -21,7 +21,7 @@ and say what is wrong.
 It asks no server and opens no pool, so it can't tell whether they are there,
 nor whether they take the token, the certificate or the keys.`,
 		Args: usage(cobra.NoArgs),
-		RunE:  func(c *cobra.Command, _ []string) error { return configCheck(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return configCheck(c) },
 	}
 	config.Flags(check.Flags())
 	return group("config", "Check the configuration", check)
