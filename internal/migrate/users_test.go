@@ -97,7 +97,7 @@ func TestProgramsThatAreBeingStartedUseNothing(t *testing.T) {
 			}
 		}
 	}()
-	for n := range 200 {
+	for n := range 80 {
 		if err := checkUnused(t.Context(), data); err != nil {
 			t.Errorf("look %d: %v", n, err)
 			break
