@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,10 +51,17 @@ func (p Process) Alive() bool {
 	return st.start == p.Start && !st.dead
 }
 
+// IsChild tells whether this process has started pid, which it has not waited for yet.
+func IsChild(pid int) bool {
+	st, err := readStat(pid)
+	return err == nil && st.parent == os.Getpid()
+}
+
 // stat is what matters of /proc/PID/stat.
 type stat struct {
-	dead  bool
-	start uint64
+	dead   bool
+	parent int
+	start  uint64
 }
 
 func readStat(pid int) (stat, error) {
@@ -74,13 +82,14 @@ func parseStat(text []byte) (stat, error) {
 	if end < 0 || len(fields) <= 22-first {
 		return stat{}, fmt.Errorf("parse process status %q: too short", text)
 	}
+	parent, wrong := strconv.Atoi(string(fields[4-first]))
 	start, err := strconv.ParseUint(string(fields[22-first]), 10, 64)
-	if err != nil {
+	if err := cmp.Or(wrong, err); err != nil {
 		return stat{}, fmt.Errorf("parse process status: %w", err)
 	}
 	// A process whose first thread has ended looks like a zombie while others
 	// run; field 20 counts them.
 	state, threads := string(fields[0]), string(fields[20-first])
 	dead := (state == "Z" || state == "X") && (threads == "0" || threads == "1")
-	return stat{dead: dead, start: start}, nil
+	return stat{dead: dead, parent: parent, start: start}, nil
 }

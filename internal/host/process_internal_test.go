@@ -9,14 +9,15 @@ func TestParseStat(t *testing.T) {
 		want stat
 		ok   bool
 	}{
-		{"7 (sleep) S" + rest + "1 0 4711 8 9\n", stat{start: 4711}, true},
-		{"7 (a) Z 1 (b) c) R" + rest + "1 0 4711\n", stat{start: 4711}, true},
-		{"7 (sleep) Z" + rest + "1 0 4711\n", stat{start: 4711, dead: true}, true},
-		{"7 (sleep) Z" + rest + "0 0 4711\n", stat{start: 4711, dead: true}, true},
-		{"7 (sleep) Z" + rest + "2 0 4711\n", stat{start: 4711}, true},
-		{"7 (sleep) X" + rest + "1 0 4711\n", stat{start: 4711, dead: true}, true},
+		{"7 (sleep) S" + rest + "1 0 4711 8 9\n", stat{parent: 4, start: 4711}, true},
+		{"7 (a) Z 1 (b) c) R" + rest + "1 0 4711\n", stat{parent: 4, start: 4711}, true},
+		{"7 (sleep) Z" + rest + "1 0 4711\n", stat{parent: 4, start: 4711, dead: true}, true},
+		{"7 (sleep) Z" + rest + "0 0 4711\n", stat{parent: 4, start: 4711, dead: true}, true},
+		{"7 (sleep) Z" + rest + "2 0 4711\n", stat{parent: 4, start: 4711}, true},
+		{"7 (sleep) X" + rest + "1 0 4711\n", stat{parent: 4, start: 4711, dead: true}, true},
 		{"7 (sleep) S" + rest + "1 0\n", stat{}, false},
 		{"7 (sleep) S" + rest + "1 0 x\n", stat{}, false},
+		{"7 (sleep) S x" + rest + "1 0 4711\n", stat{}, false},
 		{"nothing", stat{}, false},
 		{"", stat{}, false},
 	}

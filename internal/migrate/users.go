@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -68,7 +67,7 @@ func checkClosed(ctx context.Context, proc, path string) error {
 			continue
 		}
 		process := filepath.Join(proc, p.Name())
-		ours := isChild(process) // before the look, after which it may be gone
+		ours := host.IsChild(pid) // before the look, after which it may be gone
 		found, err := look(ctx, process, tail, lookTimeout)
 		for end := time.Now().Add(startTime); found != "" && ours && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
@@ -94,17 +93,6 @@ const lookTimeout = 10 * time.Second
 // startTime is how long a program that this process has started may take to get rid of what
 // it has of it: all that is open here, until the midst of execve(2).
 const startTime = time.Second
-
-// isChild tells whether this process has started another.
-func isChild(process string) bool {
-	stat, err := os.ReadFile(process + "/stat")
-	if err != nil {
-		return false
-	}
-	// Its name, in brackets, may have brackets in it: see proc(5).
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	return len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid())
-}
 
 // looks are those into processes. Reading what one has mapped waits for a lock, which one
 // that hangs in the kernel may hold for good.
