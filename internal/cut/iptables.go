@@ -63,14 +63,18 @@ func iptablesBlock(ctx context.Context, volume string, servers []netip.Prefix) e
 func iptablesUnblock(ctx context.Context, volume string) error {
 	for _, tool := range []tool{tool4, tool6} {
 		for from, to := range iptablesChains(volume) {
-			for _, args := range [][]string{{"-F", to}, {"-D", from, "-j", to}, {"-X", to}} {
-				err := tool.run(ctx, "", "", append([]string{"--wait", "1"}, args...)...)
-				if isNone(ctx, err) && args[0] == "-F" { // there is no such chain, and so nothing that leads there
-					break
-				}
-				if err != nil && !(isNone(ctx, err) && args[0] == "-D") { // it was not led there yet
-					return err
-				}
+			err := tool.run(ctx, "", "", "--wait", "1", "-F", to)
+			if isNone(ctx, err) { // no such chain, and so nothing that leads there
+				continue
+			}
+			if err == nil {
+				err = tool.run(ctx, "", "", "--wait", "1", "-D", from, "-j", to)
+			}
+			if err == nil || isNone(ctx, err) { // nothing led there yet
+				err = tool.run(ctx, "", "", "--wait", "1", "-X", to)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
