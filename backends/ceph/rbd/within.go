@@ -16,14 +16,18 @@ import (
 // tried, one thread waits for it.
 func within[T any](ctx context.Context, c *hang.Calls, key string, fn func() (T, error), drop func(T)) (T, error) {
 	v, err := hang.Call(ctx, c, key, fn, drop)
-	if errors.Is(err, hang.ErrHangs) {
-		err = fmt.Errorf("it does not answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
-	}
-	return v, err
+	return v, silence(ctx, err)
 }
 
 // doWithin is within for what returns nothing but an error.
 func doWithin(ctx context.Context, c *hang.Calls, key string, fn func() error) error {
-	_, err := within(ctx, c, key, func() (struct{}, error) { return struct{}{}, fn() }, nil)
+	return silence(ctx, c.Run(ctx, key, fn))
+}
+
+// silence says of a call that hangs what that means.
+func silence(ctx context.Context, err error) error {
+	if errors.Is(err, hang.ErrHangs) {
+		return fmt.Errorf("it does not answer: %w: %w", backends.ErrUnavailable, context.Cause(ctx))
+	}
 	return err
 }
