@@ -12,13 +12,16 @@ import (
 // However a session ends, its keys are unlocked, at a later index, and it is
 // renewed no more: at once, not only after its TTL, if somebody ends it.
 func endMovesTheIndex(t *testing.T, c facts) {
-	for how, end := range map[string]func(node, session string){
-		"Expired":      func(_, _ string) {},
-		"Destroyed":    func(_, session string) { c.Must(http.MethodPut, "/v1/session/destroy/"+session, nil, nil) },
-		"Deregistered": func(node, _ string) { c.Must(http.MethodPut, "/v1/catalog/deregister", object{"Node": node}, nil) },
+	for how, end := range map[string]func(c facts, node, session string){
+		"Expired":   func(facts, string, string) {},
+		"Destroyed": func(c facts, _, session string) { c.Must(http.MethodPut, "/v1/session/destroy/"+session, nil, nil) },
+		"Deregistered": func(c facts, node, _ string) {
+			c.Must(http.MethodPut, "/v1/catalog/deregister", object{"Node": node}, nil)
+		},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
+			c := facts{c.In(t)}
 			node, ttl, limit := "ends"+how, "60s", 5*time.Second
 			if how == "Expired" {
 				ttl, limit = "1s", 20*time.Second
@@ -30,7 +33,7 @@ func endMovesTheIndex(t *testing.T, c facts) {
 			if locked.Session != id {
 				t.Fatalf("got %+v", locked)
 			}
-			end(node, id)
+			end(c, node, id)
 			got := c.entry(key)
 			for began := time.Now(); got.Session != ""; got = c.entry(key) {
 				if time.Since(began) > limit {

@@ -14,7 +14,7 @@ import (
 // not promise, or says otherwise. A release that changes one must be noticed.
 func TestFacts(t *testing.T) {
 	t.Parallel()
-	c := facts{consultest.Start(t, consultest.Options{})}
+	c := consultest.Start(t, consultest.Options{})
 	for name, fact := range map[string]func(*testing.T, facts){
 		"ExpiryAtTwiceTheTTL":  expiryAtTwiceTheTTL,
 		"LockDelay":            lockDelay,
@@ -32,7 +32,7 @@ func TestFacts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fact(t, c)
+			fact(t, facts{c.In(t)})
 		})
 	}
 }

@@ -99,6 +99,13 @@ func Binary(t testing.TB) (binary string) {
 	return ""
 }
 
+// In is the cluster as a subtest has it: that is what its methods end if they fail.
+func (c *Cluster) In(t testing.TB) *Cluster {
+	in := *c
+	in.t = t
+	return &in
+}
+
 // Address of server i, as a client is given it.
 func (c *Cluster) Address(i int) string { return c.servers[i].address() }
 

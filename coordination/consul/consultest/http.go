@@ -100,16 +100,17 @@ func (c *Cluster) NewToken(name, rules string) string {
 type Agent struct{ *server }
 
 // StartAgent starts a client agent on a node of that name, and waits until it
-// knows a server.
+// knows a server, and the servers its node: before that no session can be made there.
 func (c *Cluster) StartAgent(name string) *Agent {
 	c.t.Helper()
 	a := &Agent{c.newServer(c.servers[0].binary, name)}
 	a.configure(false)
 	a.start()
-	c.eventually("reach a server from a client agent", func() error {
-		status, err := c.ask(a.address(), http.MethodGet, "/v1/catalog/node/"+name, nil, nil)
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("status %d", status)
+	c.eventually("find a client agent's node", func() error {
+		var node *struct{} // null if there is none
+		status, err := c.ask(a.address(), http.MethodGet, "/v1/catalog/node/"+name, nil, &node)
+		if err == nil && (status != http.StatusOK || node == nil) {
+			err = fmt.Errorf("status %d, known: %t", status, node != nil)
 		}
 		return err
 	})
