@@ -73,6 +73,7 @@ func Call[T any](ctx context.Context, c *Calls, key string, fn func() (T, error)
 	}()
 	select {
 	case r := <-results:
+		<-ended // at once: whoever asks next finds it over
 		return r.value, r.err
 	case <-ctx.Done():
 		return none, fmt.Errorf("%s: %w", key, ErrHangs)

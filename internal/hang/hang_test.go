@@ -24,6 +24,19 @@ func TestCallReturns(t *testing.T) {
 	}
 }
 
+// Whoever has what a call returned finds it over, also when the context has ended since.
+func TestWhatReturnedIsNotLeft(t *testing.T) {
+	var c hang.Calls
+	for range 20_000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := c.Run(ctx, "a", func() error { return nil })
+		cancel()
+		if err != nil || c.Left("a") {
+			t.Fatalf("it returned %v, and is left behind: %t", err, c.Left("a"))
+		}
+	}
+}
+
 // However often a call hangs, it is made once, and what comes late is dropped.
 func TestCallHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
