@@ -3,11 +3,13 @@ package program
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
+
+	"github.com/dvol/dvold/internal/hang"
 )
 
 // Answers returns an error if the storage that a program lies on does not answer
@@ -20,19 +22,18 @@ func Answers(ctx context.Context, path string, timeout time.Duration) error {
 
 // looks are those at programs that may hang: of one whose storage is dead there is one, in
 // all of this process, however often it is tried.
-var looks singleflight.Group
+var looks hang.Calls
 
-// within returns what fn returns, or an error once ctx has ended or the time is over. Whoever
-// asks while it runs has the same answer.
+// within returns what fn returns, or an error once ctx has ended or the time is over. While an
+// earlier one of that name runs, it waits for that.
 func within(ctx context.Context, timeout time.Duration, what string, fn func() error) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	select {
-	case look := <-looks.DoChan(what, func() (any, error) { return nil, fn() }):
-		return look.Err
-	case <-limited.Done():
+	err := looks.Run(limited, what, fn)
+	if errors.Is(err, hang.ErrHangs) {
 		return cmp.Or(ctx.Err(), fmt.Errorf("no answer within %v: to look at %s hangs", timeout, what))
 	}
+	return err
 }
 
 // touch asks the storage for a program, as execve(2) does before anything of the
