@@ -25,4 +25,6 @@ func (f filter) Block(ctx context.Context, volume string, servers []netip.Prefix
 	return f.block(ctx, volume, servers)
 }
 
+func (f filter) Remedy(volume string) string { return f.remedy(volume) }
+
 func (f filter) Unblock(ctx context.Context, volume string) error { return f.unblock(ctx, volume) }

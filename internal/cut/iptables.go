@@ -81,12 +81,22 @@ func iptablesUnblock(ctx context.Context, volume string) error {
 	return nil
 }
 
+// iptablesRemedy empties the chains: they block nothing then.
+func iptablesRemedy(volume string) string {
+	chains := iptablesChains(volume)
+	var commands []string
+	for _, tool := range []tool{tool4, tool6} {
+		commands = append(commands, fmt.Sprintf("%s -F %s", tool, chains["OUTPUT"]), fmt.Sprintf("%s -F %s", tool, chains["INPUT"]))
+	}
+	return strings.Join(commands, "; ")
+}
+
 // isNone tells whether what a program was to change is not there, or the program itself is not,
-// or the kernel has no such tables: not if it was too busy, or there was not the time.
+// or the kernel has no such tables: not if it was too busy or killed, or there was not the time.
 func isNone(ctx context.Context, err error) bool {
 	const busy = 4 // RESOURCE_PROBLEM of xtables.h
 	exit := (*exec.ExitError)(nil)
-	return err != nil && ctx.Err() == nil && (!errors.As(err, &exit) || exit.ExitCode() != busy)
+	return err != nil && ctx.Err() == nil && (!errors.As(err, &exit) || exit.Exited() && exit.ExitCode() != busy)
 }
 
 // run runs the program whose name ends in suffix.

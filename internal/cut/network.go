@@ -22,14 +22,15 @@ type filter struct {
 	atomic  bool // a block that failed, and does not hang, has changed nothing
 	block   func(ctx context.Context, volume string, servers []netip.Prefix) error
 	unblock func(ctx context.Context, volume string) error
+	remedy  func(volume string) string // commands that do what unblock could not
 }
 
 // filters returns those that may be used, the preferred first.
 func filters() []filter {
 	return []filter{
 		{"nftables", true, func(_ context.Context, volume string, servers []netip.Prefix) error { return nftBlock(volume, servers) },
-			func(_ context.Context, volume string) error { return nftUnblock(volume) }},
-		{"iptables", false, iptablesBlock, iptablesUnblock},
+			func(_ context.Context, volume string) error { return nftUnblock(volume) }, nftRemedy},
+		{"iptables", false, iptablesBlock, iptablesUnblock, iptablesRemedy},
 	}
 }
 
@@ -113,25 +114,21 @@ func (r *run) addServersOf(p host.Process) error {
 	return err
 }
 
-// unblock undoes block, also that of an earlier cut which was not verified, and of which
-// this process may know nothing.
+// unblock undoes block by whatever filter, also that of an earlier cut which was not verified,
+// and of which this process may know nothing.
 func (r *run) unblock(ctx context.Context) {
 	if len(r.v.Servers) == 0 && !r.v.Sole { // or an earlier cut has found some
 		return
 	}
-	used, servers := maps.Clone(r.filters), r.v.Servers
+	id, used, servers := r.v.ID, maps.Clone(r.filters), r.v.Servers
 	// That takes the time that it takes: a cut that is verified does not wait for long.
 	wait, cancel := quickly(ctx)
 	defer cancel()
 	err := r.filtering(wait, func(ctx context.Context) error {
 		for _, f := range filters() {
-			blocked, tried := used[f.name]
-			if len(used) > 0 && !tried {
-				continue
-			}
-			err := f.unblock(ctx, r.v.ID)
-			if err != nil && (blocked || !f.atomic) { // else the kernel may lack it
-				r.log.Error("network to the storage stays blocked", "volume", r.v.ID, "servers", servers, "by", f.name, "err", err)
+			err := f.unblock(ctx, id)
+			if err != nil && (used[f.name] || !f.atomic) { // else the kernel may lack it
+				r.log.Error("network to the storage stays blocked", "volume", id, "servers", servers, "by", f.name, "err", err, "remedy", f.remedy(id))
 			}
 		}
 		return nil

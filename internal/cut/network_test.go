@@ -248,6 +248,25 @@ func TestSocketsOfOthers(t *testing.T) {
 	cutNow(t, c, w.volume)
 }
 
+// A block is undone also if an earlier guard made it by a filter that this one has no need of.
+func TestBlockByAnotherFilter(t *testing.T) {
+	if _, ok := newNetwork(t); !ok {
+		return
+	}
+	for _, f := range cut.Filters() {
+		needFilter(t, f.Name())
+		v := soleVolume(t, "db-0123456789ab")
+		if err := f.Block(t.Context(), v.ID, servers()); err != nil {
+			t.Fatal(err)
+		}
+		if reachable(serverAddress4) {
+			t.Fatalf("%s blocks nothing", f.Name())
+		}
+		cutNow(t, newCutter(t), v)
+		becomesReachable(t)
+	}
+}
+
 func needFilter(t *testing.T, name string) {
 	t.Helper()
 	if name == "iptables" {
@@ -301,6 +320,18 @@ func TestFilters(t *testing.T) {
 			want("blocked by an IPv4 address written as IPv6", false, true)
 			must(f.Unblock(ctx, a))
 			want("in the end", true, true)
+			t.Run("Remedy", func(t *testing.T) {
+				program, _, _ := strings.Cut(f.Remedy(a), " ")
+				_, err := exec.LookPath(program)
+				hosttest.Need(t, program, err == nil)
+				must(f.Block(ctx, a, all))
+				want("blocked", false, false)
+				if out, err := exec.Command("/bin/sh", "-c", f.Remedy(a)).CombinedOutput(); err != nil {
+					t.Errorf("%s: %v: %s", f.Remedy(a), err, out)
+				}
+				want("after what the log says to do", true, true)
+				must(f.Unblock(ctx, a))
+			})
 		})
 	}
 }

@@ -62,6 +62,11 @@ func nftUnblock(volume string) error {
 	return errors.Join(failures...)
 }
 
+func nftRemedy(volume string) string {
+	out, in := nftChains(volume)
+	return fmt.Sprintf("nft delete chain inet %s %s; nft delete chain inet %s %s", nftTable, out.Name, nftTable, in.Name)
+}
+
 // drop is a rule that drops packets to or from the addresses of prefix.
 func drop(prefix netip.Prefix, to bool) []expr.Any {
 	const ipv4, ipv6 = 2, 10 // NFPROTO_IPV4, NFPROTO_IPV6
