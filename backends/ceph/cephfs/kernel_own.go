@@ -128,6 +128,9 @@ func (p *Pool) kernelConnect(ctx context.Context, handle string, endEarlier func
 	}
 	point := p.clients.OwnPoint(ownKey(handle))
 	for _, m := range own {
+		if m.Mountpoint == point && p.mounts.Left(point) { // it came too late, and is being taken away
+			continue
+		}
 		if now, err := p.kernelStatus(ctx, m.Mountpoint); err == nil && !now.Blocklisted {
 			return now.Address, endEarlier(now.Address)
 		}
