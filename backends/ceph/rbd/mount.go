@@ -263,6 +263,9 @@ func (p *Pool) prepare(ctx context.Context, m *mapping, s superblock, readOnly b
 		p.log.Warn("a file system was mended", "device", m.path, "said", said)
 		return nil
 	}
+	if err != nil && !strings.Contains(err.Error(), "exit status ") { // it was not done in time, or one from before hangs
+		return fmt.Errorf("e2fsck -p: %w: %w", err, backends.ErrUnavailable)
+	}
 	if err != nil {
 		return fmt.Errorf("e2fsck -p: %w: it must be mended by hand: map the image, and run e2fsck: %w", err, backends.ErrUnavailable)
 	}
