@@ -144,18 +144,25 @@ func (p *Pool) openOrMake(ctx context.Context) (*os.File, error) {
 
 // makePath makes a directory, and those that lead there, durably: what is made in it is.
 func makePath(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makePath(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	for path != filepath.Dir(path) {
-		path = filepath.Dir(path)
-		dir, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		if err := cmp.Or(dir.Sync(), dir.Close()); err != nil {
-			return err
-		}
+	parent, err := os.Open(filepath.Dir(path))
+	if err == nil {
+		err = cmp.Or(parent.Sync(), parent.Close())
+	}
+	if err != nil { // the next try is not to take it for durable
+		return errors.Join(err, os.Remove(path))
 	}
 	return nil
 }
