@@ -153,6 +153,9 @@ func openPools(ctx context.Context, cfg config.Config, log *slog.Logger) ([]volu
 			return nil, errors.Join(err, closePools(pools))
 		}
 		pools = append(pools, p)
+		if p.Type == "local" && isOpen(ctx, p.Location) {
+			log.Warn("other users of this host reach the pool's volumes, and can run as root what root of a container left there: chmod 0700 "+p.Location, "pool", name)
+		}
 	}
 	return pools, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -62,34 +61,6 @@ func TestOpenPoolOfUnknownType(t *testing.T) {
 	_, err := openPools(t.Context(), loadText(t, "pools: {a: {type: floppy}}\n"), slog.New(slog.DiscardHandler))
 	if want := `pool "a": type "floppy" is not one of: cephfs, gluster, local, nfs, rbd`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-// No directory may become a volume of two pools, nor dvold's own one of any.
-func TestPlaces(t *testing.T) {
-	for pools, want := range map[string]string{
-		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/xy}":                        "",
-		"a: {type: local, path: DIR/state/pools/a}, b: {type: local, path: DIR/state/pools/b}": "",
-		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/./y/../x/}":                 `pools "a" and "b" overlap, at DIR/x and DIR/x: give each a directory of its own`,
-		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/x/y}":                       `pools "a" and "b" overlap, at DIR/x and DIR/x/y`,
-		"a: {type: local, path: DIR/x/y/z}, b: {type: local, path: DIR/x}":                     `pools "a" and "b" overlap, at DIR/x/y/z and DIR/x`,
-		"a: {type: local, path: DIR/dir}, b: {type: local, path: DIR/link}":                    `pools "a" and "b" overlap, at DIR/dir and DIR/link (which is DIR/dir)`,
-		"a: {type: local, path: DIR/dir}, b: {type: local, path: DIR/link/new/one}":            `pools "a" and "b" overlap, at DIR/dir and DIR/link/new/one (which is DIR/dir/new/one)`,
-		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR}":                           `pools "a" and "b" overlap`,
-		"a: {type: local, path: DIR/state}":                                                    `pool "a": its path DIR/state has dvold's own state_dir in it, DIR/state: give it a directory of its own`,
-		"a: {type: local, path: DIR}":                                                          `pool "a": its path DIR has dvold's own state_dir in it, DIR/state`,
-		"a: {type: local, path: /run}":                                                         `pool "a": its path /run has dvold's own run_dir in it, /run/dvol`,
-		"a: {type: nfs, server: n, export: DIR/x}, b: {type: local, path: DIR/x}":              "",
-	} {
-		cfg := loadText(t, "default_pool: a\npools: {"+pools+"}\n")
-		dir := filepath.Dir(cfg.StateDir)
-		if err := errors.Join(os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.Symlink("dir", filepath.Join(dir, "link"))); err != nil {
-			t.Fatal(err)
-		}
-		want = strings.ReplaceAll(want, "DIR", dir)
-		if _, err := poolOpeners(t.Context(), cfg); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", pools, err, want)
-		}
 	}
 }
 

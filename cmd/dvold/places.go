@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -56,6 +57,19 @@ func (p place) String() string {
 	return fmt.Sprintf("%s (which is %s)", p.path, p.real)
 }
 
+// makeStateDir makes the directory, for root alone. One that an earlier dvold made has the
+// default pool in it, and others were let through.
+func makeStateDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm() == 0o711 {
+		err = os.Chmod(path, 0o700)
+	}
+	return err
+}
+
 // findTime is how long the symbolic links of a path may take, which may lie on a
 // storage that hangs: a host starts with that, too.
 const findTime = 2 * time.Second
@@ -69,6 +83,22 @@ func findPlace(ctx context.Context, path string) place {
 		real = path
 	}
 	return place{path, real}
+}
+
+// isOpen tells whether other users than root come into a directory, as far as its mode
+// and those on the way there tell.
+func isOpen(ctx context.Context, path string) bool {
+	ctx, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	open, err := hang.Call(ctx, new(hang.Calls), path, func() (bool, error) {
+		for dir := withoutLinks(filepath.Clean(path)); ; dir = filepath.Dir(dir) {
+			info, err := os.Stat(dir)
+			if err != nil || info.Mode().Perm()&0o011 == 0 || dir == "/" {
+				return err == nil && info.Mode().Perm()&0o011 != 0, nil
+			}
+		}
+	}, nil)
+	return err == nil && open
 }
 
 // withoutLinks resolves what exists of an absolute path, and leaves the rest.

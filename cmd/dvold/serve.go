@@ -56,7 +56,7 @@ it again and it goes on with them.`,
 
 // serve runs the daemon until ctx ends, then drains it.
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	if err := makeStateDir(cfg.StateDir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
 	lock, err := lockState(filepath.Join(cfg.StateDir, "dvold.lock"))

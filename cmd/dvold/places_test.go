@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// No directory may become a volume of two pools, nor dvold's own one of any.
+func TestPlaces(t *testing.T) {
+	for pools, want := range map[string]string{
+		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/xy}":                        "",
+		"a: {type: local, path: DIR/state/pools/a}, b: {type: local, path: DIR/state/pools/b}": "",
+		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/./y/../x/}":                 `pools "a" and "b" overlap, at DIR/x and DIR/x: give each a directory of its own`,
+		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR/x/y}":                       `pools "a" and "b" overlap, at DIR/x and DIR/x/y`,
+		"a: {type: local, path: DIR/x/y/z}, b: {type: local, path: DIR/x}":                     `pools "a" and "b" overlap, at DIR/x/y/z and DIR/x`,
+		"a: {type: local, path: DIR/dir}, b: {type: local, path: DIR/link}":                    `pools "a" and "b" overlap, at DIR/dir and DIR/link (which is DIR/dir)`,
+		"a: {type: local, path: DIR/dir}, b: {type: local, path: DIR/link/new/one}":            `pools "a" and "b" overlap, at DIR/dir and DIR/link/new/one (which is DIR/dir/new/one)`,
+		"a: {type: local, path: DIR/x}, b: {type: local, path: DIR}":                           `pools "a" and "b" overlap`,
+		"a: {type: local, path: DIR/state}":                                                    `pool "a": its path DIR/state has dvold's own state_dir in it, DIR/state: give it a directory of its own`,
+		"a: {type: local, path: DIR}":                                                          `pool "a": its path DIR has dvold's own state_dir in it, DIR/state`,
+		"a: {type: local, path: /run}":                                                         `pool "a": its path /run has dvold's own run_dir in it, /run/dvol`,
+		"a: {type: nfs, server: n, export: DIR/x}, b: {type: local, path: DIR/x}":              "",
+	} {
+		cfg := loadText(t, "default_pool: a\npools: {"+pools+"}\n")
+		dir := filepath.Dir(cfg.StateDir)
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.Symlink("dir", filepath.Join(dir, "link"))); err != nil {
+			t.Fatal(err)
+		}
+		want = strings.ReplaceAll(want, "DIR", dir)
+		if _, err := poolOpeners(t.Context(), cfg); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", pools, err, want)
+		}
+	}
+}
+
+// Who may run what root of a container left in a volume is told: whoever comes to the pool's directory.
+func TestPoolsOpenToOthers(t *testing.T) {
+	dir, err := os.MkdirTemp("/var/tmp", "dvold-test-") // the tests' own may be root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	pool := filepath.Join(dir, "above", "pool")
+	if err := errors.Join(os.MkdirAll(pool, 0o700), os.Symlink(pool, filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		above, pool os.FileMode
+		warned      bool
+	}{{0o755, 0o700, false}, {0o700, 0o755, false}, {0o755, 0o711, true}, {0o710, 0o750, true}} {
+		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(pool), test.above), os.Chmod(pool, test.pool)); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{pool, filepath.Join(dir, "link")} {
+			var log bytes.Buffer
+			pools, err := openPools(t.Context(), loadText(t, "default_pool: a\npools: {a: {type: local, path: "+path+"}}\n"), slog.New(slog.NewTextHandler(&log, nil)))
+			if err = errors.Join(err, closePools(pools)); err != nil {
+				t.Fatal(err)
+			}
+			if warned := strings.Contains(log.String(), "chmod 0700 "+path); warned != test.warned {
+				t.Errorf("%s, %v in %v: warned is %t: %s", path, test.pool, test.above, warned, &log)
+			}
+		}
+	}
+	missing := filepath.Join(dir, "missing")
+	if isOpen(t.Context(), missing) {
+		t.Error("a directory that is not there yet counts as open")
+	}
+}
+
+// The state directory of an earlier dvold let others through, to the default pool; one of
+// another mode is as somebody wants it.
+func TestStateDirIsRootsAlone(t *testing.T) {
+	for mode, want := range map[os.FileMode]os.FileMode{0: 0o700, 0o711: 0o700, 0o700: 0o700, 0o755: 0o755} {
+		path := filepath.Join(t.TempDir(), "var", "state")
+		if mode != 0 {
+			if err := errors.Join(os.MkdirAll(path, 0o700), os.Chmod(path, mode)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := makeStateDir(path); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%v became %v (%v), want %v", mode, info.Mode(), err, want)
+		}
+	}
+}
