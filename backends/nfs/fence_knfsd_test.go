@@ -41,6 +41,7 @@ func TestFenceKnfsd(t *testing.T) {
 	run(t, "ip", "address", "add", serverAddress+"/24", "dev", "vec0")
 	s := newKnfsd(t, newDisk(t))
 	h1 := fencedBy(t, m)
+	t.Run("Migrate", func(t *testing.T) { testMigrateToKnfsd(t, s) })
 	t.Run("Refused", func(t *testing.T) { testKnfsdRefused(t, s) })
 	t.Run("DeadClientUnfenced", func(t *testing.T) { testDeadClient(t, s, h1, false) })
 	t.Run("Hazard02DeadClientDelivers", func(t *testing.T) { testDeadClient(t, s, h1, true) })

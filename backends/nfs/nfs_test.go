@@ -38,7 +38,7 @@ func TestServer(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, server){
 		"Refused": testRefused, "RootSquash": testRootSquash, "Owner": testOwner, "Alone": testAlone, "Hung": testHung, "Shared": testShared, "Changed": testChanged, "Planted": testPlanted, "Share": testShare,
-		"ReadOnly": testReadOnly, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
+		"ReadOnly": testReadOnly, "Migrate": testMigrateToGanesha, "Restarted": testRestarted, "Stale": testStale, "Many": testMany, "Moved": testMoved, "Daemon": testDaemon,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

@@ -61,7 +61,7 @@ func New(v *volumes.Manager, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/trash", s.handle(s.listTrash))
 	mux.HandleFunc("POST /v1/trash/{which}/restore", s.handle(s.restore))
 	mux.HandleFunc("DELETE /v1/trash/{which}", s.handle(s.purge))
-	mux.HandleFunc("GET /v1/docker-local", s.handle(s.listLocal))
+	mux.HandleFunc("GET /v1/docker-local", s.handleLong(s.listLocal))
 	mux.HandleFunc("POST /v1/docker-local/{name}/migrate", s.handleLong(s.migrate))
 	mux.HandleFunc("GET /metrics", s.getMetrics)
 	s.http = &http.Server{
@@ -117,13 +117,13 @@ func (s *Server) handleLong(call handler) http.HandlerFunc {
 		}()
 		answer, err := call(ctx, r)
 		if err != nil && errors.Is(context.Cause(ctx), errClosing) {
-			err = errClosing
+			err = fmt.Errorf("%w: %w", errClosing, err)
 		}
 		return answer, err
 	})
 }
 
-var errClosing = errors.New("dvold is being stopped, and has undone what it had begun: repeat the command once it is back")
+var errClosing = errors.New("dvold is being stopped: repeat the command once it is back")
 
 func (s *Server) answer(call handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

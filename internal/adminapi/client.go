@@ -125,9 +125,10 @@ func (c *Client) Purge(ctx context.Context, which string) (t volumes.Trashed, er
 	return t, c.do(ctx, http.MethodDelete, "/v1/trash/"+url.PathEscape(which), nil, &t)
 }
 
-// Local lists the volumes of Docker's local driver.
+// Local lists the volumes of Docker's local driver. It takes as long as dvold takes to look into
+// all processes for each.
 func (c *Client) Local(ctx context.Context, dockerRoot string) (all []migrate.Local, err error) {
-	return all, c.do(ctx, http.MethodGet, "/v1/docker-local?root="+url.QueryEscape(dockerRoot), nil, &all)
+	return all, c.ask(ctx, http.MethodGet, "/v1/docker-local?root="+url.QueryEscape(dockerRoot), nil, &all)
 }
 
 // Migrate brings a volume of Docker's local driver to dvol. It takes as long as

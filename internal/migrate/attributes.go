@@ -42,7 +42,8 @@ func copyAttributes(from, to *os.File, name string, st *unix.Stat_t) error {
 // directory. It does not follow a symbolic link at its end.
 func at(dir *os.File, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name) }
 
-// xattrs returns the extended attributes of the entry name of dir.
+// xattrs returns the extended attributes of the entry name of dir, but for those in which XFS
+// has its ACLs, as it has them: they are among the others, too.
 func xattrs(dir *os.File, name string) (map[string]string, error) {
 	names, err := sized(func(b []byte) (int, error) { return unix.Llistxattr(at(dir, name), b) })
 	if errors.Is(err, unix.ENOTSUP) {
@@ -53,7 +54,7 @@ func xattrs(dir *os.File, name string) (map[string]string, error) {
 	}
 	all := make(map[string]string)
 	for a := range strings.SplitSeq(strings.TrimSuffix(names, "\x00"), "\x00") {
-		if a == "" {
+		if a == "" || strings.HasPrefix(a, "trusted.SGI_ACL_") {
 			continue
 		}
 		if all[a], err = sized(func(b []byte) (int, error) { return unix.Lgetxattr(at(dir, name), a, b) }); err != nil {

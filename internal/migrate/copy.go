@@ -20,16 +20,43 @@ const chunk = 64 << 20
 // transfer copies the tree from into the empty directory at dir, makes it
 // durable, and compares the two. It returns ErrInUse if from was used or
 // changed meanwhile.
-func transfer(ctx context.Context, from *os.File, dir string) (Result, error) {
-	to, err := os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return Result{}, err
-	}
-	defer to.Close()
+func (m *Migrator) transfer(ctx context.Context, from *os.File, dir string) (Result, error) {
 	before, err := fingerprint(ctx, from)
 	if err != nil {
 		return Result{}, fmt.Errorf("look at the original: %w", err)
 	}
+	copied, err := m.duplicate(ctx, from, dir)
+	if err == nil {
+		err = checkUnused(ctx, from)
+	}
+	switch changed := checkUnchanged(ctx, from, before); {
+	case err == nil:
+		err = changed
+	case errors.Is(changed, volumes.ErrInUse): // which may be why
+		err = fmt.Errorf("%w: %w", changed, err)
+	}
+	return copied, err
+}
+
+// checkUnchanged returns ErrInUse unless dir has the fingerprint still.
+func checkUnchanged(ctx context.Context, dir *os.File, before string) error {
+	after, err := fingerprint(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("look at the original: %w", err)
+	}
+	if after != before {
+		return fmt.Errorf("it was changed while it was copied: stop what writes to it: %w", volumes.ErrInUse)
+	}
+	return nil
+}
+
+// duplicate is transfer, but for the looks at the original.
+func (m *Migrator) duplicate(ctx context.Context, from *os.File, dir string) (Result, error) {
+	to, err := os.OpenFile(dir, readDir, 0)
+	if err != nil {
+		return Result{}, err
+	}
+	defer to.Close()
 	c := copier{root: to, links: map[inode]string{}}
 	fuse, err := isFUSE(to)
 	if err != nil {
@@ -44,20 +71,12 @@ func transfer(ctx context.Context, from *os.File, dir string) (Result, error) {
 	if err := unix.Syncfs(int(to.Fd())); err != nil {
 		return Result{}, fmt.Errorf("sync the copy: %w", err)
 	}
+	m.step("copy: copied")
 	v := verifier{links: map[inode]inode{}, back: map[inode]inode{}}
 	if err := v.dir(ctx, from, to, "."); err != nil {
 		return Result{}, fmt.Errorf("compare the copy: %w", err)
 	}
-	if err := checkUnused(ctx, from); err != nil {
-		return Result{}, err
-	}
-	after, err := fingerprint(ctx, from)
-	if err != nil {
-		return Result{}, fmt.Errorf("look at the original: %w", err)
-	}
-	if after != before {
-		return Result{}, fmt.Errorf("it was changed while it was copied: %w", volumes.ErrInUse)
-	}
+	m.step("copy: compared")
 	return Result{Files: c.files, Bytes: c.bytes}, nil
 }
 

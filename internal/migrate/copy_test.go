@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/internal/host/hosttest"
+	"github.com/dvol/dvold/internal/host/quotatest"
 	"github.com/dvol/dvold/internal/volumes"
 )
 
@@ -111,8 +113,13 @@ func open(t *testing.T, dir string) *os.File {
 func TestCopyHasEverything(t *testing.T) {
 	dir, to := original(t), hosttest.Dir(t)
 	before := dump(t, dir, true)
-	result, err := transfer(t.Context(), open(t, dir), to)
-	must(t, err)
+	var a, b unix.Stat_t
+	must(t, unix.Stat(dir, &a))
+	result, err := new(Migrator).transfer(t.Context(), open(t, dir), to)
+	must(t, err, unix.Stat(to, &b))
+	if a.Atim != b.Atim {
+		t.Errorf("access time of the copy: %v, want %v", b.Atim, a.Atim)
+	}
 	if got := dump(t, to, false); got != dump(t, dir, false) {
 		t.Errorf("copy:\n%s\noriginal:\n%s", got, dump(t, dir, false))
 	}
@@ -122,7 +129,6 @@ func TestCopyHasEverything(t *testing.T) {
 	if result.Files != 11 || result.Bytes < 3<<20+10 || result.Bytes > 4<<20 {
 		t.Errorf("result = %+v, want 11 files, and 3 MiB and a bit", result)
 	}
-	var a, b unix.Stat_t
 	must(t, unix.Stat(filepath.Join(to, "file"), &a), unix.Stat(filepath.Join(to, "dir/link"), &b))
 	if a.Ino != b.Ino || a.Nlink != 2 {
 		t.Errorf("link in the copy: inodes %d and %d with %d links, want one with 2", a.Ino, b.Ino, a.Nlink)
@@ -130,6 +136,23 @@ func TestCopyHasEverything(t *testing.T) {
 	must(t, unix.Stat(filepath.Join(to, "sparse"), &a))
 	if a.Blocks*512 > 1<<20 {
 		t.Errorf("sparse file takes %d bytes", a.Blocks*512)
+	}
+}
+
+// XFS names each ACL a second time, in a way of its own.
+func TestCopyToAndFromXFS(t *testing.T) {
+	dir := original(t)
+	mkfs := quotatest.XFS()
+	_, err := exec.LookPath(mkfs[0])
+	hosttest.Need(t, mkfs[0], err == nil)
+	disk := quotatest.Mount(t, quotatest.Disk(t, mkfs...), "xfs", "")
+	there, back := hosttest.Subdir(t, disk, "volume/_data"), hosttest.Dir(t)
+	_, err = new(Migrator).transfer(t.Context(), open(t, dir), there)
+	must(t, err)
+	_, err = new(Migrator).transfer(t.Context(), open(t, there), back)
+	must(t, err)
+	if got := dump(t, back, false); got != dump(t, dir, false) {
+		t.Errorf("copy:\n%s\noriginal:\n%s", got, dump(t, dir, false))
 	}
 }
 
@@ -204,7 +227,14 @@ func TestComparisonSeesEveryDifference(t *testing.T) {
 		"data lost": func(p string) error {
 			return keepTime(p+"/sparse", func(p string) error { return write(p, 512<<20, "\x00") })
 		},
-		"size":    func(p string) error { return keepTime(p+"/file", func(p string) error { return os.Truncate(p, 3) }) },
+		"size": func(p string) error { return keepTime(p+"/file", func(p string) error { return os.Truncate(p, 3) }) },
+		"device": func(p string) error {
+			var st unix.Stat_t
+			return keepTime(p, func(p string) error {
+				return errors.Join(unix.Lstat(dir+"/null", &st), os.Remove(p+"/null"), unix.Mknod(p+"/null", unix.S_IFCHR, int(unix.Mkdev(1, 5))),
+					copyAttributes(open(t, dir), open(t, p), "null", &st))
+			})
+		},
 		"mode":    func(p string) error { return os.Chmod(p+"/pipe", 0o640) },
 		"owner":   func(p string) error { return os.Lchown(p+"/symlink", 1, 1) },
 		"time":    func(p string) error { return unix.UtimesNano(p+"/null", []unix.Timespec{stamp, stamp}) },
@@ -223,7 +253,7 @@ func TestComparisonSeesEveryDifference(t *testing.T) {
 		"target": func(p string) error { return retarget(p + "/symlink") },
 	} {
 		to := hosttest.Dir(t)
-		_, err := transfer(t.Context(), open(t, dir), to)
+		_, err := new(Migrator).transfer(t.Context(), open(t, dir), to)
 		must(t, err, spoil(to))
 		v := verifier{links: map[inode]inode{}, back: map[inode]inode{}}
 		if err := v.dir(t.Context(), open(t, dir), open(t, to), "."); !errors.Is(err, errDiffers) {
@@ -294,6 +324,46 @@ func TestChangedOriginalIsNoticed(t *testing.T) {
 	}
 }
 
+// What happens in the midst of a copy, and what that ends with.
+func TestWhatHappensMeanwhile(t *testing.T) {
+	for what, test := range map[string]struct {
+		step string
+		do   func(from, to string)
+		want error
+	}{
+		"original is written to": {"copy: copied", func(from, _ string) {
+			must(t, keepTime(from+"/dir/program", func(p string) error { return write(p, 5, "y") }))
+		}, volumes.ErrInUse},
+		"original is written to after the comparison": {"copy: compared", func(from, _ string) {
+			must(t, keepTime(from+"/dir/program", func(p string) error { return write(p, 5, "y") }))
+		}, volumes.ErrInUse},
+		"original loses a file": {"copy: copied", func(from, _ string) { must(t, os.Remove(from+"/file")) }, volumes.ErrInUse},
+		"original is opened":    {"copy: compared", func(from, _ string) { startUser(t, []string{"sh", "-c", "cd \"$0\"; echo; exec sleep 1000", from}) }, volumes.ErrInUse},
+		"copy is not what was written": {"copy: copied", func(_, to string) {
+			must(t, keepTime(to+"/dir/program", func(p string) error { return write(p, 5, "y") }))
+		}, errDiffers},
+		"nothing": {"copy: copied", func(string, string) {}, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			from, to := original(t), hosttest.Dir(t)
+			reached := false
+			m := &Migrator{atStep: func(step string) {
+				if step == test.step {
+					reached = true
+					test.do(from, to)
+				}
+			}}
+			_, err := m.transfer(t.Context(), open(t, from), to)
+			if !reached || !errors.Is(err, test.want) || errors.Is(test.want, errDiffers) && errors.Is(err, volumes.ErrInUse) {
+				t.Errorf("%v (%q reached: %t), want %v", err, test.step, reached, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q takes several lines", err)
+			}
+		})
+	}
+}
+
 // A container can make a tree of any depth, and a walk through one takes memory
 // for each level.
 func TestDeepTreeIsRefused(t *testing.T) {
@@ -303,7 +373,7 @@ func TestDeepTreeIsRefused(t *testing.T) {
 		own := hosttest.Tmpfs(t, "")
 		dir, to := hosttest.Subdir(t, own, "from"), hosttest.Subdir(t, own, "to")
 		nest(t, dir, depth)
-		if _, err := transfer(t.Context(), open(t, dir), to); !errors.Is(err, want) {
+		if _, err := new(Migrator).transfer(t.Context(), open(t, dir), to); !errors.Is(err, want) {
 			t.Errorf("copy of %d levels: %.500v, want %v", depth, err, want)
 		}
 		if made, err := os.ReadDir(to); err != nil || want != nil && len(made) > 0 {
@@ -340,7 +410,7 @@ func TestCopyEndsWithItsContext(t *testing.T) {
 	dir := original(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := transfer(ctx, open(t, dir), hosttest.Dir(t)); !errors.Is(err, context.Canceled) {
+	if _, err := new(Migrator).transfer(ctx, open(t, dir), hosttest.Dir(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("copy: %v, want %v", err, context.Canceled)
 	}
 }

@@ -55,16 +55,23 @@ func openLocal(dockerRoot, name string) (*os.File, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	data, err := host.OpenWithin(dir, dataDir, readDir, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s is missing (if a --move was interrupted, repeat it): %w", dir.Name()+"/"+dataDir, volumes.ErrNotFound)
-	case errors.Is(err, unix.EXDEV):
-		return nil, fmt.Errorf("%s is a mountpoint: unmount it first: %w", dir.Name()+"/"+dataDir, volumes.ErrInvalid)
-	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return nil, fmt.Errorf("%s is not a plain directory: %w", dir.Name()+"/"+dataDir, volumes.ErrInvalid)
+	data, err := openPlain(dir, dataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing (if a --move was interrupted, repeat it, with the same --pool): %w", dir.Name()+"/"+dataDir, volumes.ErrNotFound)
 	}
 	return data, err
+}
+
+// openPlain opens a directory in dir. It returns ErrInvalid for what only leads to one.
+func openPlain(dir *os.File, name string) (*os.File, error) {
+	f, err := host.OpenWithin(dir, name, readDir, 0)
+	switch {
+	case errors.Is(err, unix.EXDEV):
+		return nil, fmt.Errorf("%s/%s is a mountpoint: unmount it first: %w", dir.Name(), name, volumes.ErrInvalid)
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return nil, fmt.Errorf("%s/%s is not a plain directory: %w", dir.Name(), name, volumes.ErrInvalid)
+	}
+	return f, err
 }
 
 // openVolume opens the directory that Docker keeps the volume in.
@@ -80,7 +87,7 @@ func openVolume(dockerRoot, name string) (*os.File, error) {
 		return nil, fmt.Errorf("volumes of Docker's local driver: %w (is %s its data root?)", err, dockerRoot)
 	}
 	defer all.Close()
-	dir, err := host.OpenWithin(all, name, readDir, 0)
+	dir, err := openPlain(all, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("not among the volumes of Docker's local driver in %s: %w", all.Name(), volumes.ErrNotFound)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/dvol/dvold/internal/volumes"
@@ -38,21 +39,31 @@ type Result struct {
 	Bytes int64  `json:"bytes"` // copied: data in them, without holes
 }
 
-// Migrator migrates to the volumes of one host.
+// Migrator migrates to the volumes of one host. It may be used concurrently.
 type Migrator struct {
 	volumes *volumes.Manager
 	log     *slog.Logger
+	moving  sync.Map          // names of volumes that are being moved, or moved back
+	atStep  func(step string) // for tests; may be nil
 }
 
 // New makes a Migrator.
-func New(v *volumes.Manager, log *slog.Logger) *Migrator { return &Migrator{v, log} }
+func New(v *volumes.Manager, log *slog.Logger) *Migrator { return &Migrator{volumes: v, log: log} }
+
+func (m *Migrator) step(name string) {
+	if m.atStep != nil {
+		m.atStep(name)
+	}
+}
 
 // Migrate makes a volume of the same name out of a volume of Docker's local
 // driver. It returns volumes.ErrNotFound if there is none, ErrInvalid for one
 // that is not a plain directory, ErrInUse while somebody uses it or if it
-// changes meanwhile, or ErrExists if dvol has a volume of that name. After an
-// error the original is as it was, and dvol's volume does not exist. What a
-// crash left, a repeat clears or finishes.
+// changes meanwhile, or ErrExists if dvol has a volume of that name, unless that
+// has its moved data already. After an error the original is as it was, or the
+// error says where its data is, and dvol's volume does not exist; but of a copy it
+// may, if the answer to its last write was lost. What a crash left, a repeat
+// clears or finishes.
 func (m *Migrator) Migrate(ctx context.Context, r Request) (Result, error) {
 	result, err := m.migrate(ctx, r)
 	if err != nil {
@@ -72,20 +83,28 @@ func (m *Migrator) Migrate(ctx context.Context, r Request) (Result, error) {
 }
 
 func (m *Migrator) migrate(ctx context.Context, r Request) (Result, error) {
-	_, err := m.volumes.Get(ctx, r.Name)
-	if err == nil {
-		return Result{}, fmt.Errorf("in dvol: %w; it was left alone", volumes.ErrExists)
-	}
-	if !errors.Is(err, volumes.ErrNotFound) {
-		return Result{}, err
-	}
 	if r.Move {
 		return Result{Moved: true}, m.move(ctx, r)
 	}
 	return m.copy(ctx, r)
 }
 
+// checkFree returns ErrExists if dvol has a volume of that name.
+func (m *Migrator) checkFree(ctx context.Context, name string) error {
+	_, err := m.volumes.Get(ctx, name)
+	switch {
+	case err == nil:
+		return fmt.Errorf("in dvol: %w; it was left alone", volumes.ErrExists)
+	case errors.Is(err, volumes.ErrNotFound):
+		return nil
+	}
+	return err
+}
+
 func (m *Migrator) copy(ctx context.Context, r Request) (Result, error) {
+	if err := m.checkFree(ctx, r.Name); err != nil {
+		return Result{}, err
+	}
 	from, err := openLocal(r.DockerRoot, r.Name)
 	if err != nil {
 		return Result{}, err
@@ -99,8 +118,9 @@ func (m *Migrator) copy(ctx context.Context, r Request) (Result, error) {
 		options["pool"] = r.Pool
 	}
 	var copied Result
+	m.step("copy: looked at")
 	err = m.volumes.Import(ctx, r.Name, options, func(ctx context.Context, dir string) error {
-		copied, err = transfer(ctx, from, dir)
+		copied, err = m.transfer(ctx, from, dir)
 		return err
 	})
 	return copied, err
@@ -146,6 +166,9 @@ func (m *Migrator) List(ctx context.Context, dockerRoot string) ([]Local, error)
 }
 
 func (m *Migrator) problem(ctx context.Context, dockerRoot, name string) error {
+	if err := volumes.CheckName(name); err != nil {
+		return err
+	}
 	from, err := openLocal(dockerRoot, name)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dvol/dvold/backends/local"
 	"github.com/dvol/dvold/coordination/embedded"
 	"github.com/dvol/dvold/internal/host/hosttest"
@@ -142,15 +144,19 @@ func TestMigrateRefuses(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(root, "empty"), 0o700))
 	must(t, os.Mkdir(filepath.Join(root, "elsewhere"), 0o700))
 	must(t, os.Symlink(w.local("real"), filepath.Join(root, "elsewhere/_data")))
+	must(t, os.Symlink("real", filepath.Join(root, "link")))
+	w.local("whole")
+	for _, path := range []string{w.local("mounted"), filepath.Join(root, "whole")} {
+		must(t, unix.Mount("dvold-test", path, "tmpfs", 0, ""))
+	}
 	for name, want := range map[string]error{
 		"nfs": volumes.ErrInvalid, "quota": volumes.ErrInvalid, "damaged": volumes.ErrInvalid, "elsewhere": volumes.ErrInvalid,
+		"link": volumes.ErrInvalid, "mounted": volumes.ErrInvalid, "whole": volumes.ErrInvalid,
 		"empty": volumes.ErrNotFound, "nobody": volumes.ErrNotFound, "..": volumes.ErrInvalid, "a/b": volumes.ErrInvalid, "": volumes.ErrInvalid,
 	} {
 		for _, move := range []bool{false, true} {
-			if err := w.run(name, move); !errors.Is(err, want) && !(name == ".." || name == "") {
+			if err := w.run(name, move); !errors.Is(err, want) {
 				t.Errorf("%q, move %t: %v, want %v", name, move, err, want)
-			} else if err == nil {
-				t.Errorf("%q, move %t: no error", name, move)
 			}
 			w.wantNone(name)
 		}
@@ -187,16 +193,96 @@ func TestInterruptedMoveIsFinished(t *testing.T) {
 	if err := w.run("data", false); !errors.Is(err, volumes.ErrNotFound) || !strings.Contains(err.Error(), "--move") {
 		t.Errorf("copy after half a move: %v, want %v and what to do", err, volumes.ErrNotFound)
 	}
-	must(t, w.run("data", true))
-	w.wantData("data")
+	release := use(t, moved) // a container that came before the rename
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrInUse) || !strings.Contains(err.Error(), moved) {
+		t.Errorf("repeat while it is used: %v, want %v and where the data is", err, volumes.ErrInUse)
+	}
+	w.wantNone("data")
+	release()
+	for range 2 { // again, as after a crash behind the last write
+		must(t, w.run("data", true))
+		w.wantData("data")
+	}
+
+	// The local volume may be gone by now.
+	gone := filepath.Join(filepath.Dir(moved), "gone")
+	must(t, os.Rename(w.local("gone"), gone), os.Remove(filepath.Join(w.dir, "docker/volumes/gone")))
+	must(t, w.run("gone", true))
+	w.wantData("gone")
 
 	// Who comes too late with the repeat is told where the data is.
 	late := filepath.Join(filepath.Dir(moved), "late")
 	must(t, os.Rename(w.local("late"), late), w.manager.Create(t.Context(), "late", nil))
-	err := w.move(t.Context(), Request{Name: "late", DockerRoot: filepath.Join(w.dir, "docker")})
-	if !errors.Is(err, volumes.ErrMismatch) || !strings.Contains(err.Error(), late) {
-		t.Errorf("repeat, where somebody made the name meanwhile: %v, want %v and where the data is", err, volumes.ErrMismatch)
+	if err := w.run("late", true); !errors.Is(err, volumes.ErrExists) || !strings.Contains(err.Error(), late) {
+		t.Errorf("repeat, where somebody made the name meanwhile: %v, want %v and where the data is", err, volumes.ErrExists)
 	}
+}
+
+// use has a process use a directory until release, or the end of the test.
+func use(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	user := exec.Command("sh", "-c", "cd \"$0\"; echo; exec sleep 1000", dir)
+	hosttest.Start(t, user)
+	return func() {
+		must(t, user.Process.Kill())
+		_ = user.Wait() // it was killed
+	}
+}
+
+// Nobody adopts what an earlier call takes back, for a container came in between.
+func TestRepeatWhileDataGoesBack(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	data := w.local("data")
+	moved := filepath.Join(w.dir, "pool/migrated/data")
+	release := func() {}
+	w.atStep = func(step string) {
+		if step != "move: renamed" {
+			return
+		}
+		if err := w.run("data", true); !errors.Is(err, volumes.ErrInUse) {
+			t.Errorf("repeat while the first goes on: %v, want %v", err, volumes.ErrInUse)
+		}
+		release = use(t, moved)
+	}
+	if err := w.run("data", true); !errors.Is(err, volumes.ErrInUse) {
+		t.Errorf("move of what somebody uses since it was looked at: %v, want %v", err, volumes.ErrInUse)
+	}
+	w.wantNone("data")
+	if text, err := os.ReadFile(filepath.Join(data, "file")); err != nil || string(text) != "data" {
+		t.Errorf("original after the failure: %q, %v", text, err)
+	}
+	release()
+	w.atStep = nil
+	must(t, w.run("data", true))
+	w.wantData("data")
+}
+
+// What is in use is not touched at all.
+func TestUsedIsLeftAlone(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	use(t, w.local("data"))
+	w.atStep = func(step string) { t.Errorf("it goes on: %q", step) }
+	for _, move := range []bool{false, true} {
+		if err := w.run("data", move); !errors.Is(err, volumes.ErrInUse) {
+			t.Errorf("move %t: %v, want %v", move, err, volumes.ErrInUse)
+		}
+	}
+}
+
+// Once nobody uses what was moved, a caller who leaves is too late.
+func TestMoveGoesOnWithoutItsCaller(t *testing.T) {
+	w := newWorld(t, local.Config{})
+	w.local("data")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.atStep = func(step string) {
+		if step == "move: looked at again" {
+			cancel()
+		}
+	}
+	if _, err := w.Migrate(ctx, Request{Name: "data", DockerRoot: filepath.Join(w.dir, "docker"), Move: true}); err != nil || ctx.Err() == nil {
+		t.Errorf("%v (its caller: %v)", err, ctx.Err())
+	}
+	w.wantData("data")
 }
 
 // The volume can't be made, for another has adopted the directory around its
@@ -224,8 +310,12 @@ func TestMoveIsUndoneIfTheNameIsTakenMeanwhile(t *testing.T) {
 		"adopted": {"adopt": "other"},
 	} {
 		data := w.local(name)
-		must(t, w.manager.Create(t.Context(), name, options))
-		if err := w.move(t.Context(), Request{Name: name, DockerRoot: filepath.Join(w.dir, "docker")}); !errors.Is(err, volumes.ErrMismatch) {
+		w.atStep = func(step string) {
+			if step == "move: looked at" {
+				must(t, w.manager.Create(t.Context(), name, options))
+			}
+		}
+		if err := w.run(name, true); !errors.Is(err, volumes.ErrMismatch) {
 			t.Errorf("%s: move: %v, want %v", name, err, volumes.ErrMismatch)
 		}
 		if text, err := os.ReadFile(filepath.Join(data, "file")); err != nil || string(text) != name {
@@ -323,6 +413,7 @@ func TestList(t *testing.T) {
 	w.local("there")
 	w.local("busy")
 	w.local(strings.Repeat("0a", 32))
+	w.local(strings.Repeat("long", 60))
 	must(t, w.run("there", false))
 	startUser(t, []string{"sh", "-c", "cd \"$0\"; echo; exec sleep 1000", filepath.Join(w.dir, "docker/volumes/busy/_data")})
 	all, err := w.List(t.Context(), filepath.Join(w.dir, "docker"))
@@ -331,7 +422,7 @@ func TestList(t *testing.T) {
 	for _, l := range all {
 		got = append(got, fmt.Sprintf("%.5s %t %t %t", l.Name, l.Anonymous, l.Exists, l.Problem != ""))
 	}
-	if want := "0a0a0 true false false, busy false false true, there false true true"; strings.Join(got, ", ") != want {
+	if want := "0a0a0 true false false, busy false false true, longl false false true, there false true true"; strings.Join(got, ", ") != want {
 		t.Errorf("list = %v, want %s", got, want)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dvol/dvold/backends"
-	"github.com/dvol/dvold/internal/host"
 	"github.com/dvol/dvold/internal/volumes"
 )
 
@@ -27,8 +26,24 @@ func movedHandle(name string) string { return movedDir + "/" + name }
 // included, at which it could be lost: it is in the one place or the other,
 // and a repeat goes on from there.
 func (m *Migrator) move(ctx context.Context, r Request) error {
+	// What an earlier call is about to take back is not to be adopted.
+	if _, taken := m.moving.LoadOrStore(r.Name, nil); taken {
+		return fmt.Errorf("an earlier call moves it still, or moves it back: repeat the command in a minute: %w", volumes.ErrInUse)
+	}
+	defer m.moving.Delete(r.Name)
 	pool, err := m.movablePool(r.Pool)
 	if err != nil {
+		return err
+	}
+	data, err := openLocal(r.DockerRoot, r.Name)
+	if errors.Is(err, volumes.ErrNotFound) {
+		return m.resume(ctx, pool, r.Name, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	if err := m.checkFree(ctx, r.Name); err != nil {
 		return err
 	}
 	local, err := openVolume(r.DockerRoot, r.Name)
@@ -36,36 +51,27 @@ func (m *Migrator) move(ctx context.Context, r Request) error {
 		return err
 	}
 	defer local.Close()
-	moved, err := openMoved(ctx, pool)
+	moved, err := makeMoved(ctx, pool)
 	if err != nil {
 		return fmt.Errorf("pool %q: %w", pool.Name, err)
 	}
 	defer moved.Close()
-	there, err := exists(moved, r.Name)
-	if err != nil {
-		return err
-	}
-	data, err := openLocal(r.DockerRoot, r.Name)
-	if errors.Is(err, volumes.ErrNotFound) && there {
-		if err := m.adopt(ctx, pool, r.Name); err != nil { // an earlier call was cut short
-			return fmt.Errorf("its data is at %s/%s since an earlier try: %w", moved.Name(), r.Name, err)
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer data.Close()
-	if there {
-		return fmt.Errorf("%s/%s is in the way, of an earlier volume: %w", moved.Name(), r.Name, volumes.ErrExists)
-	}
 	if err := checkUnused(ctx, data); err != nil {
 		return err
 	}
-	if err := rename(local, dataDir, moved, r.Name); err != nil {
+	m.step("move: looked at")
+	renamed, err := rename(local, dataDir, moved, r.Name)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%s/%s is in the way, of an earlier volume: %w", moved.Name(), r.Name, volumes.ErrExists)
+	}
+	if !renamed {
 		return err
 	}
-	err = checkUnused(ctx, data) // again: a container may have come in between
+	m.step("move: renamed")
+	if err == nil {
+		err = checkUnused(ctx, data) // again: a container may have come in between
+	}
+	m.step("move: looked at again")
 	if err == nil {
 		err = m.adopt(ctx, pool, r.Name)
 	}
@@ -73,6 +79,48 @@ func (m *Migrator) move(ctx context.Context, r Request) error {
 		return m.moveBack(ctx, err, pool, local, moved, r.Name)
 	}
 	return nil
+}
+
+// resume goes on with a move that was cut short after the rename, or else returns why
+// there is nothing to move.
+func (m *Migrator) resume(ctx context.Context, pool volumes.Pool, name string, missing error) error {
+	moved, err := openMoved(ctx, pool)
+	if errors.Is(err, fs.ErrNotExist) {
+		return missing
+	}
+	if err != nil {
+		return fmt.Errorf("pool %q: %w", pool.Name, err)
+	}
+	defer moved.Close()
+	data, err := openPlain(moved, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return missing
+	}
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	switch v, getErr := m.volumes.Get(ctx, name); {
+	case getErr == nil && hasMoved(v, pool, name):
+		return nil
+	case getErr == nil:
+		err = m.checkFree(ctx, name)
+	case !errors.Is(getErr, volumes.ErrNotFound):
+		err = getErr
+	default:
+		if err = checkUnused(ctx, data); err == nil {
+			err = m.adopt(ctx, pool, name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("its data is at %s since an earlier try: %w", data.Name(), err)
+	}
+	return nil
+}
+
+// hasMoved tells whether v has adopted the data that was moved for it.
+func hasMoved(v volumes.Volume, pool volumes.Pool, name string) bool {
+	return v.Adopted && v.Pool == pool.Name && v.Handle == movedHandle(name)
 }
 
 // movablePool returns the pool asked for, if it is a directory.
@@ -94,10 +142,17 @@ func (m *Migrator) movablePool(name string) (volumes.Pool, error) {
 // where a mount is required and missing, nothing must be put below it. A plan
 // tells, and makes the pool's directory where it may.
 func openMoved(ctx context.Context, pool volumes.Pool) (*os.File, error) {
-	if _, err := pool.Backend.Plan(ctx, backends.Request{ID: movedDir}); err != nil {
+	root, err := openRoot(ctx, pool)
+	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenFile(pool.Location, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	defer root.Close()
+	return openPlain(root, movedDir)
+}
+
+// makeMoved is openMoved, and makes that directory.
+func makeMoved(ctx context.Context, pool volumes.Pool) (*os.File, error) {
+	root, err := openRoot(ctx, pool)
 	if err != nil {
 		return nil, err
 	}
@@ -109,16 +164,14 @@ func openMoved(ctx context.Context, pool volumes.Pool) (*os.File, error) {
 	if err := root.Sync(); err != nil {
 		return nil, err
 	}
-	return host.OpenWithin(root, movedDir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	return openPlain(root, movedDir)
 }
 
-func exists(dir *os.File, name string) (bool, error) {
-	var st unix.Stat_t
-	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+func openRoot(ctx context.Context, pool volumes.Pool) (*os.File, error) {
+	if _, err := pool.Backend.Plan(ctx, backends.Request{ID: movedDir}); err != nil {
+		return nil, err
 	}
-	return err == nil, err
+	return os.OpenFile(pool.Location, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
 // adopt makes the volume. A caller who leaves does not end that: as long as it
@@ -129,16 +182,17 @@ func (m *Migrator) adopt(ctx context.Context, pool volumes.Pool, name string) er
 	return m.volumes.Create(ctx, name, map[string]string{"pool": pool.Name, "adopt": movedHandle(name)})
 }
 
-// rename moves a directory for good. It replaces nothing.
-func rename(from *os.File, name string, to *os.File, newName string) error {
-	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), newName, unix.RENAME_NOREPLACE)
+// rename moves a directory for good, and tells whether it has moved: it may have also if that
+// could not be made durable. It replaces nothing, which is EEXIST.
+func rename(from *os.File, name string, to *os.File, newName string) (renamed bool, err error) {
+	err = unix.Renameat2(int(from.Fd()), name, int(to.Fd()), newName, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EXDEV) {
-		return fmt.Errorf("%s and %s are not on one mount of one file system: leave out --move: %w", from.Name(), to.Name(), volumes.ErrInvalid)
+		return false, fmt.Errorf("%s and %s are not on one mount of one file system: leave out --move: %w", from.Name(), to.Name(), volumes.ErrInvalid)
 	}
 	if err != nil {
-		return &os.LinkError{Op: "rename", Old: filepath.Join(from.Name(), name), New: filepath.Join(to.Name(), newName), Err: err}
+		return false, &os.LinkError{Op: "rename", Old: filepath.Join(from.Name(), name), New: filepath.Join(to.Name(), newName), Err: err}
 	}
-	return errors.Join(to.Sync(), from.Sync())
+	return true, errors.Join(to.Sync(), from.Sync())
 }
 
 // moveBack undoes the rename after the move failed, and returns why it did. If
@@ -148,15 +202,19 @@ func (m *Migrator) moveBack(ctx context.Context, failed error, pool volumes.Pool
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
 	v, err := m.volumes.Get(ctx, name)
+	back := false
 	switch {
-	case err == nil && v.Adopted && v.Pool == pool.Name && v.Handle == movedHandle(name):
+	case err == nil && hasMoved(v, pool, name):
 		m.log.Warn("volume was moved, though a call for it failed", "volume", name, "pool", v.Pool, "id", v.ID, "err", failed)
 		return nil
 	case err == nil || errors.Is(err, volumes.ErrNotFound): // one of that name is somebody else's
-		err = rename(moved, name, local, dataDir)
+		back, err = rename(moved, name, local, dataDir)
 	}
-	if err != nil {
+	if !back {
 		err = fmt.Errorf("its data is at %s/%s now: repeat the migration, or move it back to %s/%s: %w", moved.Name(), name, local.Name(), dataDir, err)
 	}
-	return errors.Join(failed, err)
+	if err != nil {
+		return fmt.Errorf("%w; %w", failed, err)
+	}
+	return failed
 }

@@ -26,13 +26,6 @@ func checkUnused(ctx context.Context, dir *os.File) error {
 	if err != nil {
 		return err
 	}
-	users, err := host.OtherUsers(ctx, source)
-	if err != nil {
-		return err
-	}
-	for _, u := range users {
-		return fmt.Errorf("process %d (%s) has it mounted: stop the containers that use it: %w", u.PID, u.Command, volumes.ErrInUse)
-	}
 	mounts, err := host.MountsOf(source)
 	if err != nil {
 		return err
@@ -43,6 +36,17 @@ func checkUnused(ctx context.Context, dir *os.File) error {
 	}
 	for _, m := range append(mounts, within...) {
 		return fmt.Errorf("there is a mount of it or in it at %s: unmount that: %w", m.Mountpoint, volumes.ErrInUse)
+	}
+	// Nothing of it is mounted here, so that no other has a mere copy of that: whatever it
+	// is called there, also by its own path, somebody has mounted it.
+	foreign := *source
+	foreign.Mountpoint = "\x00" // which no path ends in
+	users, err := host.OtherUsers(ctx, &foreign)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		return fmt.Errorf("process %d (%s) has it mounted: stop the containers that use it: %w", u.PID, u.Command, volumes.ErrInUse)
 	}
 	return checkClosed(ctx, "/proc", source.Mountpoint)
 }

@@ -55,9 +55,14 @@ func TestUsersAreFound(t *testing.T) {
 	dir := original(t)
 	data := open(t, dir)
 	must(t, checkUnused(t.Context(), data))
+	library, err := filepath.Glob("/lib*/*/libm.so.6") // any will do
+	hosttest.Need(t, "libm.so.6", err == nil && len(library) > 0)
 	for what, use := range map[string][]string{
 		"open file":         {"sh", "-c", "exec 3<\"$0/dir/program\"; echo; exec sleep 1000", dir},
 		"working directory": {"sh", "-c", "cd \"$0/dir\"; echo; exec sleep 1000", dir},
+		"mapped file":       {"sh", "-c", "cp \"$1\" \"$0/dir/library\"; echo; LD_PRELOAD=\"$0/dir/library\" exec sleep 1000", dir, library[0]},
+		// As containers have it that make others, on the host, and want it under the same path.
+		"mount at its own path elsewhere": {"unshare", "--mount", "sh", "-c", "mount --bind \"$0\" \"$0\"; echo; exec sleep 1000", dir},
 	} {
 		t.Run(what, func(t *testing.T) {
 			startUser(t, use)

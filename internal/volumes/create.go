@@ -18,7 +18,7 @@ import (
 // many hosts may create one name at once. It returns ErrInvalid, ErrMismatch
 // or ErrUnavailable. A volume appears whole or not at all.
 func (m *Manager) Create(ctx context.Context, name string, options map[string]string) error {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	s, err := parseOptions(options)

@@ -23,9 +23,9 @@ func FuzzName(f *testing.F) {
 	}
 	f.Add("Data_1.old-x")
 	f.Fuzz(func(t *testing.T, name string) {
-		err := checkName(name)
+		err := CheckName(name)
 		if want := isName(name); (err == nil) != want {
-			t.Fatalf("checkName(%q) = %v, want it accepted: %v", name, err, want)
+			t.Fatalf("CheckName(%q) = %v, want it accepted: %v", name, err, want)
 		}
 		if err != nil {
 			if text := err.Error(); !errors.Is(err, ErrInvalid) || len(text) > 400 || strings.ContainsFunc(text, unicode.IsControl) {
@@ -34,7 +34,7 @@ func FuzzName(f *testing.F) {
 			return
 		}
 		id := newID(name)
-		if len(id) > 213 || !strings.HasPrefix(id, name+".") || checkName(id[len(name)+1:]) != nil {
+		if len(id) > 213 || !strings.HasPrefix(id, name+".") || CheckName(id[len(name)+1:]) != nil {
 			t.Errorf("ID %q of volume %q", id, name)
 		}
 		for _, element := range []string{name, id} {
@@ -50,7 +50,7 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// isName says by another way what checkName should.
+// isName says by another way what CheckName should.
 func isName(name string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	if len(name) < 2 || len(name) > 200 || !strings.Contains(letters, name[:1]) {

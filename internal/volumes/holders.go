@@ -202,7 +202,7 @@ type Holder struct {
 // ErrUnavailable.
 func (m *Manager) holdersOf(ctx context.Context, name string) ([]Holder, error) {
 	all := []Holder{}
-	if checkName(name) != nil {
+	if CheckName(name) != nil {
 		return all, nil
 	}
 	stored, err := m.coord.List(ctx, holderKey(name, ""))

@@ -18,7 +18,7 @@ type filler func(ctx context.Context, dir string) error
 // the latest when the sweeper is through. Import returns what Create does, or
 // ErrExists; its caller also waits for the undoing.
 func (m *Manager) Import(ctx context.Context, name string, options map[string]string, fill filler) error {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	s, err := parseOptions(options)

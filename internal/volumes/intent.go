@@ -117,7 +117,7 @@ func decodeIntent(stored coordination.Record) (intent, error) {
 	if err := unmarshal(what, stored.Value, recordSchema, &in); err != nil {
 		return intent{}, err
 	}
-	if intentKey(in.Name) != stored.Key || checkName(in.Name) != nil {
+	if intentKey(in.Name) != stored.Key || CheckName(in.Name) != nil {
 		return intent{}, fmt.Errorf("%s is damaged: it has the name %.60q", what, in.Name)
 	}
 	if in.Kind == creating {

@@ -91,7 +91,7 @@ func (j *journal) entries() (all []entry, err error) {
 			if err := unmarshal(what, value, journalSchema, &e); err != nil {
 				return err
 			}
-			if e.Name != string(name) || checkName(e.Name) != nil || !isID(e.ID) {
+			if e.Name != string(name) || CheckName(e.Name) != nil || !isID(e.ID) {
 				return fmt.Errorf("%s is damaged: it has the name %.60q and the ID %.60q", what, e.Name, e.ID)
 			}
 			all = append(all, e)

@@ -21,7 +21,7 @@ import (
 // If ctx ends first, the use is undone. It returns ErrInvalid, ErrNotFound or
 // ErrUnavailable.
 func (m *Manager) Mount(ctx context.Context, name, id string, engine host.Process) (string, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return "", err
 	}
 	if err := checkMountID(id); err != nil {

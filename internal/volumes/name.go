@@ -18,8 +18,8 @@ var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,199}\.[0-9a-f]{
 
 func isID(id string) bool { return idPattern.MatchString(id) }
 
-// checkName returns ErrInvalid for what must not be a volume's name.
-func checkName(name string) error {
+// CheckName returns ErrInvalid for what must not be a volume's name.
+func CheckName(name string) error {
 	if len(name) > maxName {
 		return fmt.Errorf("volume name %.20q… is %d bytes long, the limit is %d: %w", name, len(name), maxName, ErrInvalid)
 	}

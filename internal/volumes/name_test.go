@@ -27,14 +27,14 @@ var hostileNames = map[string]string{
 
 func TestCheckName(t *testing.T) {
 	for _, name := range []string{"db", "Data_1.old-x", strings.Repeat("x", maxName), "0a"} {
-		if err := checkName(name); err != nil {
-			t.Errorf("checkName(%q) = %v", name, err)
+		if err := CheckName(name); err != nil {
+			t.Errorf("CheckName(%q) = %v", name, err)
 		}
 	}
 	for what, name := range hostileNames {
-		err := checkName(name)
+		err := CheckName(name)
 		if !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: checkName = %v, want ErrInvalid", what, err)
+			t.Errorf("%s: CheckName = %v, want ErrInvalid", what, err)
 			continue
 		}
 		if text := err.Error(); len(text) > 400 || strings.ContainsAny(text, "\n\x00\x1b") {

@@ -111,7 +111,7 @@ func decode(stored coordination.Record) (record, error) {
 	if err := unmarshal(what, stored.Value, recordSchema, &r); err != nil {
 		return record{}, err
 	}
-	if checkName(r.Name) != nil || !isID(r.ID) {
+	if CheckName(r.Name) != nil || !isID(r.ID) {
 		return record{}, fmt.Errorf("%s is damaged: it has the name %.60q and the ID %.60q", what, r.Name, r.ID)
 	}
 	r.version, r.stored = stored.Version, stored.Value
@@ -156,7 +156,7 @@ func (m *Manager) withID(ctx context.Context, name, id string) (record, error) {
 
 // existing returns the record of a volume, or ErrNotFound.
 func (m *Manager) existing(ctx context.Context, name string) (record, error) {
-	if checkName(name) != nil {
+	if CheckName(name) != nil {
 		return record{}, ErrNotFound
 	}
 	if err := m.reach.err(); err != nil {

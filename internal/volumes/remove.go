@@ -16,7 +16,7 @@ import (
 // returns ErrInUse, naming the user, or ErrUnavailable. A volume that doesn't
 // exist is removed already.
 func (m *Manager) Remove(ctx context.Context, name string, engine *host.Process) error {
-	if checkName(name) != nil {
+	if CheckName(name) != nil {
 		return nil
 	}
 	return simply(ctx, m, name, func(ctx context.Context) error { return m.remove(ctx, name, engine) })

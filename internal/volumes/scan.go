@@ -75,7 +75,7 @@ func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, 
 	var d description
 	err := unmarshal("the description", text, recordSchema, &d)
 	r := d.Record
-	if err == nil && (r.ID != id || checkName(r.Name) != nil || r.Schema > recordSchema) {
+	if err == nil && (r.ID != id || CheckName(r.Name) != nil || r.Schema > recordSchema) {
 		err = fmt.Errorf("the description is of %.60q", r.ID)
 	}
 	if err != nil {

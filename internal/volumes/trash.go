@@ -82,7 +82,7 @@ func (m *Manager) Restore(ctx context.Context, which, as string) (Volume, error)
 	if as == "" {
 		as = found[0].Name
 	}
-	if err := checkName(as); err != nil {
+	if err := CheckName(as); err != nil {
 		return Volume{}, err
 	}
 	id := found[0].ID

@@ -16,7 +16,7 @@ import (
 // sweeper goes on with the rest. The error is ErrUnavailable, when an earlier
 // call for the volume hangs: then the use is still there.
 func (m *Manager) Unmount(ctx context.Context, name, id string) error {
-	if checkName(name) != nil || checkMountID(id) != nil {
+	if CheckName(name) != nil || checkMountID(id) != nil {
 		return nil // can't have been mounted
 	}
 	return simply(ctx, m, name, func(ctx context.Context) error {
