@@ -44,6 +44,7 @@ func TestCeph(t *testing.T) {
 		{"write on both", testWriteOnBoth},
 		{"hand over an image", func(c *cluster) { c.testHandOver("images") }},
 		{"hand over a directory", func(c *cluster) { c.testHandOver("files") }},
+		{"migrate", func(c *cluster) { c.testMigrate("images", "files") }},
 		{"no Consul", testCephWithoutConsul},
 		{"an OSD ends", testCephOSDEnds},
 		{"all nodes silent", testCephSilent},

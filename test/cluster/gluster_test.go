@@ -46,6 +46,7 @@ func TestGluster(t *testing.T) {
 		{"write here, read there", testGlusterWriteHereReadThere},
 		{"write on both", testWriteOnBoth},
 		{"hand over", func(c *cluster) { c.testHandOver("gluster") }},
+		{"migrate", func(c *cluster) { c.testMigrate("gluster") }},
 		{"a server ends", testGlusterServerEnds},
 		{"all servers end", testGlusterAllServersEnd},
 		{"no way to the servers", testGlusterCutOff},
