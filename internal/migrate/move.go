@@ -100,17 +100,15 @@ func (m *Migrator) resume(ctx context.Context, pool volumes.Pool, name string, m
 		return err
 	}
 	defer data.Close()
-	switch v, getErr := m.volumes.Get(ctx, name); {
-	case getErr == nil && hasMoved(v, pool, name):
+	if v, err := m.volumes.Get(ctx, name); err == nil && hasMoved(v, pool, name) {
 		return nil
-	case getErr == nil:
-		err = m.checkFree(ctx, name)
-	case !errors.Is(getErr, volumes.ErrNotFound):
-		err = getErr
-	default:
-		if err = checkUnused(ctx, data); err == nil {
-			err = m.adopt(ctx, pool, name)
-		}
+	}
+	err = m.checkFree(ctx, name)
+	if err == nil {
+		err = checkUnused(ctx, data)
+	}
+	if err == nil {
+		err = m.adopt(ctx, pool, name)
 	}
 	if err != nil {
 		return fmt.Errorf("its data is at %s since an earlier try: %w", data.Name(), err)
