@@ -30,13 +30,17 @@ func copyAttributes(from, to *os.File, name string, st *unix.Stat_t) error {
 		return err
 	}
 	for _, a := range slices.Sorted(maps.Keys(attributes)) {
-		if err := unix.Lsetxattr(at(to, name), a, []byte(attributes[a]), 0); err != nil {
+		if err := unix.Lsetxattr(at(to, name), a, []byte(attributes[a]), 0); err != nil && !(isLabel(a) && errors.Is(err, unix.ENOTSUP)) {
 			return fmt.Errorf("set extended attribute %s: %w", a, err)
 		}
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(fd, name, times, unix.AT_SYMLINK_NOFOLLOW))
 }
+
+// isLabel tells attributes by which a security module goes, such as SELinux, which has rules
+// for files that come without. Not each storage can have them.
+func isLabel(a string) bool { return strings.HasPrefix(a, "security.") && a != "security.capability" }
 
 // at is a path to the entry name of dir, for system calls that take no
 // directory. It does not follow a symbolic link at its end.

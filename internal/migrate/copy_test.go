@@ -156,6 +156,24 @@ func TestCopyToAndFromXFS(t *testing.T) {
 	}
 }
 
+// A label that the storage can't have is left out; nothing else is.
+func TestCopyToWhereThereAreNoAttributes(t *testing.T) {
+	hosttest.Root(t)
+	dir := volume(t)
+	must(t, os.WriteFile(dir+"/file", []byte("text"), 0o600), unix.Lsetxattr(dir+"/file", "security.selinux", []byte("system_u:object_r:container_file_t:s0\x00"), 0))
+	copied := func() error {
+		to := hosttest.Subdir(t, hosttest.Dir(t), "ramfs")
+		must(t, unix.Mount("dvold-test", to, "ramfs", 0, ""))
+		_, err := new(Migrator).transfer(t.Context(), open(t, dir), to)
+		return err
+	}
+	must(t, copied())
+	must(t, unix.Lsetxattr(dir+"/file", "user.note", []byte("a"), 0))
+	if err := copied(); !errors.Is(err, unix.ENOTSUP) {
+		t.Errorf("copy without an attribute: %v, want %v", err, unix.ENOTSUP)
+	}
+}
+
 // Where each file is synced by itself, that is the last thing done to it:
 // nothing would make durable what comes after.
 func TestFilesAreSyncedWithTheirAttributes(t *testing.T) {
@@ -245,6 +263,7 @@ func TestComparisonSeesEveryDifference(t *testing.T) {
 		"xattr":      func(p string) error { return unix.Lsetxattr(p+"/file", "user.note", []byte("z"), 0) },
 		"xattr more": func(p string) error { return unix.Lsetxattr(p+"/dir", "user.more", nil, 0) },
 		"xattr less": func(p string) error { return unix.Lremovexattr(p+"/dir/program", "security.capability") },
+		"capability": func(p string) error { return unix.Lsetxattr(p+"/sparse", "security.capability", capability(), 0) },
 		"link": func(p string) error {
 			return keepTime(p+"/dir", func(string) error {
 				return keepTime(p+"/file", func(f string) error { return unlink(t, f, p+"/dir/link") })
