@@ -34,6 +34,7 @@ file system. dvold then treats it as adopted: it never deletes it.`
 	c.Flags().Bool("dry-run", false, "only say what can be migrated now, and what can't")
 	c.Flags().Bool("move", false, "move the data into the pool instead of copying it")
 	c.Flags().String("pool", "", "`pool` to migrate to (default the default pool)")
+	c.Flags().String("size", "", "`size` of each volume, such as 10G (default the pool's)")
 	dockerRootFlag(c)
 	completeFlag(c, "pool", lister(poolNames).from)
 	c.ValidArgsFunction = completeLocal
@@ -99,8 +100,9 @@ func migrateLocal(c *cobra.Command, d *adminapi.Client, args []string) error {
 
 func migrateOne(c *cobra.Command, d *adminapi.Client, name, root string) (migrate.Result, error) {
 	pool, _ := c.Flags().GetString("pool")
+	size, _ := c.Flags().GetString("size")
 	move, _ := c.Flags().GetBool("move")
-	return d.Migrate(c.Context(), name, adminapi.Migrate{DockerRoot: root, Pool: pool, Move: move})
+	return d.Migrate(c.Context(), name, adminapi.Migrate{DockerRoot: root, Pool: pool, Size: size, Move: move})
 }
 
 // printLocal tells about the volumes of the local driver, or about those named.

@@ -11,6 +11,7 @@ import (
 type Migrate struct {
 	DockerRoot string `json:"docker_root"`
 	Pool       string `json:"pool,omitempty"` // empty means the default pool
+	Size       string `json:"size,omitempty"` // as of a volume that is created
 	Move       bool   `json:"move,omitempty"`
 }
 
@@ -24,6 +25,6 @@ func (s *Server) migrate(ctx context.Context, r *http.Request) (any, error) {
 		return nil, err
 	}
 	return s.migrator.Migrate(ctx, migrate.Request{
-		Name: r.PathValue("name"), DockerRoot: m.DockerRoot, Pool: m.Pool, Move: m.Move,
+		Name: r.PathValue("name"), DockerRoot: m.DockerRoot, Pool: m.Pool, Size: m.Size, Move: m.Move,
 	})
 }

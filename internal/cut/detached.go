@@ -131,7 +131,7 @@ func pathBelow(namespace *os.File, m mount, d dir, link string) (string, error) 
 		return "", os.NewSyscallError("open_by_handle_at", err)
 	}
 	defer unix.Close(fd)
-	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	path, err := os.Readlink(fmt.Sprintf("/proc/thread-self/fd/%d", fd))
 	if path == "/" && m.Mountpoint != "/" { // so the kernel writes what is not below
 		err = errElsewhere
 	}

@@ -167,7 +167,7 @@ func (l *look) pinned(s *space, m *mountinfo.Info) error {
 		return err
 	}
 	defer root.Close()
-	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", root.Fd()))
+	file, err := os.Open(fmt.Sprintf("/proc/thread-self/fd/%d", root.Fd()))
 	if err != nil {
 		return err
 	}

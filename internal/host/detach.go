@@ -50,7 +50,7 @@ func mountRoot(namespace *os.File, m *mountinfo.Info) (*os.File, error) {
 // MountID returns the number of the mount that f was opened through, without
 // asking the file system.
 func MountID(f *os.File) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/thread-self/fdinfo/%d", f.Fd()))
 	if err != nil {
 		return 0, err
 	}

@@ -94,7 +94,7 @@ func Source(f *os.File) (*mountinfo.Info, error) {
 	if st.Nlink == 0 {
 		return nil, &os.PathError{Op: "locate", Path: f.Name(), Err: os.ErrNotExist}
 	}
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	path, err := os.Readlink("/proc/thread-self/fd/" + strconv.Itoa(int(f.Fd())))
 	if err != nil {
 		return nil, err
 	}

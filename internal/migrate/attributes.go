@@ -31,7 +31,7 @@ func copyAttributes(from, to *os.File, name string, st *unix.Stat_t) error {
 	}
 	for _, a := range slices.Sorted(maps.Keys(attributes)) {
 		if err := unix.Lsetxattr(at(to, name), a, []byte(attributes[a]), 0); err != nil && !(isLabel(a) && errors.Is(err, unix.ENOTSUP)) {
-			return fmt.Errorf("set extended attribute %s: %w", a, err)
+			return fmt.Errorf("set extended attribute %s, which the pool's file system may not have: %w", a, err)
 		}
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
@@ -44,7 +44,9 @@ func isLabel(a string) bool { return strings.HasPrefix(a, "security.") && a != "
 
 // at is a path to the entry name of dir, for system calls that take no
 // directory. It does not follow a symbolic link at its end.
-func at(dir *os.File, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name) }
+func at(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/thread-self/fd/%d/%s", dir.Fd(), name)
+}
 
 // xattrs returns the extended attributes of the entry name of dir, but for those in which XFS
 // has its ACLs, as it has them: they are among the others, too.

@@ -26,6 +26,7 @@ type Request struct {
 	Name       string // of the volume, in Docker and in dvol
 	DockerRoot string // Docker's data root
 	Pool       string // to migrate to; empty means the default pool
+	Size       string // of the volume, as of one that is created; empty means the pool's, or none
 	Move       bool   // instead of copying
 }
 
@@ -116,6 +117,9 @@ func (m *Migrator) copy(ctx context.Context, r Request) (Result, error) {
 	options := map[string]string{}
 	if r.Pool != "" {
 		options["pool"] = r.Pool
+	}
+	if r.Size != "" {
+		options["size"] = r.Size
 	}
 	var copied Result
 	m.step("copy: looked at")

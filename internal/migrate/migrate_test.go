@@ -161,6 +161,13 @@ func TestMigrateRefuses(t *testing.T) {
 			w.wantNone(name)
 		}
 	}
+	w.local("sized")
+	for _, move := range []bool{false, true} {
+		_, err := w.Migrate(t.Context(), Request{Name: "sized", DockerRoot: filepath.Join(w.dir, "docker"), Size: "big", Move: move})
+		if !errors.Is(err, volumes.ErrInvalid) || !strings.Contains(err.Error(), "size") {
+			t.Errorf("with a size that is none, move %t: %v, want %v", move, err, volumes.ErrInvalid)
+		}
+	}
 	options("plain", `{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":0}}`)
 	must(t, w.run("plain", false))
 }

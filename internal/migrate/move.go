@@ -31,6 +31,9 @@ func (m *Migrator) move(ctx context.Context, r Request) error {
 		return fmt.Errorf("an earlier call moves it still, or moves it back: repeat the command in a minute: %w", volumes.ErrInUse)
 	}
 	defer m.moving.Delete(r.Name)
+	if r.Size != "" {
+		return fmt.Errorf("what is moved has no size that dvol could limit: leave out --size, or --move: %w", volumes.ErrInvalid)
+	}
 	pool, err := m.movablePool(r.Pool)
 	if err != nil {
 		return err

@@ -16,10 +16,7 @@ func (p *pool) access(s settings) (Access, error) {
 			access = AccessExclusive
 		}
 	}
-	switch {
-	case access == AccessReadOnly && s.adopt == "":
-		return "", fmt.Errorf("option access=readonly: a new volume is empty: make it without, fill it, then dvold volume set --access readonly: %w", ErrInvalid)
-	case access != AccessExclusive && (s.takeover != "" || s.mountWait != nil):
+	if access != AccessExclusive && (s.takeover != "" || s.mountWait != nil) {
 		return "", fmt.Errorf("options takeover and mount_wait are for access=%s: %w", AccessExclusive, ErrInvalid)
 	}
 	return access, p.admits(access)

@@ -33,14 +33,15 @@ func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]
 }
 
 // commitIn is commitInDoubt in that session. A caller that leaves sooner than
-// an answer can be expected says nothing of the coordinator.
+// an answer can be expected says nothing of the coordinator; but the time of one who
+// has patience began before this.
 func (m *Manager) commitIn(ctx context.Context, session coordination.Session, ops ...coordination.Op) ([]coordination.Record, error) {
 	begin := time.Now()
 	written, err := session.Commit(ctx, ops...)
 	switch {
 	case err == nil:
 		return written, nil
-	case ctx.Err() != nil && time.Since(begin) < patience:
+	case ctx.Err() != nil && time.Since(begin) < patience*9/10:
 		return nil, unavailable(err)
 	}
 	return nil, m.lost(err)

@@ -171,6 +171,9 @@ func (m *Manager) plan(ctx context.Context, name string, options map[string]stri
 	if err != nil {
 		return record{}, backends.Volume{}, fmt.Errorf("pool %q: %w", s.pool, err)
 	}
+	if s.access == AccessReadOnly && !v.Adopted {
+		return record{}, backends.Volume{}, fmt.Errorf("option access=readonly: a new volume is empty: make it without, fill it, then dvold volume set --access readonly: %w", ErrInvalid)
+	}
 	return record{
 		ID:        request.ID,
 		Name:      name,

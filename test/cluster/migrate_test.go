@@ -14,7 +14,14 @@ touch -d @981173106 dir/file && chown 70:71 dir/file && chmod 4750 dir/file && c
 		name := "old-" + pool
 		_, err := h.RunToEnd(h.ctx, lab.Container{Binds: []string{name + ":/data"}, Driver: "local", Command: []string{"sh", "-c", make}})
 		h.must(err)
-		h.dvold("migrate", "docker-local", "--docker-root", h.Path("docker"), "--pool", pool, name)
+		args := []string{"migrate", "docker-local", "--docker-root", h.Path("docker"), "--pool", pool, name}
+		if pool == "images" { // which have sizes
+			args = append(args, "--size", "96M")
+		}
+		h.dvold(args...)
+		if size := h.inspect(name).Size; pool == "images" && size != 96<<20 {
+			c.t.Errorf("pool %s: size %d, want 96M", pool, size)
+		}
 		h.docker("volume", "rm", name)
 		if got := c.h(2).sh(name, look); got != want {
 			c.t.Errorf("pool %s: got\n%s\nwant\n%s", pool, got, want)
