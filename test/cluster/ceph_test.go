@@ -45,6 +45,7 @@ func TestCeph(t *testing.T) {
 		{"hand over an image", func(c *cluster) { c.testHandOver("images") }},
 		{"hand over a directory", func(c *cluster) { c.testHandOver("files") }},
 		{"migrate", func(c *cluster) { c.testMigrate("images", "files") }},
+		{"lost record", func(c *cluster) { c.testLostRecord("images", "files") }},
 		{"no Consul", testCephWithoutConsul},
 		{"an OSD ends", testCephOSDEnds},
 		{"all nodes silent", testCephSilent},

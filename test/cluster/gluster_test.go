@@ -47,6 +47,7 @@ func TestGluster(t *testing.T) {
 		{"write on both", testWriteOnBoth},
 		{"hand over", func(c *cluster) { c.testHandOver("gluster") }},
 		{"migrate", func(c *cluster) { c.testMigrate("gluster") }},
+		{"lost record", func(c *cluster) { c.testLostRecord("gluster", "shared") }},
 		{"a server ends", testGlusterServerEnds},
 		{"all servers end", testGlusterAllServersEnd},
 		{"no way to the servers", testGlusterCutOff},
