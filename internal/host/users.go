@@ -26,7 +26,7 @@ type User struct {
 //
 // A copy of our own mount table does not count, as a monitor with the host's
 // root directory or a service with a namespace of its own has it: there the
-// mountpoint ends in that of m. Processes that vanish meanwhile are skipped. A
+// mountpoint ends in that of m, which is empty if none of ours can be copied. Processes that vanish meanwhile are skipped. A
 // namespace that only a file keeps, without any process, is not seen, nor one
 // that a process has for a single thread beside its first.
 func OtherUsers(ctx context.Context, m *mountinfo.Info) ([]User, error) {
@@ -172,7 +172,7 @@ func userIn(text table, mount *mountinfo.Info, pid int, dir string) (*User, erro
 		return nil, err
 	}
 	for _, m := range mounts {
-		if strings.HasSuffix(m.Mountpoint, mount.Mountpoint) {
+		if mount.Mountpoint != "" && strings.HasSuffix(m.Mountpoint, mount.Mountpoint) {
 			continue
 		}
 		command, err := os.ReadFile(dir + "/comm")

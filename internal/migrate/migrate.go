@@ -93,6 +93,11 @@ func (m *Migrator) migrate(ctx context.Context, r Request) (Result, error) {
 // checkFree returns ErrExists if dvol has a volume of that name.
 func (m *Migrator) checkFree(ctx context.Context, name string) error {
 	_, err := m.volumes.Get(ctx, name)
+	return taken(err)
+}
+
+// taken is what the error of a Get says of the name: nil if it is free, ErrExists if not.
+func taken(err error) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("in dvol: %w; it was left alone", volumes.ErrExists)

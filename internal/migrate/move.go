@@ -27,7 +27,7 @@ func movedHandle(name string) string { return movedDir + "/" + name }
 // and a repeat goes on from there.
 func (m *Migrator) move(ctx context.Context, r Request) error {
 	// What an earlier call is about to take back is not to be adopted.
-	if _, taken := m.moving.LoadOrStore(r.Name, nil); taken {
+	if _, moving := m.moving.LoadOrStore(r.Name, nil); moving {
 		return fmt.Errorf("an earlier call moves it still, or moves it back: repeat the command in a minute: %w", volumes.ErrInUse)
 	}
 	defer m.moving.Delete(r.Name)
@@ -103,11 +103,11 @@ func (m *Migrator) resume(ctx context.Context, pool volumes.Pool, name string, m
 		return err
 	}
 	defer data.Close()
-	if v, err := m.volumes.Get(ctx, name); err == nil && hasMoved(v, pool, name) {
+	v, err := m.volumes.Get(ctx, name)
+	if err == nil && hasMoved(v, pool, name) {
 		return nil
 	}
-	err = m.checkFree(ctx, name)
-	if err == nil {
+	if err = taken(err); err == nil {
 		err = checkUnused(ctx, data)
 	}
 	if err == nil {

@@ -40,7 +40,7 @@ func checkUnused(ctx context.Context, dir *os.File) error {
 	// Nothing of it is mounted here, so that no other has a mere copy of that: whatever it
 	// is called there, also by its own path, somebody has mounted it.
 	foreign := *source
-	foreign.Mountpoint = "\x00" // which no path ends in
+	foreign.Mountpoint = ""
 	users, err := host.OtherUsers(ctx, &foreign)
 	if err != nil {
 		return err
