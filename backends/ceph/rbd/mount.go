@@ -259,17 +259,16 @@ func (p *Pool) prepare(ctx context.Context, m *mapping, s superblock, readOnly b
 	}
 	// 1: it was mended. See e2fsck(8).
 	said, err := program.Run(ctx, []string{"e2fsck", "-p", m.path}, []string{program.SearchPath}, programTime, nil)
-	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "exit status 1:") {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && strings.Contains(err.Error(), "exit status 1:"):
 		p.log.Warn("a file system was mended", "device", m.path, "said", said)
 		return nil
-	}
-	if err != nil && !strings.Contains(err.Error(), "exit status ") { // it was not done in time, or one from before hangs
+	case !strings.Contains(err.Error(), "exit status "): // it was not done in time, or one from before hangs
 		return fmt.Errorf("e2fsck -p: %w: %w", err, backends.ErrUnavailable)
 	}
-	if err != nil {
-		return fmt.Errorf("e2fsck -p: %w: it must be mended by hand: map the image, and run e2fsck: %w", err, backends.ErrUnavailable)
-	}
-	return nil
+	return fmt.Errorf("e2fsck -p: %w: it must be mended by hand: map the image, and run e2fsck: %w", err, backends.ErrUnavailable)
 }
 
 var errDirty = fmt.Errorf("it was not unmounted by its last writer, so that it can't be read without a write: have it mounted writable once (dvold volume set --access exclusive): %w", backends.ErrUnavailable)
