@@ -26,6 +26,7 @@ import (
 // opener is the configuration of one pool, read and checked.
 type opener struct {
 	location  string
+	place     place // of a local pool, else zero
 	shared    bool
 	alone     bool                                         // exclusive volumes have file systems of their own
 	oneWriter bool                                         // no volume is shared
@@ -135,9 +136,13 @@ func poolOpeners(ctx context.Context, cfg config.Config) (map[string]opener, err
 		if err != nil {
 			return nil, err
 		}
+		if cfg.Pools[name].Type == "local" {
+			o.place = findPlace(ctx, o.location)
+		}
 		all[name] = o
 	}
-	return all, checkPlaces(ctx, cfg, all)
+	own := map[string]place{"state_dir": findPlace(ctx, cfg.StateDir), "run_dir": findPlace(ctx, cfg.RunDir)}
+	return all, checkPlaces(own, all)
 }
 
 // openPools opens all configured pools.
@@ -153,7 +158,7 @@ func openPools(ctx context.Context, cfg config.Config, log *slog.Logger) ([]volu
 			return nil, errors.Join(err, closePools(pools))
 		}
 		pools = append(pools, p)
-		if p.Type == "local" && isOpen(ctx, p.Location) {
+		if o.place.open {
 			log.Warn("other users of this host reach the pool's volumes, and can run as root what root of a container left there: chmod 0700 "+p.Location, "pool", name)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dvol/dvold/internal/config"
 	"github.com/dvol/dvold/internal/hang"
 )
 
@@ -17,19 +16,19 @@ import (
 type place struct {
 	path string
 	real string // without symbolic links, as far as they can be told
+	open bool   // other users than root come into it, as far as can be told
 }
 
 // checkPlaces returns an error if the directories of two pools of type local are
 // one, or one lies within the other: a directory could become two volumes, with
-// two owners. Nor may dvold's own directories be within a pool's.
-func checkPlaces(ctx context.Context, cfg config.Config, pools map[string]opener) error {
-	own := map[string]place{"state_dir": findPlace(ctx, cfg.StateDir), "run_dir": findPlace(ctx, cfg.RunDir)}
+// two owners. Nor may dvold's own directories, by their keys, be within a pool's.
+func checkPlaces(own map[string]place, pools map[string]opener) error {
 	seen := make(map[string]place)
 	for _, name := range slices.Sorted(maps.Keys(pools)) {
-		if cfg.Pools[name].Type != "local" {
+		p := pools[name].place
+		if p.path == "" {
 			continue
 		}
-		p := findPlace(ctx, pools[name].location)
 		for _, other := range slices.Sorted(maps.Keys(seen)) {
 			if o := seen[other]; p.within(o) || o.within(p) {
 				return fmt.Errorf("pools %q and %q overlap, at %v and %v: give each a directory of its own", other, name, o, p)
@@ -78,27 +77,28 @@ func findPlace(ctx context.Context, path string) place {
 	path = filepath.Clean(path)
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	real, err := hang.Call(ctx, new(hang.Calls), path, func() (string, error) { return withoutLinks(path), nil }, nil)
+	found, err := hang.Call(ctx, new(hang.Calls), path, func() (place, error) {
+		real := withoutLinks(path)
+		return place{path, real, isOpen(real)}, nil
+	}, nil)
 	if err != nil {
-		real = path
+		return place{path: path, real: path}
 	}
-	return place{path, real}
+	return found
 }
 
 // isOpen tells whether other users than root come into a directory, as far as its mode
 // and those on the way there tell.
-func isOpen(ctx context.Context, path string) bool {
-	ctx, cancel := context.WithTimeout(ctx, findTime)
-	defer cancel()
-	open, err := hang.Call(ctx, new(hang.Calls), path, func() (bool, error) {
-		for dir := withoutLinks(filepath.Clean(path)); ; dir = filepath.Dir(dir) {
-			info, err := os.Stat(dir)
-			if err != nil || info.Mode().Perm()&0o011 == 0 || dir == "/" {
-				return err == nil && info.Mode().Perm()&0o011 != 0, nil
-			}
+func isOpen(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o011 == 0 {
+			return false
 		}
-	}, nil)
-	return err == nil && open
+		if dir == "/" {
+			return true
+		}
+	}
 }
 
 // withoutLinks resolves what exists of an absolute path, and leaves the rest.

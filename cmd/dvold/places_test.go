@@ -68,7 +68,7 @@ func TestPoolsOpenToOthers(t *testing.T) {
 		}
 	}
 	missing := filepath.Join(dir, "missing")
-	if isOpen(t.Context(), missing) {
+	if findPlace(t.Context(), missing).open {
 		t.Error("a directory that is not there yet counts as open")
 	}
 }

@@ -18,9 +18,7 @@ func (m *Manager) commit(ctx context.Context, ops ...coordination.Op) ([]coordin
 
 // commitSoon is commit for those who don't wait long.
 func (m *Manager) commitSoon(ctx context.Context, ops ...coordination.Op) ([]coordination.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return m.commit(ctx, ops...)
+	return ask(ctx, m, func(ctx context.Context) ([]coordination.Record, error) { return m.commit(ctx, ops...) })
 }
 
 // commitInDoubt is commit for those who mend the records.
@@ -33,15 +31,14 @@ func (m *Manager) commitInDoubt(ctx context.Context, ops ...coordination.Op) ([]
 }
 
 // commitIn is commitInDoubt in that session. A caller that leaves sooner than
-// an answer can be expected says nothing of the coordinator; but the time of one who
-// has patience began before this.
+// an answer can be expected says nothing of the coordinator.
 func (m *Manager) commitIn(ctx context.Context, session coordination.Session, ops ...coordination.Op) ([]coordination.Record, error) {
 	begin := time.Now()
 	written, err := session.Commit(ctx, ops...)
 	switch {
 	case err == nil:
 		return written, nil
-	case ctx.Err() != nil && time.Since(begin) < patience*9/10:
+	case ctx.Err() != nil && time.Since(begin) < patience:
 		return nil, unavailable(err)
 	}
 	return nil, m.lost(err)

@@ -138,11 +138,7 @@ func (m *Manager) letGo(ctx context.Context, name string) {
 	m.mu.Lock()
 	delete(m.holdings, name)
 	m.mu.Unlock()
-	_, err := ask(context.WithoutCancel(ctx), m, func(ctx context.Context) (struct{}, error) {
-		_, err := m.commit(ctx, h.delete(m.cfg.Host, name)...)
-		return struct{}{}, err
-	})
-	if err != nil {
+	if _, err := m.commitSoon(context.WithoutCancel(ctx), h.delete(m.cfg.Host, name)...); err != nil {
 		m.log.Debug("the records say for a while that this host holds a volume", "volume", name, "err", err)
 		m.later(&m.unsettled)
 	}

@@ -115,17 +115,16 @@ func (m *Manager) answered() {
 	}
 }
 
-// ask reads from the coordinator, with the patience of those who have
-// something to fall back on. Its error is ErrUnavailable if there was no answer
-// to believe.
-func ask[T any](ctx context.Context, m *Manager, read func(context.Context) (T, error)) (T, error) {
+// ask has the coordinator asked, with the patience of those who have something
+// to fall back on. Its error is ErrUnavailable if there was no answer to believe.
+func ask[T any](ctx context.Context, m *Manager, question func(context.Context) (T, error)) (T, error) {
 	var none T
 	if err := m.reach.err(); err != nil {
 		return none, err
 	}
 	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	value, err := read(short)
+	value, err := question(short)
 	if err != nil && ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)) {
 		return none, m.lost(err)
 	}
