@@ -21,6 +21,7 @@ func TestClientEndsByItself(t *testing.T) {
 			if err := unix.Kill(c.PID, unix.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
+			within(t, "the client has ended", func() bool { return !c.Alive() }) // it serves until then
 		},
 		"rejected": func(t *testing.T, c host.Process) {
 			gluster1(t, "volume", "set", "gv0", "auth.reject", "10.98.0.1")

@@ -48,8 +48,8 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 		return err
 	}
 	defer root.Close()
-	work, err := makeDir(root, workDir, 0o700)
-	if err != nil {
+	work, err := workToRemove(root, name)
+	if work == nil || err != nil {
 		return err
 	}
 	defer work.Close()
@@ -67,6 +67,28 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 		return err
 	}
 	return work.Sync()
+}
+
+// workToRemove opens work, and makes it if there is a volume to move there. If there is
+// nothing at all it returns nil: what could not be made where nothing can be written is
+// undone there, too.
+func workToRemove(root *os.File, name string) (*os.File, error) {
+	work, err := openDir(root, workDir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return work, err
+	}
+	volumes, err := openDir(root, volumesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer volumes.Close()
+	if there, err := exists(volumes, name); !there || err != nil {
+		return nil, err
+	}
+	return makeDir(root, workDir, 0o700)
 }
 
 // purge deletes the directory name in work, if there is one, and its limit.
@@ -107,7 +129,7 @@ func discard(root, work *os.File, name string) error {
 		return err
 	}
 	err = move(volumes, name, work, name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !missing(err, volumes, name) {
 		return err
 	}
 	return cmp.Or(volumes.Sync(), work.Sync())

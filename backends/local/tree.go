@@ -138,8 +138,30 @@ func (t *tree) adopt(dir *os.File, name string) error {
 // unlink removes the entry name of dir; one that is missing is no error.
 func unlink(dir *os.File, name string, flags int) error {
 	err := unix.Unlinkat(int(dir.Fd()), name, flags)
-	if err == nil || errors.Is(err, unix.ENOENT) {
+	if err == nil || missing(err, dir, name) {
 		return nil
 	}
 	return &os.PathError{Op: "remove", Path: dir.Name() + "/" + name, Err: err}
+}
+
+// missing tells whether err, of a change of that name, says that dir has none. A file
+// system that is read-only says EROFS before it looks.
+func missing(err error, dir *os.File, name string) bool {
+	if errors.Is(err, unix.EROFS) {
+		there, err := exists(dir, name)
+		return !there && err == nil
+	}
+	return errors.Is(err, unix.ENOENT)
+}
+
+func exists(dir *os.File, name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "stat", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return true, nil
 }

@@ -56,7 +56,13 @@ start() {
     await "glusterd on $1" on "$1" gluster --mode=script peer status
 }
 
-connected() { [ "$(on g1 gluster pool list | grep -c Connected)" = 3 ]; }
+# connected tells whether each node is done with taking in both others; before that, glusterd makes no volume on them.
+connected() {
+    local i
+    for i in 1 2 3; do
+        [ "$(on g$i gluster peer status | grep -c 'Peer in Cluster (Connected)')" = 2 ] || return
+    done
+}
 
 case $1 in
 boot | start)
