@@ -112,10 +112,7 @@ func (p *Pool) Descriptions(ctx context.Context) (texts map[string][]byte, err e
 		texts, err = d.Descriptions(ctx)
 		return err
 	})
-	if err != nil {
-		err = fmt.Errorf("read descriptions: %w", classify(err))
-	}
-	return texts, err
+	return texts, wrap("", "", err)
 }
 
 // Stamp keeps text with the volumes.

@@ -132,6 +132,31 @@ func TestLostRecordsAreNotTakenForTheTruthAndCanBeBroughtBack(t *testing.T) {
 	h1.settled()
 }
 
+// What is adopted may lie in a storage that is gone for good: the others come back all the same.
+func TestScanGoesOnWhereAdoptedDataCannotBeReached(t *testing.T) {
+	f := newFleet(t, "h1")
+	h1 := f.node("h1")
+	adopted := filepath.Join(f.dir, "pools", "a", "old")
+	h1.must(os.MkdirAll(adopted, 0o755))
+	h1.must(h1.Create(t.Context(), "adopted", map[string]string{"adopt": "old"}))
+	h1.must(h1.Create(t.Context(), "data", nil))
+	f.replaceStore("fresh.db")
+	h1.eventually("it has joined", func() bool { return h1.doubts() && h1.stayNow() > 0 })
+	h1.must(os.Rename(adopted, adopted+"er"))
+	h1.must(os.Symlink(adopted+"er", adopted)) // which is not followed
+	brought, err := h1.Scan(t.Context(), "a", true, "")
+	h1.must(err)
+	wantStates(t, brought, map[string]string{"adopted": FoundMissing, "data": FoundImported})
+	if len(brought) != 2 || !strings.Contains(brought[0].Problem, "symbolic link") {
+		t.Errorf("found %+v, want the reason", brought)
+	}
+	h1.must(errors.Join(os.Remove(adopted), os.Rename(adopted+"er", adopted)))
+	brought, err = h1.Scan(t.Context(), "a", true, "")
+	h1.must(err)
+	wantStates(t, brought, map[string]string{"adopted": FoundImported, "data": FoundKnown})
+	h1.must(h1.Accept(t.Context()))
+}
+
 // takeName makes a record of that name, as if the name had been used since.
 func (f *fleet) takeName(t *testing.T, name string) {
 	t.Helper()

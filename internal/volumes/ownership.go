@@ -78,12 +78,12 @@ func (m *Manager) ownerOf(ctx context.Context, r record) (*Owner, error) {
 			d.LeaseEnds = (own.state.Deadline - m.now()).Round(time.Millisecond).String()
 		}
 	}
-	d.Would = m.would(r, p, o, d)
+	d.Would = m.would(r, p, o, d, stored)
 	return &d, nil
 }
 
-// would says what a mount on this host would do.
-func (m *Manager) would(r record, p *pool, o owner, d Owner) string {
+// would says what a mount on this host would do, with the proof that was found.
+func (m *Manager) would(r record, p *pool, o owner, d Owner, found coordination.Record) string {
 	switch {
 	case p == nil:
 		return fmt.Sprintf("nothing: host %q has no pool %q", m.cfg.Host, r.Pool)
@@ -93,9 +93,11 @@ func (m *Manager) would(r record, p *pool, o owner, d Owner) string {
 		return "nothing: this host owns it"
 	case d.Live:
 		return fmt.Sprintf("wait for host %q to let go of it, for %v at most", o.Host, m.mountWait(r, p))
-	case d.Takeover != string(TakeoverAuto):
-		return fmt.Sprintf("fail, until an operator says dvold volume release %s --from %s", r.Name, o.Host)
-	case d.Proof != "":
+	}
+	if err := m.permitted(r, p, o, found); err != nil {
+		return "fail: " + err.Error()
+	}
+	if d.Proof != "" {
 		return "take it over at once"
 	}
 	how, _, err := m.howTo(r, p, o)
@@ -136,7 +138,7 @@ func (m *Manager) releaseFrom(ctx context.Context, r record, from string) error 
 	p := m.pools[r.Pool]
 	switch {
 	case m.takeover(r, p) == TakeoverNever:
-		return fmt.Errorf("its takeover is %s: only host %q itself can give it up: %w", TakeoverNever, from, ErrInvalid)
+		return fmt.Errorf("its takeover is never: host %q gives it up itself, or when it is off for good, dvold host forget %s: %w", from, from, ErrInvalid)
 	case o.State == ownerFree:
 		return m.catchUp(ctx, r, p, o, from)
 	case o.Host != from:

@@ -97,11 +97,16 @@ func (m *Manager) scanOne(ctx context.Context, p *pool, id string, text []byte, 
 		return f, nil
 	}
 	r.Pool, r.Home = p.Name, m.homeOf(p)
-	if _, err := m.stat(ctx, r); errors.Is(err, backends.ErrNotFound) {
+	_, err = m.stat(ctx, r)
+	switch {
+	case errors.Is(err, backends.ErrNotFound):
 		f.Problem = "its data is not there"
 		return f, nil
-	} else if err != nil {
+	case err != nil && (!r.Adopted || ctx.Err() != nil):
 		return f, err
+	case err != nil: // what is adopted may lie in a storage of its own, which is gone for good
+		f.State, f.Problem = FoundMissing, err.Error()
+		return f, nil
 	}
 	f.State = FoundMissing
 	if !bring {

@@ -19,6 +19,9 @@ func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r 
 	if err != nil {
 		return err
 	}
+	if err := m.permitted(r, p, o, found); err != nil {
+		return err
+	}
 	if found.Version == 0 {
 		if o, found, err = m.cutOff(ctx, session, r, p, o); err != nil {
 			return err
@@ -38,20 +41,37 @@ func (m *Manager) takeOver(ctx context.Context, session coordination.Session, r 
 	return nil
 }
 
+// permitted returns ErrUnavailable, with what an operator can do, if a person is to stand
+// between a silent owner and the next. A proof says that the owner can write no more, which
+// is not yet leave to go on: a fence may have been meant for another volume. It is if an
+// operator gave it, or the owner itself.
+func (m *Manager) permitted(r record, p *pool, o owner, found coordination.Record) error {
+	policy := m.takeover(r, p)
+	if policy == TakeoverAuto {
+		return nil
+	}
+	if found.Version != 0 {
+		by, err := decodeProof(found)
+		if err != nil || by.Method == byWord || by.Method == byItself {
+			return err
+		}
+	}
+	if policy == TakeoverNever {
+		return unavailablef("%s, which is silent and may still write; its takeover is never: bring it back, or when it is off for good, dvold host forget %s", o.names(), o.Host)
+	}
+	return m.forOperator(r, o, fmt.Sprintf("its takeover is %s", policy))
+}
+
 // cutOff has a silent owner cut off, or waits until it has cut itself off, and
 // returns the owner's record as it is by then, and the proof.
 func (m *Manager) cutOff(ctx context.Context, session coordination.Session, r record, p *pool, o owner) (owner, coordination.Record, error) {
-	none := coordination.Record{}
-	if t := m.takeover(r, p); t != TakeoverAuto {
-		return o, none, m.forOperator(r, o, fmt.Sprintf("its takeover is %s", t))
-	}
 	how, domain, err := m.howTo(r, p, o)
 	if err != nil {
-		return o, none, err
+		return o, coordination.Record{}, err
 	}
 	if how == byLease {
 		if err := m.outwait(ctx, r, o); err != nil {
-			return o, none, err
+			return o, coordination.Record{}, err
 		}
 	}
 	if domain == volumeDomain(o.Volume) {
@@ -59,7 +79,7 @@ func (m *Manager) cutOff(ctx context.Context, session coordination.Session, r re
 	}
 	// All who take volumes of a domain write one record, before their fences and after
 	// them: without turns none would find it as it left it. The first proof is for all.
-	found := none
+	var found coordination.Record
 	err = m.serially(ctx, session, proofKey(o.Host, o.Incarnation, domain), func(ctx context.Context) (err error) {
 		if found, err = m.proven(ctx, o); err == nil && found.Version == 0 {
 			o, found, err = m.cutOffBy(ctx, session, r, p, o, how, domain)

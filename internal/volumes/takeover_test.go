@@ -160,23 +160,40 @@ func TestForgottenHostOwnsNothing(t *testing.T) {
 func TestTakeoverOptions(t *testing.T) {
 	f, all := newFencedFleet(t, "h1", "h2")
 	h1, h2 := f.node("h1"), f.node("h2")
-	for _, how := range []string{"manual", "never"} {
+	all.domain = "pool/all"
+	for _, how := range []string{"manual", "never", "auto"} {
 		h1.must(h1.Create(t.Context(), how, map[string]string{"access": "exclusive", "takeover": how}))
 		h1.mount(how, "c1", me(t))
 	}
 	h1.silence()
-	for _, how := range []string{"manual", "never"} {
-		_, err := h2.Mount(t.Context(), how, "c1", me(t))
-		wantError(t, how, err, ErrUnavailable, "its takeover is "+how)
+	remedies := map[string]string{"manual": "dvold volume release manual --from h1", "never": "dvold host forget h1"}
+	refused := func(when string) {
+		for how, remedy := range remedies {
+			_, err := h2.Mount(t.Context(), how, "c1", me(t))
+			wantError(t, how+" "+when, err, ErrUnavailable, "its takeover is "+how, remedy)
+			if d, err := h2.Inspect(t.Context(), how); err != nil || !strings.HasPrefix(d.Owner.Would, "fail: ") || !strings.Contains(d.Owner.Would, remedy) {
+				t.Errorf("%s %s: a mount would %q (%v)", how, when, d.Owner.Would, err)
+			}
+		}
 	}
+	refused("when h1 is silent")
 	if len(all.log()) > 0 {
 		t.Errorf("fenced: %v", all.log())
 	}
-	wantError(t, "release of never", h2.Release(t.Context(), "never", "h1"), ErrInvalid, "never")
+	// A fence that covers the host was for another volume, and is no leave.
+	h2.mount("auto", "c1", me(t))
+	h2.wantOwner("auto", "h2", 2)
+	refused("when h1 is cut off")
+	wantError(t, "release of never", h2.Release(t.Context(), "never", "h1"), ErrInvalid, "never", "dvold host forget h1")
 	h3 := f.add("h3")
 	delete(h3.gates, "a") // nor by a host that lacks the pool
 	wantError(t, "release of never without the pool", h3.start().Release(t.Context(), "never", "h1"), ErrInvalid, "never")
 	h3.must(h3.Release(t.Context(), "manual", "h1"))
+	h2.mount("manual", "c1", me(t))
+	h2.wantOwner("manual", "h2", 2)
+	h2.must(h2.Forget(t.Context(), "h1"))
+	h2.mount("never", "c1", me(t))
+	h2.wantOwner("never", "h2", 2)
 	for _, bad := range []string{"takeover=perhaps", "mount_wait=2h", "mount_wait=soon"} {
 		name, value, _ := strings.Cut(bad, "=")
 		wantError(t, bad, h2.Create(t.Context(), "bad", map[string]string{"access": "exclusive", name: value}), ErrInvalid, name)
