@@ -73,6 +73,23 @@ func (c Config) Location() string {
 	return strings.Join(c.Servers, ",") + ":/" + path.Join(c.Volume, strings.TrimPrefix(c.Subdir, "/"))
 }
 
+// Place tells where the pool lies: in a Gluster volume that has those names, any of which
+// another pool in it may have, too, and there in that directory.
+func (c Config) Place() (names []string, dir string) {
+	for _, server := range c.Servers {
+		names = append(names, server+":"+c.Volume)
+	}
+	return names, c.Subdir
+}
+
+// lets tells whether the configuration lets that Gluster volume be used as a whole.
+func (c Config) lets(volume string) bool {
+	return slices.ContainsFunc(c.GlusterVolumes, func(pattern string) bool {
+		ok, err := path.Match(pattern, volume)
+		return err == nil && ok
+	})
+}
+
 // What MountTimeout and ManagementTimeout may be: Docker waits two minutes.
 const (
 	minMountTimeout = time.Second

@@ -31,6 +31,7 @@ type Pool struct {
 	name   string
 	log    *slog.Logger
 	manage management
+	others map[string]Config // pools on the same servers, by name
 
 	takesOrders sync.Map // IDs of Gluster volumes whose options management can change
 	recent      sync.Map // what glusterd said of a Gluster volume, by its name

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -66,12 +67,27 @@ func (p *Pool) allows(volume string) error {
 	if volume == p.config.Volume {
 		return fmt.Errorf("%s: %s is the pool's own, with other volumes in it: take a directory of it by adopt: %w", OptionVolume, volume, backends.ErrInvalid)
 	}
-	for _, pattern := range p.config.GlusterVolumes {
-		if ok, err := path.Match(pattern, volume); err == nil && ok {
-			return nil
+	if !p.config.lets(volume) {
+		return fmt.Errorf("%s: the pool's configuration does not allow %s: add it to gluster_volumes there: %w", OptionVolume, volume, backends.ErrInvalid)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.others)) {
+		switch other := p.others[name]; {
+		case other.Volume == volume:
+			return fmt.Errorf("%s: %s is that of pool %q, with other volumes in it: take a directory of it by adopt there: %w", OptionVolume, volume, name, backends.ErrInvalid)
+		case other.lets(volume):
+			return fmt.Errorf("%s: pool %q allows %s, too, and it could become two volumes, with two owners: take it out of gluster_volumes of one of them: %w", OptionVolume, name, volume, backends.ErrInvalid)
 		}
 	}
-	return fmt.Errorf("%s: the pool's configuration does not allow %s: add it to gluster_volumes there: %w", OptionVolume, volume, backends.ErrInvalid)
+	return nil
+}
+
+// Beside tells of the other pools of this host, by name, which may be on the same servers.
+// It is called before all else.
+func (p *Pool) Beside(others map[string]Config) {
+	p.others = maps.Clone(others)
+	maps.DeleteFunc(p.others, func(_ string, c Config) bool {
+		return !slices.ContainsFunc(c.Servers, func(server string) bool { return slices.Contains(p.config.Servers, server) })
+	})
 }
 
 // inWhole calls f with the path of the root of the Gluster volume that a handle stands for,

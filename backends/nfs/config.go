@@ -50,6 +50,25 @@ func DefaultConfig() Config {
 // Location tells people where the pool lies.
 func (c Config) Location() string { return c.source() }
 
+// Place tells where the pool lies: on a server that has those names, any of which another
+// pool on it may have, too, and there in that directory.
+func (c Config) Place() (names []string, dir string) { return []string{c.Server}, c.path() }
+
+// lets tells whether the configuration lets SERVER:/PATH be used as it is.
+func (c Config) lets(share string) bool {
+	return slices.ContainsFunc(c.Shares, func(pattern string) bool {
+		// To a pattern the brackets of an address of IP version 6 are a class.
+		ok, err := path.Match(pattern, share)
+		return pattern == share || err == nil && ok
+	})
+}
+
+// meets tells whether what two configurations mount is one, or one lies within the other.
+func (c Config) meets(other Config) bool {
+	a, b := strings.TrimSuffix(c.path(), "/")+"/", strings.TrimSuffix(other.path(), "/")+"/"
+	return c.Server == other.Server && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
+}
+
 // source is what is mounted: SERVER:PATH.
 func (c Config) source() string {
 	server := c.Server

@@ -37,7 +37,8 @@ import (
 // Pool is an export, or a directory of one, that volumes are kept in.
 type Pool struct {
 	config Config
-	dir    string // of the mountpoints
+	others map[string]Config // pools beside this one, by name
+	dir    string            // of the mountpoints
 	log    *slog.Logger
 	mounts *upkeep.Attempts // by mountpoint
 	shared *shared

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -37,14 +38,31 @@ func (p *Pool) shareOf(handle string) (Config, error) {
 	if !ok || c.Validate() != nil || c.source() != share {
 		return c, fmt.Errorf(`%s: %q is not SERVER:/PATH, with a path free of ".", ".." and needless slashes: %w`, OptionShare, share, backends.ErrInvalid)
 	}
-	for _, pattern := range p.config.Shares {
-		// To a pattern the brackets of an address of IP version 6 are a class.
-		if ok, err := path.Match(pattern, share); pattern == share || err == nil && ok {
-			return c, nil
+	return c, p.allows(c, share)
+}
+
+// allows returns ErrInvalid unless the pool's configuration has an export used as it is, and
+// it could not become two volumes.
+func (p *Pool) allows(c Config, share string) error {
+	switch {
+	case !p.config.lets(share):
+		return fmt.Errorf("%s: the pool's configuration does not allow %s: add it to shares there: %w", OptionShare, share, backends.ErrInvalid)
+	case c.meets(p.config):
+		return fmt.Errorf("%s: %s and the pool's own directory, %s, with other volumes in it, lie one within the other: take a directory by adopt: %w", OptionShare, share, p.config.source(), backends.ErrInvalid)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.others)) {
+		switch other := p.others[name]; {
+		case c.meets(other):
+			return fmt.Errorf("%s: %s and the directory of pool %q, %s, with other volumes in it, lie one within the other: take a directory by adopt there: %w", OptionShare, share, name, other.source(), backends.ErrInvalid)
+		case other.lets(share):
+			return fmt.Errorf("%s: pool %q allows %s, too, and it could become two volumes, with two owners: take it out of shares of one of them: %w", OptionShare, name, share, backends.ErrInvalid)
 		}
 	}
-	return c, fmt.Errorf("%s: the pool's configuration does not allow %s: add it to shares there: %w", OptionShare, share, backends.ErrInvalid)
+	return nil
 }
+
+// Beside tells of the other NFS pools of this host, by name. It is called before all else.
+func (p *Pool) Beside(others map[string]Config) { p.others = others }
 
 // planShare is Plan for an export as it is.
 func (p *Pool) planShare(ctx context.Context, r backends.Request) (backends.Volume, error) {

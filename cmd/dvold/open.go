@@ -26,7 +26,7 @@ import (
 // opener is the configuration of one pool, read and checked.
 type opener struct {
 	location  string
-	place     place // of a local pool, else zero
+	place     place // of a pool of directories
 	shared    bool
 	alone     bool                                         // exclusive volumes have file systems of their own
 	oneWriter bool                                         // no volume is shared
@@ -72,15 +72,20 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
 		}
-		fences := len(c.Management) > 0
+		fences, others := len(c.Management) > 0, beside(name, cfg, gluster.DefaultConfig)
 		open := func(log *slog.Logger) (backends.Backend, error) {
 			p, err := gluster.Open(c, name, cfg.RunDir, log)
-			if err != nil || !fences {
-				return p, err
+			if err != nil {
+				return nil, err
+			}
+			p.Beside(others)
+			if !fences {
+				return p, nil
 			}
 			return p.Fencing(), nil
 		}
-		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
+		names, dir := c.Place()
+		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, fences: fences, open: open}, nil
 	case "cephfs":
 		c := cephfs.DefaultConfig()
 		if err := settle(name, p, &c); err != nil {
@@ -94,14 +99,24 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			}
 			return p.Fencing(log)
 		}
-		return opener{location: c.Location(), shared: true, alone: true, fences: fences, open: open}, nil
+		names, dir := c.Place()
+		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, fences: fences, open: open}, nil
 	case "nfs":
 		c := nfs.DefaultConfig()
 		if err := settle(name, p, &c); err != nil {
 			return opener{}, err
 		}
-		open := func(log *slog.Logger) (backends.Backend, error) { return nfs.Open(c, name, cfg.RunDir, log) }
-		return opener{location: c.Location(), shared: true, alone: true, open: open}, nil
+		others := beside(name, cfg, nfs.DefaultConfig)
+		open := func(log *slog.Logger) (backends.Backend, error) {
+			p, err := nfs.Open(c, name, cfg.RunDir, log)
+			if err != nil {
+				return nil, err
+			}
+			p.Beside(others)
+			return p, nil
+		}
+		names, dir := c.Place()
+		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, open: open}, nil
 	case "rbd":
 		return cephOpener(name, cfg)
 	}
@@ -117,6 +132,19 @@ func settle(name string, p config.Pool, c interface{ Validate() error }) error {
 		return fmt.Errorf("pool %q: %w", name, err)
 	}
 	return nil
+}
+
+// beside reads what the configuration says of the other pools of a pool's type, by name.
+// One that can't be read keeps dvold from starting by itself.
+func beside[C any](name string, cfg config.Config, defaults func() C) map[string]C {
+	all := make(map[string]C)
+	for other, p := range cfg.Pools {
+		c := defaults()
+		if other != name && p.Type == cfg.Pools[name].Type && p.Decode(&c) == nil {
+			all[other] = c
+		}
+	}
+	return all
 }
 
 // fencer returns what cuts other hosts off from the pool, or nil.

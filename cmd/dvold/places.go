@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -14,14 +15,15 @@ import (
 
 // place is a directory that the configuration names.
 type place struct {
-	path string
-	real string // without symbolic links, as far as they can be told
-	open bool   // other users than root come into it, as far as can be told
+	in   []string // file systems of the network that have it, by names that may all stand for one; otherwise this host's
+	path string   // as people know it
+	real string   // in there, without symbolic links as far as they can be told
+	open bool     // other users of this host than root come into it, as far as can be told
 }
 
-// checkPlaces returns an error if the directories of two pools of type local are
-// one, or one lies within the other: a directory could become two volumes, with
-// two owners. Nor may dvold's own directories, by their keys, be within a pool's.
+// checkPlaces returns an error if the directories of two pools are one, or one lies
+// within the other: a directory could become two volumes, with two owners. Nor may
+// dvold's own directories, by their keys, be within a pool's.
 func checkPlaces(own map[string]place, pools map[string]opener) error {
 	seen := make(map[string]place)
 	for _, name := range slices.Sorted(maps.Keys(pools)) {
@@ -30,12 +32,12 @@ func checkPlaces(own map[string]place, pools map[string]opener) error {
 			continue
 		}
 		for _, other := range slices.Sorted(maps.Keys(seen)) {
-			if o := seen[other]; p.within(o) || o.within(p) {
+			if o := seen[other]; p.meets(o) && (p.within(o) || o.within(p)) {
 				return fmt.Errorf("pools %q and %q overlap, at %v and %v: give each a directory of its own", other, name, o, p)
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(own)) {
-			if d := own[key]; d.within(p) {
+			if d := own[key]; d.meets(p) && d.within(p) {
 				return fmt.Errorf("pool %q: its path %v has dvold's own %s in it, %v: give it a directory of its own", name, p, key, d)
 			}
 		}
@@ -44,13 +46,18 @@ func checkPlaces(own map[string]place, pools map[string]opener) error {
 	return nil
 }
 
+// meets tells whether two places may be in one file system.
+func (p place) meets(other place) bool {
+	return len(p.in)+len(other.in) == 0 || slices.ContainsFunc(p.in, func(name string) bool { return slices.Contains(other.in, name) })
+}
+
 func (p place) within(other place) bool {
 	between, err := filepath.Rel(other.real, p.real)
 	return err == nil && filepath.IsLocal(between)
 }
 
 func (p place) String() string {
-	if p.path == p.real {
+	if p.path == p.real || len(p.in) > 0 {
 		return p.path
 	}
 	return fmt.Sprintf("%s (which is %s)", p.path, p.real)
@@ -69,6 +76,16 @@ func makeStateDir(path string) error {
 	return err
 }
 
+// placeIn is the directory dir of a file system of the network, which has those names.
+// Who names its servers otherwise each time is on their own.
+func placeIn(kind, location string, names []string, dir string) place {
+	p := place{path: location, real: path.Join("/", dir)}
+	for _, name := range names {
+		p.in = append(p.in, kind+" "+name)
+	}
+	return p
+}
+
 // findTime is how long the symbolic links of a path may take, which may lie on a
 // storage that hangs: a host starts with that, too.
 const findTime = 2 * time.Second
@@ -79,7 +96,7 @@ func findPlace(ctx context.Context, path string) place {
 	defer cancel()
 	found, err := hang.Call(ctx, new(hang.Calls), path, func() (place, error) {
 		real := withoutLinks(path)
-		return place{path, real, isOpen(real)}, nil
+		return place{path: path, real: real, open: isOpen(real)}, nil
 	}, nil)
 	if err != nil {
 		return place{path: path, real: path}

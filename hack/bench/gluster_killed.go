@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dvol/dvold/test/lab"
@@ -14,7 +15,7 @@ guard: {cut_time: %v, reboot_command: ` + lab.RebootCommand + `}
 default_pool: fenced
 pools:
   fenced:
-    {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, management: [` + lab.GlusterManagement + `]}
+    {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, subdir: fenced, management: [` + lab.GlusterManagement + `]}
   leased:
     type: gluster
     servers: [%[3]s]
@@ -34,19 +35,15 @@ func glusterScene() scene {
 		start:   startGlusterPools,
 		victims: leasedAndFenced,
 		text: textIn(func(c *lab.Cluster, pool string) string {
-			if pool == leased {
-				return c.Gluster().Node(1).Brick(leased)
-			}
-			return c.Gluster().Node(1).Brick(".")
+			return c.Gluster().Node(1).Brick(pool)
 		}),
 	}
 }
 
-// startGlusterPools starts GlusterFS and makes the directory of the pool that has
-// one.
+// startGlusterPools starts GlusterFS and makes the directories of the pools.
 func startGlusterPools(ctx context.Context, c *lab.Cluster) error {
 	if err := c.StartGluster(ctx); err != nil {
 		return err
 	}
-	return c.Gluster().MakeDir(ctx, leased)
+	return errors.Join(c.Gluster().MakeDir(ctx, fenced), c.Gluster().MakeDir(ctx, leased))
 }

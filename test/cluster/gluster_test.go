@@ -20,7 +20,7 @@ guard: {reboot_command: ` + lab.RebootCommand + `}
 default_pool: gluster
 pools:
   gluster:
-    {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, management: [` + lab.GlusterManagement + `], mount_timeout: %v}
+    {type: gluster, servers: [%s], volume: ` + lab.GlusterVolume + `, subdir: fenced, management: [` + lab.GlusterManagement + `], mount_timeout: %v}
   leased:
     type: gluster
     servers: [%[2]s]
@@ -72,8 +72,10 @@ func startGluster(t *testing.T) *lab.Cluster {
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Gluster().MakeDir(t.Context(), "leased"); err != nil {
-		t.Fatal(err)
+	for _, subdir := range []string{"fenced", "leased"} {
+		if err := c.Gluster().MakeDir(t.Context(), subdir); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
 	return c
@@ -83,7 +85,7 @@ func startGluster(t *testing.T) *lab.Cluster {
 func (c *cluster) brickFile(n *lab.GlusterNode, volume, name string) (string, error) {
 	var files []string
 	var err error
-	for _, pool := range []string{"", "leased"} {
+	for _, pool := range []string{"fenced", "leased"} {
 		found, globbing := filepath.Glob(n.Brick(filepath.Join(pool, "volumes", volume+".*", name)))
 		files, err = append(files, found...), errors.Join(err, globbing)
 	}

@@ -52,6 +52,19 @@ func (c Config) Location() string {
 	return c.Cluster.Hosts() + ":" + path.Join("/", c.FileSystem, c.dir())
 }
 
+// Place tells where the pool lies: in a CephFS that has those names, any of which another
+// pool in it may have, too, and there in that directory.
+func (c Config) Place() (names []string, dir string) {
+	clusters := c.Cluster.Monitors
+	if c.Cluster.Conf != "" {
+		clusters = []string{c.Cluster.Conf}
+	}
+	for _, cluster := range clusters {
+		names = append(names, cluster+":"+c.FileSystem)
+	}
+	return names, c.dir()
+}
+
 // groupsDir is where the manager keeps its groups of sub-volumes.
 const groupsDir = "volumes"
 
