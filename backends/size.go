@@ -20,7 +20,7 @@ func ParseSize(value string) (int64, error) {
 	bits, known := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}[strings.ToUpper(parts[2])]
 	n, err := strconv.ParseInt(parts[1], 10, 64)
 	if err != nil || !known || n <= 0 || n > math.MaxInt64>>bits {
-		return 0, fmt.Errorf("want a number above 0 with an optional K, M, G, T or P, such as 20G")
+		return 0, fmt.Errorf("want a number above 0 with an optional K, M, G, T or P, such as 20G, and 8191P at most")
 	}
 	return n << bits, nil
 }

@@ -86,11 +86,11 @@ func (m *Manager) ownerOf(ctx context.Context, r record) (*Owner, error) {
 func (m *Manager) would(r record, p *pool, o owner, d Owner, found coordination.Record) string {
 	switch {
 	case p == nil:
-		return fmt.Sprintf("nothing: host %q has no pool %q", m.cfg.Host, r.Pool)
+		return fmt.Sprintf("fail: host %q has no pool %q", m.cfg.Host, r.Pool)
 	case d.ThisHost && o.State == ownerFencing:
 		return "become the owner again, once nothing of it is left here"
 	case d.ThisHost:
-		return "nothing: this host owns it"
+		return "go ahead: this host owns it"
 	case d.Live:
 		return fmt.Sprintf("wait for host %q to let go of it, for %v at most", o.Host, m.mountWait(r, p))
 	}

@@ -88,7 +88,7 @@ func (m *Manager) resizable(ctx context.Context, r record) (*pool, error) {
 		return nil, err
 	}
 	if _, ok := p.Backend.(backends.Resizer); !ok {
-		return nil, fmt.Errorf("pool %q (%s) can't change the size of a volume: %w", p.Name, p.Type, ErrInvalid)
+		return nil, fmt.Errorf("size: pool %q (%s) can't limit what a volume holds: choose another pool for it (docs/quotas.md): %w", p.Name, p.Type, ErrInvalid)
 	}
 	return p, nil
 }

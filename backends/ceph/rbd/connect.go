@@ -66,8 +66,12 @@ func (p *Pool) standing(ctx context.Context, i image) (*mapping, ceph.Address, e
 	return nil, "", p.mapper.detach(ctx, i)
 }
 
-// mapAnew maps an image that is not mapped, once no other client has it.
+// mapAnew maps an image that is not mapped, once no other client has it. In a full pool
+// whoever maps it, or mounts what is on it, would wait.
 func (p *Pool) mapAnew(ctx context.Context, i image, earlier ceph.Address) (*mapping, ceph.Address, error) {
+	if err := p.checkRoom(ctx); err != nil {
+		return nil, "", err
+	}
 	if earlier != "" {
 		if err := p.refuse(ctx, i, earlier, p.fencer.BlocklistEnded); err != nil {
 			return nil, "", err

@@ -51,14 +51,15 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 		return err
 	case removing:
 		return fmt.Errorf("it is being removed: %w", backends.ErrInUse)
-	case "":
+	}
+	if err := p.checkRoom(ctx); err != nil {
+		return err
+	}
+	if s.Step == "" {
 		s = state{Step: making, FS: v.Options[optionFS], UUID: newUUID()}
 		if err := p.setState(ctx, i, s); err != nil {
 			return err
 		}
-	}
-	if err := p.checkRoom(ctx); err != nil {
-		return err
 	}
 	if err := p.make(ctx, i, v.Size); err != nil {
 		return err

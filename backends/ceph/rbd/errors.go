@@ -37,6 +37,8 @@ func meaning(err error) (hint string, kind error) {
 		}
 	}
 	switch {
+	case number == unix.ENOSPC, number == unix.EDQUOT:
+		return errFull.Error(), backends.ErrNoSpace
 	case is(unix.ENOSPC, unix.EDQUOT):
 		return "", backends.ErrNoSpace
 	case is(unix.EIO, unix.ETIMEDOUT, unix.ENODEV, unix.ENOTCONN, unix.ESHUTDOWN, unix.EROFS, unix.ENXIO, unix.EUCLEAN):

@@ -144,5 +144,10 @@ func (p *Pool) within(conn *rados.Conn, f func(*rados.IOContext) error) error {
 	}
 	defer pool.Destroy()
 	pool.SetNamespace(p.config.Namespace)
+	// A pool that is full says so, and lets what is there be changed and removed; otherwise
+	// what is asked of it would wait for room until it is given up.
+	if err := pool.SetPoolFullTry(); err != nil {
+		return err
+	}
 	return f(pool)
 }

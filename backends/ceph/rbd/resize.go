@@ -52,6 +52,9 @@ func (p *Pool) resize(ctx context.Context, handle string, size int64) error {
 	}
 	defer done()
 	if size > now.size {
+		if err := p.checkRoom(ctx); err != nil {
+			return err
+		}
 		err = p.with(ctx, func(pool *rados.IOContext) error {
 			return p.writing(pool, i, func(img *rbd.Image) error {
 				there, err := img.GetSize()
