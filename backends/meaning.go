@@ -9,8 +9,11 @@ import (
 // or "", and the error of this package that it amounts to, or nil.
 type Meaning func(err error) (hint string, kind error)
 
-// Classify adds to err what it means.
+// Classify adds to err what it means. No error stays none.
 func (m Meaning) Classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	hint, kind := m(err)
 	if hint != "" {
 		err = fmt.Errorf("%w: %s", err, hint)

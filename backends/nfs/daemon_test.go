@@ -21,7 +21,7 @@ const dvoldBinary = "DVOLD_NFS_BINARY"
 // dvold leads volumes of the server through their lives, and through its own death.
 func testDaemon(t *testing.T, s server) {
 	c := newPool(t, s.exported, "4.2")
-	site := hosttest.Subdir(t, hosttest.Subdir(t, s.exported, c.Subdir), "site")
+	site := hosttest.Subdir(t, s.exported, c.Subdir+"-site")
 	share := c.Server + ":" + site
 	d := daemon.New(t, os.Getenv(dvoldBinary), "h1", fmt.Sprintf("default_pool: nas\npools:\n  nas: {type: nfs, server: %s, export: %s, subdir: %s, mount_timeout: 3s, mount_grace: 0s, shares: ['%s']}\n  disk: {type: local, path: %s}\n",
 		c.Server, c.Export, c.Subdir, share, hosttest.Subdir(t, hosttest.Dir(t), "disk")))

@@ -112,7 +112,7 @@ func (p *Pool) Descriptions(ctx context.Context) (texts map[string][]byte, err e
 		texts, err = d.Descriptions(ctx)
 		return err
 	})
-	return texts, wrap("", "", err)
+	return texts, classify(err)
 }
 
 // Stamp keeps text with the volumes.
