@@ -7,7 +7,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dvol/dvold/internal/hang"
@@ -53,8 +55,18 @@ func (p place) meets(other place) bool {
 
 func (p place) within(other place) bool {
 	between, err := filepath.Rel(other.real, p.real)
-	return err == nil && filepath.IsLocal(between)
+	return err == nil && filepath.IsLocal(between) && (len(p.in) == 0 || !isGroup(between))
 }
+
+// isGroup tells whether a path is one of a CephFS's groups of sub-volumes, or in one. A pool
+// that is all of a CephFS keeps its own volumes beside those, and adopts nothing there.
+func isGroup(dir string) bool {
+	below, ok := strings.CutPrefix(dir, "volumes/")
+	return ok && !madeVolume.MatchString(below)
+}
+
+// madeVolume matches what begins with the directory of a volume that dvold made.
+var madeVolume = regexp.MustCompile(`^[^/]*\.[0-9a-f]{12}(/|$)`)
 
 func (p place) String() string {
 	if p.path == p.real || len(p.in) > 0 {

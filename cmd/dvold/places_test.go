@@ -32,6 +32,9 @@ func TestPlaces(t *testing.T) {
 		"a: {type: gluster, servers: [n1, n2], volume: gv0, subdir: x}, b: {type: gluster, servers: [n3, n2], volume: gv0, subdir: /y}":                                       "",
 		"a: {type: gluster, servers: [n1, n2], volume: gv0}, b: {type: gluster, servers: [n3, n2], volume: gv0, subdir: y}":                                                   `pools "a" and "b" overlap, at n1,n2:/gv0 and n3,n2:/gv0/y`,
 		"a: {type: cephfs, filesystem: fs, cluster: {monitors: [c1]}}, b: {type: cephfs, filesystem: other, cluster: {monitors: [c1]}}":                                       "",
+		"a: {type: cephfs, filesystem: fs, cluster: {conf: /c1}}, b: {type: cephfs, filesystem: fs, subvolume_group: x, cluster: {conf: /c1}}":                                "",
+		"a: {type: cephfs, filesystem: fs, cluster: {conf: /c1}}, b: {type: cephfs, filesystem: fs, subdir: volumes, cluster: {conf: /c1}}":                                   `pools "a" and "b" overlap, at `,
+		"a: {type: cephfs, filesystem: fs, cluster: {conf: /c1}}, b: {type: cephfs, filesystem: fs, subdir: volumes/x.0123456789ab/y, cluster: {conf: /c1}}":                  `pools "a" and "b" overlap, at `,
 		"a: {type: cephfs, filesystem: fs, cluster: {conf: /c1}}, b: {type: cephfs, filesystem: fs, cluster: {conf: /c2}}":                                                    "",
 		"a: {type: cephfs, filesystem: fs, cluster: {monitors: [c1]}, subdir: volumes}, b: {type: cephfs, filesystem: fs, cluster: {monitors: [c2, c1]}, subvolume_group: x}": `pools "a" and "b" overlap, at `,
 	} {
