@@ -86,10 +86,12 @@ func (p *Pool) planAdoption(ctx context.Context, r backends.Request) (backends.V
 	}
 	defer root.Close()
 	dir, err := openVolume(root, handle)
-	if isAny(err, unix.ENOTDIR, unix.ELOOP, unix.EXDEV) {
-		err = fmt.Errorf("adopt: %w: %w", err, backends.ErrInvalid)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, backends.ErrNotFound): // its path is this host's alone, where dvold mounts the pool
+		return backends.Volume{}, fmt.Errorf("adopt: there is no directory %q: %w", handle, backends.ErrNotFound)
+	case isAny(err, unix.ENOTDIR, unix.ELOOP, unix.EXDEV):
+		return backends.Volume{}, fmt.Errorf("adopt: %w: %w", err, backends.ErrInvalid)
+	case err != nil:
 		return backends.Volume{}, err
 	}
 	dir.Close()
