@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -37,9 +38,12 @@ func testGlusterFrozenHost(c *cluster) {
 	p := place{"gluster", "frozen"}
 	h1.createExclusive(p.pool, p.name)
 	h1.beat("writer", p.name)
+	other := place{"gluster", "manual"}
+	h1.createExclusive(other.pool, other.name, "takeover=manual")
+	h1.beat("other", other.name)
 	h1.start("sharer", idle, "spoken:/data")
 	h1.docker("exec", "sharer", "sh", "-c", "echo said >/data/file")
-	c.atOnce(func() error { return c.beatsOn(p, h1, 0) })
+	c.atOnce(func() error { return c.beatsOn(p, h1, 0) }, func() error { return c.beatsOn(other, h1, 0) })
 	want(c.t, "what a mount on h2 would do", would(h2, p.name), "wait for host")
 
 	since := lab.SinceBoot()
@@ -50,11 +54,27 @@ func testGlusterFrozenHost(c *cluster) {
 	if got := c.rejected(); !strings.Contains(got, h1.Address().String()) {
 		c.t.Errorf("rejected are %q, without %s", got, h1.Address())
 	}
+	// The fence covers the other, too, and is no leave to take it.
+	h2.eventually("h1 is silent", func() error {
+		if got := would(h2, other.name); got != "fail: owned by" {
+			return fmt.Errorf("a mount of the other would %s", got)
+		}
+		return nil
+	})
+	if err := h2.tryBeat("refused", other.name); err == nil || !strings.Contains(err.Error(), "its takeover is manual") {
+		c.t.Errorf("the other was taken: %v", err)
+	}
+	released := lab.SinceBoot()
+	h2.dvold("volume", "release", other.name, "--from", "h1")
+	h2.beat("other", other.name)
+	c.atOnce(func() error { return c.beatsOn(other, h2, released) })
 	thawed := lab.SinceBoot()
 	h1.must(h1.Thaw())
 	c.atOnce(func() error { return h1.back(c) })
 	h1.stopped("writer")
+	h1.stopped("other")
 	c.atOnce(func() error { return c.beatsOn(p, h2, thawed+2*time.Second) })
+	c.wantOneWriter(other.pool, other.name, "h1", "h2")
 	for _, n := range c.Gluster().Nodes() {
 		beats, err := c.glusterBeats(n, p.name)
 		if err != nil {
