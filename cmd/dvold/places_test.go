@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dvol/dvold/backends"
+	"github.com/dvol/dvold/backends/gluster"
+	"github.com/dvol/dvold/backends/nfs"
 )
 
 // No directory may become a volume of two pools, nor dvold's own one of any.
@@ -46,6 +50,33 @@ func TestPlaces(t *testing.T) {
 		want = strings.ReplaceAll(want, "DIR", dir)
 		if _, err := poolOpeners(t.Context(), cfg); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", pools, err, want)
+		}
+	}
+}
+
+// Nor may an export or a Gluster volume that two pools allow to be one as a whole.
+func TestWholeStorageIsOnePoolsAlone(t *testing.T) {
+	text := `default_pool: n1
+pools:
+  n1: {type: nfs, server: a, export: /x, shares: ["b:/*"]}
+  n2: {type: nfs, server: a, export: /y, shares: ["b:/both", "b:/other"]}
+  g1: {type: gluster, servers: [a], volume: gv1, gluster_volumes: ["*"]}
+  g2: {type: gluster, servers: [a, b], volume: gv2, gluster_volumes: [both]}
+`
+	pools, err := openPools(t.Context(), loadText(t, text), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := closePools(pools); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, p := range pools {
+		options := map[string]map[string]string{"nfs": {nfs.OptionShare: "b:/both"}, "gluster": {gluster.OptionVolume: "both"}}[p.Type]
+		_, err := p.Backend.Plan(t.Context(), backends.Request{ID: "v.0123456789ab", Options: options})
+		if !errors.Is(err, backends.ErrInvalid) || !strings.Contains(err.Error(), "two owners") {
+			t.Errorf("pool %s: got %v, want %v", p.Name, err, backends.ErrInvalid)
 		}
 	}
 }
