@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/backends/ceph/cephtest"
 	"github.com/dvol/dvold/backends/ceph/rbd"
-	"github.com/dvol/dvold/internal/host/hosttest"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -50,88 +48,6 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: it took %v", what, took)
 		}
 	}
-}
-
-// A pool that is full says so, and does not keep anybody waiting.
-func TestQuotaOfPool(t *testing.T) {
-	for name, change := range map[string]func(*rbd.Config){
-		"data alone": func(c *rbd.Config) { c.DataPool = "limited" },
-		"all":        func(c *rbd.Config) { c.Pool, c.Namespace = "limited", "" },
-	} {
-		t.Run(name, func(t *testing.T) { testQuotaOfPool(newPool(t, change)) })
-	}
-}
-
-func testQuotaOfPool(p *pool) {
-	t := p.t
-	handle, other, gone := p.create("db"), p.create("other"), p.create("gone")
-	target, _ := p.own(handle)
-	cephtest.Admin(t, "ceph", "osd", "pool", "set-quota", "limited", "max_bytes", "4096")
-	restore := sync.OnceFunc(func() { cephtest.Admin(t, "ceph", "osd", "pool", "set-quota", "limited", "max_bytes", "0") })
-	defer restore()
-	isFull := func(err error) bool {
-		return errors.Is(err, backends.ErrNoSpace) && strings.Contains(err.Error(), "it is full, or has reached its quota")
-	}
-	soon := func(what string, limit time.Duration, do func() error, is func(error) bool) bool {
-		begin := time.Now()
-		err := do()
-		took := time.Since(begin)
-		if is(err) && took > limit {
-			t.Errorf("%s: it took %v", what, took)
-		}
-		t.Logf("%s: %v, after %v", what, err, took)
-		return is(err)
-	}
-	v := p.plan(backends.Request{ID: id("db")})
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(500 * time.Millisecond) {
-		w := p.plan(backends.Request{ID: id("db")})
-		if soon("create", 10*time.Second, func() error { return p.Create(t.Context(), w) }, isFull) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("want ErrNoSpace")
-		}
-	}
-	none := func(err error) bool { return err == nil }
-	connect := func() error {
-		identity, err := p.Identity(t.Context(), other)
-		if err == nil {
-			_, err = p.Connect(t.Context(), other, identity)
-		}
-		return err
-	}
-	mount := func() error {
-		return p.Mount(t.Context(), other, hosttest.Subdir(t, p.run, "mnt-other"), backends.MountOptions{Alone: true})
-	}
-	answered := func(err error) bool { return err == nil || isFull(err) } // as there is an object for it already, or not
-	for what, test := range map[string]struct {
-		do func() error
-		is func(error) bool
-	}{
-		"resize":   {func() error { return p.Resize(t.Context(), other, 1<<30) }, isFull},
-		"stamp":    {func() error { return p.Stamp(t.Context(), id("other"), []byte("2")) }, answered},
-		"describe": {func() error { return p.Describe(t.Context(), id("other"), []byte("text")) }, answered},
-		"connect":  {connect, isFull},
-		"mount":    {mount, isFull},
-		"remove":   {func() error { return p.Remove(t.Context(), gone) }, none},
-	} {
-		if !soon(what, 10*time.Second, test.do, test.is) {
-			t.Errorf("%s where the pool is full", what)
-		}
-	}
-	restore()
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(500 * time.Millisecond) {
-		err := p.Create(t.Context(), v)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, backends.ErrNoSpace) || time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-	p.write(target, "data")
-	p.unmount(handle, target)
-	p.unmount(other, p.mount(other, backends.MountOptions{Alone: true}))
 }
 
 // XFS is made, replayed, made larger while it is mounted, and its size is that of the
