@@ -33,7 +33,7 @@ func TestHazardsAreTested(t *testing.T) {
 		want(t, "number of "+kind, strings.TrimSpace(cells[1]), fmt.Sprint(*number))
 		wantTests(t, fmt.Sprintf("%s %d", kind, *number), cells[len(cells)-2])
 	}
-	want(t, "number of hazards", hazards, 19)
+	want(t, "number of hazards", hazards, 20)
 	want(t, "number of bugs", bugs, 11)
 }
 
