@@ -28,3 +28,14 @@ func TestIsPlainPath(t *testing.T) {
 		}
 	}
 }
+
+func TestOverlap(t *testing.T) {
+	for paths, want := range map[[2]string]bool{
+		{"a", "a"}: true, {"a", "a/b"}: true, {"a", "a/b/c"}: true, {"a", "ab"}: false, {"a/b", "a/c"}: false,
+		{"/", "/"}: true, {"/", "/a"}: true, {"/a", "/a/b"}: true, {"/a", "/ab"}: false,
+	} {
+		if there, back := backends.Overlap(paths[0], paths[1]), backends.Overlap(paths[1], paths[0]); there != want || back != want {
+			t.Errorf("%q: got %t and %t", paths, there, back)
+		}
+	}
+}

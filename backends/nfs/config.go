@@ -65,8 +65,7 @@ func (c Config) lets(share string) bool {
 
 // meets tells whether what two configurations mount is one, or one lies within the other.
 func (c Config) meets(other Config) bool {
-	a, b := strings.TrimSuffix(c.path(), "/")+"/", strings.TrimSuffix(other.path(), "/")+"/"
-	return c.Server == other.Server && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
+	return c.Server == other.Server && backends.Overlap(c.path(), other.path())
 }
 
 // source is what is mounted: SERVER:PATH.

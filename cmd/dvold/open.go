@@ -37,9 +37,9 @@ type opener struct {
 }
 
 // poolOpener reads what the configuration says of a pool.
-func poolOpener(name string, cfg config.Config) (opener, error) {
+func poolOpener(ctx context.Context, name string, cfg config.Config) (opener, error) {
 	p := cfg.Pools[name]
-	o, err := backendOpener(name, cfg)
+	o, err := backendOpener(ctx, name, cfg)
 	if err != nil {
 		return opener{}, err
 	}
@@ -57,7 +57,7 @@ func poolOpener(name string, cfg config.Config) (opener, error) {
 
 // backendOpener reads what a pool's configuration says of its backend: the one
 // place that knows all types of pool.
-func backendOpener(name string, cfg config.Config) (opener, error) {
+func backendOpener(ctx context.Context, name string, cfg config.Config) (opener, error) {
 	p := cfg.Pools[name]
 	switch p.Type {
 	case "local":
@@ -66,7 +66,7 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			return opener{}, err
 		}
 		open := func(log *slog.Logger) (backends.Backend, error) { return local.Open(c, log) }
-		return opener{location: c.Path, shared: c.Shared, open: open}, nil
+		return opener{location: c.Path, place: findPlace(ctx, c.Path), shared: c.Shared, open: open}, nil
 	case "gluster":
 		c := gluster.DefaultConfig()
 		if err := settle(name, p, &c); err != nil {
@@ -84,8 +84,7 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			}
 			return p.Fencing(), nil
 		}
-		names, dir := c.Place()
-		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, fences: fences, open: open}, nil
+		return opener{location: c.Location(), place: placeIn(p.Type, c), shared: true, alone: true, fences: fences, open: open}, nil
 	case "cephfs":
 		c := cephfs.DefaultConfig()
 		if err := settle(name, p, &c); err != nil {
@@ -99,8 +98,7 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			}
 			return p.Fencing(log)
 		}
-		names, dir := c.Place()
-		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, fences: fences, open: open}, nil
+		return opener{location: c.Location(), place: placeIn(p.Type, c), shared: true, alone: true, fences: fences, open: open}, nil
 	case "nfs":
 		c := nfs.DefaultConfig()
 		if err := settle(name, p, &c); err != nil {
@@ -115,8 +113,7 @@ func backendOpener(name string, cfg config.Config) (opener, error) {
 			p.Beside(others)
 			return p, nil
 		}
-		names, dir := c.Place()
-		return opener{location: c.Location(), place: placeIn(p.Type, c.Location(), names, dir), shared: true, alone: true, open: open}, nil
+		return opener{location: c.Location(), place: placeIn(p.Type, c), shared: true, alone: true, open: open}, nil
 	case "rbd":
 		return cephOpener(name, cfg)
 	}
@@ -160,12 +157,9 @@ func (o opener) fencer(name string, b backends.Backend, log *slog.Logger) backen
 func poolOpeners(ctx context.Context, cfg config.Config) (map[string]opener, error) {
 	all := make(map[string]opener)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
-		o, err := poolOpener(name, cfg)
+		o, err := poolOpener(ctx, name, cfg)
 		if err != nil {
 			return nil, err
-		}
-		if cfg.Pools[name].Type == "local" {
-			o.place = findPlace(ctx, o.location)
 		}
 		all[name] = o
 	}

@@ -88,10 +88,17 @@ func makeStateDir(path string) error {
 	return err
 }
 
-// placeIn is the directory dir of a file system of the network, which has those names.
-// Who names its servers otherwise each time is on their own.
-func placeIn(kind, location string, names []string, dir string) place {
-	p := place{path: location, real: path.Join("/", dir)}
+// located is the configuration of a pool in a file system of the network.
+type located interface {
+	Location() string
+	Place() (names []string, dir string)
+}
+
+// placeIn is where a pool of a type lies. Who names its servers otherwise each time is on
+// their own.
+func placeIn(kind string, c located) place {
+	names, dir := c.Place()
+	p := place{path: c.Location(), real: path.Join("/", dir)}
 	for _, name := range names {
 		p.in = append(p.in, kind+" "+name)
 	}

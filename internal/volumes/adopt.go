@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"strings"
 
+	"github.com/dvol/dvold/backends"
 	"github.com/dvol/dvold/coordination"
 )
 
@@ -41,7 +41,7 @@ func (m *Manager) claim(ctx context.Context, r record) ([]coordination.Op, error
 		if err := unmarshal(fmt.Sprintf("record %q", stored.Key), stored.Value, recordSchema, &c); err != nil {
 			return nil, err
 		}
-		if overlap(c.Handle, r.Handle) {
+		if backends.Overlap(c.Handle, r.Handle) {
 			return nil, fmt.Errorf("volume %q has adopted %q already: %w", c.Volume, c.Handle, ErrInUse)
 		}
 	}
@@ -65,9 +65,4 @@ func (m *Manager) unclaim(ctx context.Context, r record) ([]coordination.Op, err
 		return nil, err
 	}
 	return []coordination.Op{coordination.Delete(stored)}, nil
-}
-
-// overlap says whether two handles are one, or one lies within the other.
-func overlap(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
 }

@@ -139,12 +139,7 @@ func testCephWithoutConsul(c *cluster) {
 		c.must(c.beatsOn(p, h1, 0))
 	}
 	h1.must(h1.Cut(h1.ctx, lab.Consul))
-	h2.eventually("h1 is silent", func() error {
-		if o, err := h2.tryOwner("kept"); err != nil || o.Live {
-			return fmt.Errorf("owner: %+v (%v)", o, err)
-		}
-		return nil
-	})
+	h2.wantLive("h1", false)
 	time.Sleep(away) // in which it may notice
 	h1.must(h1.Heal(h1.ctx))
 	h1.must(h1.Rejoin(h1.ctx))

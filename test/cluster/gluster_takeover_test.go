@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -55,12 +54,8 @@ func testGlusterFrozenHost(c *cluster) {
 		c.t.Errorf("rejected are %q, without %s", got, h1.Address())
 	}
 	// The fence covers the other, too, and is no leave to take it.
-	h2.eventually("h1 is silent", func() error {
-		if got := would(h2, other.name); got != "fail: owned by" {
-			return fmt.Errorf("a mount of the other would %s", got)
-		}
-		return nil
-	})
+	h2.wantLive("h1", false)
+	want(c.t, "what a mount of the other would do", would(h2, other.name), "fail: owned by")
 	if err := h2.tryBeat("refused", other.name); err == nil || !strings.Contains(err.Error(), "its takeover is manual") {
 		c.t.Errorf("the other was taken: %v", err)
 	}
