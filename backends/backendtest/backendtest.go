@@ -37,6 +37,9 @@ type Fixture struct {
 	// statfs(2) does not show it.
 	Sizes, SizesUnseen bool
 
+	// FullToo are errors that writers of a full volume may get besides ENOSPC and EDQUOT.
+	FullToo []error
+
 	// Disk is the size of a volume that asked for none, where a volume is a disk: it
 	// always has a size, which can only be raised, and what is used of it is known
 	// only while it is mounted. It is 0 elsewhere.
