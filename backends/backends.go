@@ -127,7 +127,7 @@ type Volume struct {
 // Info is what a pool knows of a volume.
 type Info struct {
 	Size int64 // bytes; 0 means no limit
-	Used int64 // bytes; -1 means unknown
+	Used int64 // bytes, or Size if it is more and the pool is not told how much; -1 means unknown
 	// Location tells an operator where the data lies, such as a path.
 	Location string
 }

@@ -36,8 +36,8 @@ func enableQuota(t *testing.T) {
 }
 
 // asksQuotad tells whether the brick of a node has a connection to the node's quotad, which
-// alone knows what all bricks hold. It tries to get one each 3 s; what it was to ask before it
-// asks 5 s later, and up to then it lets a write more through.
+// alone knows what all bricks hold. It tries to get one each 3 s; what it was to ask before, it
+// asks 5 s later (quota_enforcer_lookup_cbk in quota-enforcer-client.c).
 func asksQuotad(t *testing.T, node string) bool {
 	t.Helper()
 	sockets, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/unix", nodePID(t, node)))
