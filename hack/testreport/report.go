@@ -103,6 +103,11 @@ func (r *report) end(t test, e event) {
 	switch e.Action {
 	case "pass":
 		r.ran++
+		for _, line := range r.output[t] {
+			if _, why, ok := strings.Cut(line, "BEGUN ANEW: "); ok { // a guest: see guesttest.Run
+				r.printf("BEGUN ANEW: %s because %s", t, why)
+			}
+		}
 	case "fail":
 		r.ran++
 		r.failed++

@@ -14,6 +14,7 @@ const (
 	skip   = `{"Action":"skip","Package":"github.com/dvol/dvold/a","Test":"TestRoot"}`
 	died   = `{"Action":"fail","Package":"github.com/dvol/dvold/a","Elapsed":1}`
 	broken = `{"Action":"build-fail","ImportPath":"github.com/dvol/dvold/b"}`
+	anew   = `{"Action":"output","Package":"github.com/dvol/dvold/a","Test":"TestGood","Output":"    a_test.go:9: BEGUN ANEW: it stood still\n"}`
 	empty  = `{"Action":"skip","Package":"github.com/dvol/dvold/c"}`
 )
 
@@ -28,6 +29,7 @@ func TestReport(t *testing.T) {
 		{"all good", []string{pass, slow}, "", true, ""},
 		{"a failure shows what the test said", []string{pass, said, fail}, "", false, "got 1, want 2"},
 		{"a skip is loud", []string{pass, reason, skip}, "docker", true, "SKIPPED: a TestRoot because mounting needs root"},
+		{"so is what was begun anew", []string{anew, pass}, "", true, "BEGUN ANEW: a TestGood because it stood still\n"},
 		{"a required suite by its reason", []string{pass, reason, skip}, "root", false, "asks for root"},
 		{"a required suite by its package", []string{pass, reason, skip}, "a", false, "asks for a"},
 		{"a required suite is no part of a word", []string{pass, reason, skip}, "roo", true, "SKIPPED"},

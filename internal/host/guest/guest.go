@@ -6,8 +6,10 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +70,8 @@ type Guest struct {
 	// Cable is one of a pair of sockets for datagrams, whose other is the other end of
 	// vec0; nil means none. It is an alternative to Tap.
 	Cable *os.File
+	// Patience is how long it may show no sign of life; 0 means two minutes.
+	Patience time.Duration
 }
 
 // Result is what came of a run.
@@ -75,11 +79,13 @@ type Result struct {
 	Status  string // the command's exit status; empty if it did not come to its end
 	Output  []byte // of the command
 	Console []byte // of the kernel
-	Err     error  // that the kernel ended with
+	Err     error  // that the kernel ended with, or ErrStill
 }
 
-// Run runs the guest until its command or ctx ends.
+// Run runs the guest until its command or ctx ends, or it stands still.
 func (g Guest) Run(ctx context.Context) Result {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	init := filepath.Join(g.Dir, "init")
 	if err := os.WriteFile(init, script, 0o755); err != nil {
 		return Result{Err: err}
@@ -111,7 +117,11 @@ func (g Guest) Run(ctx context.Context) Result {
 		if g.Started != nil {
 			g.Started(machine.Process)
 		}
+		go watch(ctx, g.Dir, machine.Process.Pid, cmp.Or(g.Patience, stillAfter), end)
 		r.Err = machine.Wait()
+		if cause := context.Cause(ctx); errors.Is(cause, ErrStill) {
+			r.Err = cause
+		}
 	}
 	r.Console = console.Bytes()
 	r.Output, _ = os.ReadFile(filepath.Join(g.Dir, "output"))
