@@ -62,6 +62,7 @@ func TestQuota(t *testing.T) {
 	t.Run("Later", testQuotaLater)
 	t.Run("UnfitPath", testQuotaUnfitPath)
 	t.Run("Removed", testQuotaRemoved)
+	t.Run("Brief", testQuotaBrief)
 	t.Run("Concurrent", testQuotaConcurrent)
 	t.Run("ServerFrozen", testQuotaServerFrozen)
 	t.Run("ServerDown", testQuotaServerDown)
@@ -246,68 +247,6 @@ func testQuotaUnfitPath(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	p.create("unlimited")
-}
-
-// Of a volume that is removed, at whatever point its making was cut off, the
-// servers keep nothing. What has been removed is not looked for at once: a brick may have
-// refused the rename by which that began, while the others' quotas moved ("size key not present
-// in dict" in its log, EINVAL; seen once in 50 runs on a loaded machine), and the next who asks for
-// the name waits for a minute while that is put right. No ID is ever used again.
-func testQuotaRemoved(t *testing.T) {
-	p, subdir := quotaPool(t)
-	conf := filepath.Join(nodeDir("g1"), "lib/vols/gv0/quota.conf")
-	entries := func() int64 {
-		t.Helper()
-		info, err := os.Stat(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	p.create("first") // so that all directories are there
-	before := entries()
-	remove := func(t *testing.T, handle string) {
-		t.Helper()
-		if err := p.Remove(t.Context(), handle); err != nil {
-			t.Fatal(err)
-		}
-		if got := entries(); got != before {
-			t.Errorf("removed: %s has %d bytes, and had %d", conf, got, before)
-		}
-	}
-	half := func(t *testing.T, v backends.Volume) string {
-		name := path.Join(subdir, "work", path.Base(v.Handle)+".new")
-		if err := os.Mkdir(filepath.Join(root(t), name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		return name
-	}
-	for name, prepare := range map[string]func(t *testing.T, v backends.Volume){
-		"made": func(t *testing.T, v backends.Volume) { half(t, v) },
-		"limited": func(t *testing.T, v backends.Volume) {
-			gluster1(t, "volume", "quota", "gv0", "limit-usage", "/"+half(t, v), "1MB")
-		},
-		"complete": func(t *testing.T, v backends.Volume) {
-			if err := p.Create(t.Context(), v); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := backends.Volume{Handle: "volumes/" + name + ".0123456789ab", Size: 4 * mebi}
-			prepare(t, v)
-			remove(t, v.Handle)
-			v.Handle = "volumes/" + name + ".123456789abc"
-			prepare(t, v)
-			for range 2 {
-				if err := p.Create(t.Context(), v); err != nil {
-					t.Fatal(err)
-				}
-			}
-			p.wantSize(v.Handle, 4*mebi, 0)
-			remove(t, v.Handle)
-		})
-	}
 }
 
 // Servers do one thing at a time with a Gluster volume, and refuse the others:

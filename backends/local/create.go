@@ -140,40 +140,23 @@ func (p *Pool) create(ctx context.Context, v backends.Volume) error {
 		return err
 	}
 
-	volumes, work, err := makeDirs(root, volumesDir, 0o711)
+	volumes, err := makeDir(root, volumesDir, 0o711)
 	if err != nil {
 		return err
 	}
 	defer volumes.Close()
-	defer work.Close()
-	if err := p.makeVolume(ctx, volumes, work, name, v); err != nil {
+	if err := root.Sync(); err != nil { // also if an earlier call made it
 		return err
 	}
-	return cmp.Or(volumes.Sync(), work.Sync())
+	if err := p.makeVolume(ctx, volumes, name, v); err != nil {
+		return err
+	}
+	return volumes.Sync()
 }
 
-// makeDirs makes and opens the directory name of the pool, and the one in which
-// what is to lie there is made, if they are missing, durably in any case: an
-// earlier call may have been cut short anywhere.
-func makeDirs(root *os.File, name string, mode fs.FileMode) (dir, work *os.File, err error) {
-	if dir, err = makeDir(root, name, mode); err != nil {
-		return nil, nil, err
-	}
-	if work, err = makeDir(root, workDir, 0o700); err != nil {
-		dir.Close()
-		return nil, nil, err
-	}
-	if err := root.Sync(); err != nil {
-		dir.Close()
-		work.Close()
-		return nil, nil, err
-	}
-	return dir, work, nil
-}
-
-// makeVolume makes the directory in work and moves it into volumes, with its
-// limit: nobody can write to a volume that has none yet.
-func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name string, v backends.Volume) error {
+// makeVolume makes the directory under another name, which nobody enters before it has
+// its limit.
+func (p *Pool) makeVolume(ctx context.Context, volumes *os.File, name string, v backends.Volume) error {
 	existing, err := openDir(volumes, name)
 	if err == nil {
 		return existing.Close()
@@ -181,23 +164,23 @@ func (p *Pool) makeVolume(ctx context.Context, volumes, work *os.File, name stri
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	dir, err := makeDir(work, name+unfinished, 0o700)
+	dir, err := makeDir(volumes, name+unfinished, 0o700)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := Own(dir, v); err != nil {
-		return err
-	}
 	if v.Size != 0 {
-		if err := p.limiter.Limit(ctx, dir, path.Join(workDir, name+unfinished), v.Size); err != nil {
+		if err := p.limiter.Limit(ctx, dir, path.Join(volumesDir, name+unfinished), v.Size); err != nil {
 			return err
 		}
+	}
+	if err := Own(dir, v); err != nil {
+		return err
 	}
 	if err := dir.Sync(); err != nil {
 		return err
 	}
-	return move(work, name+unfinished, volumes, name)
+	return move(volumes, name+unfinished, volumes, name)
 }
 
 // Own sets the owner and mode of a volume's directory, those of root and 0755 where the

@@ -17,8 +17,11 @@ const (
 	stampsDir       = "stamps"
 )
 
-// unfinished ends the name of a volume that is being made.
-const unfinished = ".new"
+// What ends the name of a volume that is being made, or deleted.
+const (
+	unfinished = ".new"
+	discarded  = ".gone"
+)
 
 // projectMark begins what follows the ID in the name of a volume with a size:
 // the number of its project, as 8 hexadecimal digits.
@@ -97,6 +100,6 @@ func Touched(id, handle string) []string {
 func isName(name string) bool {
 	_, digits, marked := strings.Cut(name, projectMark)
 	return backends.IsBelow(name) && !strings.Contains(name, "/") &&
-		!strings.HasSuffix(name, unfinished) && len(name)+len(unfinished) <= 255 &&
+		!strings.HasSuffix(name, unfinished) && !strings.HasSuffix(name, discarded) && len(name)+len(discarded) <= 255 &&
 		(!marked || len(digits) == 8 && projectOf(name) >= firstProject)
 }

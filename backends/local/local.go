@@ -3,8 +3,8 @@
 // Below the path of the pool lie
 //
 //	volumes/<name>           a volume, for as long as it exists
-//	work/<name>              a volume while Remove deletes it
-//	work/<name>.new          a volume while Create makes it
+//	volumes/<name>.new       the same while Create makes it
+//	volumes/<name>.gone      the same while Remove deletes it
 //	descriptions/<ID>.json   what Describe was given
 //	work/description-<word>  the same while Describe writes it
 //	stamps/<ID>.json         what Stamp was given
@@ -15,6 +15,11 @@
 // its handle begins with "volumes/". The name is the ID and, of a volume with
 // a size where project quotas limit it, "@" and the number of the project that
 // the file system counts it by: docs/quotas.md.
+//
+// A volume is made and deleted beside its place, for it is renamed then: GlusterFS with a
+// quota counts a directory that gets another parent, and a brick that has not counted it
+// before refuses, by itself (EINVAL; quota_rename in quota.c). The volume would lack a replica, or
+// not come to be.
 //
 // Nothing here follows a symbolic link below the path of the pool, whoever
 // planted it, or enters a file system mounted there.

@@ -42,7 +42,7 @@ func projectAt(at string) (project uint32, isUnfinished bool) {
 		return 0, false
 	}
 	name, isUnfinished = strings.CutSuffix(name, unfinished)
-	return projectOf(name), isUnfinished
+	return projectOf(strings.TrimSuffix(name, discarded)), isUnfinished
 }
 
 // Plan returns ErrInvalid if the pool's file system can't limit volumes.

@@ -26,8 +26,9 @@ func testSizeCrash(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	removed := func(v backends.Volume) string { return filepath.Join("work", filepath.Base(v.Handle)) }
-	unfinished := func(v backends.Volume) string { return removed(v) + ".new" }
+	removed := func(v backends.Volume) string { return v.Handle + ".gone" }
+	unfinished := func(v backends.Volume) string { return v.Handle + ".new" }
+	earlier := func(v backends.Volume) string { return filepath.Join("work", filepath.Base(v.Handle)) }
 	for _, state := range []struct {
 		name    string
 		prepare func(t *testing.T, v backends.Volume)
@@ -39,6 +40,8 @@ func testSizeCrash(t *testing.T, path string) {
 		{"create: complete", func(t *testing.T, v backends.Volume) { create(t, p, v) }},
 		{"remove: moved", func(t *testing.T, v backends.Volume) { carry(t, v, removed(v), size) }},
 		{"remove: released", func(t *testing.T, v backends.Volume) { carry(t, v, removed(v), 0) }},
+		{"earlier remove: moved", func(t *testing.T, v backends.Volume) { carry(t, v, earlier(v), size) }},
+		{"earlier create: limited", func(t *testing.T, v backends.Volume) { carry(t, v, earlier(v)+".new", size) }},
 	} {
 		t.Run(state.name, func(t *testing.T) {
 			if strings.HasPrefix(state.name, "create") {
@@ -48,7 +51,7 @@ func testSizeCrash(t *testing.T, path string) {
 				if q := quotaOf(t, path, v); q.Limit != size || q.Files != 1 {
 					t.Errorf("created: got %+v, want the limit and one directory", q)
 				}
-				expectEntries(t, filepath.Join(path, "work"))
+				expectEntries(t, filepath.Join(path, "volumes"), filepath.Base(v.Handle))
 				remove(t, p, v.Handle)
 			}
 			v := plan(t, p, request())
@@ -57,7 +60,9 @@ func testSizeCrash(t *testing.T, path string) {
 			if q := quotaOf(t, path, v); q.Limit != 0 {
 				t.Errorf("removed: got %+v, want no limit", q)
 			}
-			expectEntries(t, filepath.Join(path, "work"))
+			if strings.HasPrefix(state.name, "earlier") {
+				expectEntries(t, filepath.Join(path, "work"))
+			}
 			expectEntries(t, filepath.Join(path, "volumes"))
 		})
 	}
@@ -78,7 +83,7 @@ func testSizeTaken(t *testing.T, path string) {
 		"files":               func(t *testing.T, v backends.Volume) { carry(t, v, "theirs "+v.Handle) },
 		"taken by both at the same time": func(t *testing.T, v backends.Volume) {
 			carry(t, v, "theirs "+v.Handle)
-			carry(t, v, "work/"+filepath.Base(v.Handle)+".new")
+			carry(t, v, v.Handle+".new")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,63 +47,22 @@ func (p *Pool) remove(ctx context.Context, handle string) error {
 		return err
 	}
 	defer root.Close()
-	work, err := workToRemove(root, name)
-	if work == nil || err != nil {
-		return err
-	}
-	defer work.Close()
-
 	// What an earlier call left would be in the way.
-	for _, left := range []string{name, name + unfinished} {
-		if err := p.purge(ctx, root, work, left); err != nil {
-			return err
-		}
-	}
-	if err := discard(root, work, name); err != nil {
+	if err := p.purge(ctx, root, volumesDir, name+discarded, name+unfinished); err != nil {
 		return err
 	}
-	if err := p.purge(ctx, root, work, name); err != nil {
+	if err := discard(root, name); err != nil {
 		return err
 	}
-	return work.Sync()
+	if err := p.purge(ctx, root, volumesDir, name+discarded); err != nil {
+		return err
+	}
+	return p.purge(ctx, root, workDir, name, name+unfinished) // where dvold had both before
 }
 
-// workToRemove opens work, and makes it if there is a volume to move there. If there is
-// nothing at all it returns nil: what could not be made where nothing can be written is
-// undone there, too.
-func workToRemove(root *os.File, name string) (*os.File, error) {
-	work, err := openDir(root, workDir)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return work, err
-	}
-	volumes, err := openDir(root, volumesDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer volumes.Close()
-	if there, err := exists(volumes, name); !there || err != nil {
-		return nil, err
-	}
-	return makeDir(root, workDir, 0o700)
-}
-
-// purge deletes the directory name in work, if there is one, and its limit.
-func (p *Pool) purge(ctx context.Context, root, work *os.File, name string) error {
-	if err := CheckUnused(work, name); err != nil {
-		return err
-	}
-	if err := p.release(ctx, root, work, name); err != nil {
-		return err
-	}
-	return removeTree(ctx, work, name)
-}
-
-// release takes the limit away from the directory name in work, if there is one.
-func (p *Pool) release(ctx context.Context, root, work *os.File, name string) error {
-	dir, err := openDir(work, name)
+// purge deletes the directories names in parent, those that are there, and their limits.
+func (p *Pool) purge(ctx context.Context, root *os.File, parent string, names ...string) error {
+	dir, err := openDir(root, parent)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -112,11 +70,35 @@ func (p *Pool) release(ctx context.Context, root, work *os.File, name string) er
 		return err
 	}
 	defer dir.Close()
-	return p.limiter.Release(ctx, root, dir, path.Join(workDir, name))
+	for _, name := range names {
+		if err := CheckUnused(dir, name); err != nil {
+			return err
+		}
+		if err := p.release(ctx, root, path.Join(parent, name)); err != nil {
+			return err
+		}
+		if err := removeTree(ctx, dir, name); err != nil {
+			return err
+		}
+	}
+	return dir.Sync()
 }
 
-// discard moves a volume that exists into work.
-func discard(root, work *os.File, name string) error {
+// release takes the limit away from the directory at a path in the pool, if there is one.
+func (p *Pool) release(ctx context.Context, root *os.File, at string) error {
+	dir, err := openDir(root, at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return p.limiter.Release(ctx, root, dir, at)
+}
+
+// discard takes a volume that exists away from its place.
+func discard(root *os.File, name string) error {
 	volumes, err := openDir(root, volumesDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -128,11 +110,11 @@ func discard(root, work *os.File, name string) error {
 	if err := CheckUnused(volumes, name); err != nil {
 		return err
 	}
-	err = move(volumes, name, work, name)
+	err = move(volumes, name, volumes, name+discarded)
 	if err != nil && !missing(err, volumes, name) {
 		return err
 	}
-	return cmp.Or(volumes.Sync(), work.Sync())
+	return volumes.Sync()
 }
 
 // CheckUnused returns ErrInUse if the directory name in parent is mounted

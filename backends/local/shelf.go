@@ -82,6 +82,25 @@ func (p *Pool) put(ctx context.Context, s shelf, id string, text []byte) error {
 	return cmp.Or(dir.Sync(), work.Sync())
 }
 
+// makeDirs makes and opens the directory name of the pool, and the one in which
+// what is to lie there is made, if they are missing, durably in any case: an
+// earlier call may have been cut short anywhere.
+func makeDirs(root *os.File, name string, mode fs.FileMode) (dir, work *os.File, err error) {
+	if dir, err = makeDir(root, name, mode); err != nil {
+		return nil, nil, err
+	}
+	if work, err = makeDir(root, workDir, 0o700); err != nil {
+		dir.Close()
+		return nil, nil, err
+	}
+	if err := root.Sync(); err != nil {
+		dir.Close()
+		work.Close()
+		return nil, nil, err
+	}
+	return dir, work, nil
+}
+
 // takeAway removes the file name, if there is one.
 func (s shelf) takeAway(root *os.File, name string) error {
 	dir, err := openDir(root, s.dir)
