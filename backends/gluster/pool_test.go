@@ -101,7 +101,7 @@ func (p *pool) eventually(what string, ok func() bool) {
 // within waits until something is so.
 func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("not in time: %s", what)
 		}

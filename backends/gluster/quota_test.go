@@ -94,7 +94,7 @@ func (p *pool) createSized(name string, size int64) string {
 // wantSize waits until a volume has that limit, and holds used bytes or some more.
 func (p *pool) wantSize(handle string, size, used int64) {
 	p.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		info, err := p.Stat(p.t.Context(), handle)
 		if err != nil {
 			p.t.Fatal(err)
