@@ -12,7 +12,7 @@ import (
 )
 
 // ErrStill says that nothing ran in a guest any more, not even the loop that its init
-// starts before all else. It has been seen of User-Mode Linux 6.1, once in some hundred runs,
+// starts before all else. It has been seen of User-Mode Linux 6.1, twice in some hundred runs,
 // and says nothing of the command.
 var ErrStill = errors.New("the guest's kernel stands still")
 
