@@ -94,18 +94,20 @@ func (p *pool) createSized(name string, size int64) string {
 // wantSize waits until a volume has that limit, and holds used bytes or some more.
 func (p *pool) wantSize(handle string, size, used int64) {
 	p.t.Helper()
-	for limit := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		info, err := p.Stat(p.t.Context(), handle)
+	var info backends.Info
+	defer func() {
+		if p.t.Failed() {
+			p.t.Logf("%s has a limit of %d and holds %d", handle, info.Size, info.Used)
+		}
+	}()
+	p.eventually(fmt.Sprintf("%s has a limit of %d and holds %d", handle, size, used), func() (ok bool) {
+		var err error
+		info, err = p.Stat(p.t.Context(), handle)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if info.Size == size && info.Used >= used && info.Used <= used+mebi {
-			return
-		}
-		if time.Now().After(limit) {
-			p.t.Fatalf("%s has a limit of %d and holds %d, want %d and %d or some more", handle, info.Size, info.Used, size, used)
-		}
-	}
+		return info.Size == size && info.Used >= used && info.Used <= used+mebi
+	})
 }
 
 // writeAll writes a file of n bytes, each of its blocks to the bricks at once,
